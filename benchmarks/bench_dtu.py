@@ -29,7 +29,7 @@ from _machine import machine, markdown
 from threadpoolctl import threadpool_limits
 
 from sk_b2s import LikelihoodDecoder, bootstrap_ci, compare_estimators
-from sk_b2s.decoding._ensemble._members import count_decoder_parameters
+from sk_b2s.decoding._ensemble._members import count_ensemble_member_parameters
 from sk_b2s.metrics._ranking import ranks
 
 EPOCHS = (1, 3, 5, 10)
@@ -95,7 +95,7 @@ def similarities(page, name, people, envelope, epochs=None, cost=None):
         began = time.perf_counter()
         decoder.fit(X, y)
         cost["seconds"] += time.perf_counter() - began
-        cost["n_parameters"] = count_decoder_parameters(decoder)
+        cost["n_parameters"] = count_ensemble_member_parameters(decoder)
         found.append(decoder.similarity(X_test, y_test).reshape(len(people), -1, 8, 8))
     return np.stack(found, axis=2)
 

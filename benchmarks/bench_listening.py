@@ -35,7 +35,7 @@ from sk_b2s import (
 from sk_b2s.datasets import make_listening, oracle_scores
 from sk_b2s.datasets.simulated._experiment import VERSION
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._ensemble._members import count_decoder_parameters
+from sk_b2s.decoding._ensemble._members import count_ensemble_member_parameters
 from sk_b2s.decoding._presets import PRESETS, SIZES
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 
@@ -89,7 +89,7 @@ def count_parameters(decoder):
     last = decoder[-1]
     if hasattr(last, "summary_"):  # ensemble
         return float(last.summary_["n_parameters"].iloc[-1])
-    return float(count_decoder_parameters(last))
+    return float(count_ensemble_member_parameters(last))
 
 
 class Experiment:

@@ -48,7 +48,7 @@ from sk_b2s import (
 from sk_b2s.datasets import make_listening
 from sk_b2s.datasets.simulated._experiment import VERSION
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._ensemble._members import count_decoder_parameters
+from sk_b2s.decoding._ensemble._members import count_ensemble_member_parameters
 from sk_b2s.metrics._ranking import ranks
 
 LONG = {"n_subjects": 8, "minutes": 30}
@@ -191,7 +191,7 @@ def fit(decoder, changes, experiment, seed):
         return (
             scores,
             None,
-            {**entries, "seconds": seconds, "n_parameters": int(count_decoder_parameters(fitted))},
+            {**entries, "seconds": seconds, "n_parameters": int(count_ensemble_member_parameters(fitted))},
         )
     X, y, train, test = experiment.cut(**windows)
     speech = make_speech(experiment.memory, **target)
@@ -203,7 +203,7 @@ def fit(decoder, changes, experiment, seed):
     entries = {
         **score(scores, correct),
         "seconds": seconds,
-        "n_parameters": int(count_decoder_parameters(fitted)),
+        "n_parameters": int(count_ensemble_member_parameters(fitted)),
     }
     if decoder == "network":
         valid = [epoch["valid_loss"] for epoch in fitted.history_]

@@ -18,7 +18,7 @@ from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
 from sk_b2s.evaluation._questions._registry import find_question
-from sk_b2s.evaluation._questions._run import benchmark_task, complete_question_options
+from sk_b2s.evaluation._questions._run import benchmark_task, complete_question_run_options
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN
 from sk_b2s.evaluation._results._summarize import summarize
@@ -216,7 +216,7 @@ def make_command_question_options(spec, texts, k=None):
             raise ValueError(f"--k: task {spec.name!r} has no option 'k'. Remove --k.")
         if options.setdefault("k", k) != k:
             raise ValueError(f"--k {k} contradicts --option k={options['k']}. Remove one of them.")
-    return complete_question_options(spec, options)
+    return complete_question_run_options(spec, options)
 
 
 def _make_splitter(args, spec=None):

@@ -42,7 +42,7 @@ def validate_window_length(table, sfreq):
     return count_validated_samples(float(durations[0]), sfreq)
 
 
-def get_validated_window_samples(table, sfreq):
+def get_validated_sample_counts(table, sfreq):
     """Return the samples of each window, None if all have equal lengths."""
     if "padded_duration" not in table:
         return None

@@ -38,7 +38,7 @@ import pandas as pd
 import soundfile
 
 from sk_b2s._utils._caching import cache_folder, digest_cached_content
-from sk_b2s.datasets._common import (
+from sk_b2s.datasets._dataset import (
     check_dataset_root,
     combine_dataset_tables,
     require_dataset_file,

@@ -32,7 +32,7 @@ import pandas as pd
 
 from sk_b2s._utils._caching import FromFile
 from sk_b2s._utils._text import make_plain_text, shorten_list
-from sk_b2s.datasets._common import (
+from sk_b2s.datasets._dataset import (
     check_dataset_root,
     combine_dataset_tables,
     read_dataset_duration,

@@ -33,7 +33,7 @@ import pandas as pd
 from scipy.io import loadmat
 
 from sk_b2s.datasets._archives import unpack_archive
-from sk_b2s.datasets._common import (
+from sk_b2s.datasets._dataset import (
     check_dataset_root,
     combine_dataset_tables,
     find_dataset_file_on_disk,

@@ -37,7 +37,7 @@ import pandas as pd
 from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s._utils._text import make_plain_text
 from sk_b2s.datasets._archives import unpack_archive
-from sk_b2s.datasets._common import (
+from sk_b2s.datasets._dataset import (
     check_dataset_root,
     combine_dataset_tables,
     find_dataset_file_on_disk,

@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.datasets._common import (
+from sk_b2s.datasets._dataset import (
     check_dataset_root,
     combine_dataset_tables,
     read_dataset_duration,

@@ -27,7 +27,7 @@ from sk_b2s.nn._brain_module import ACTIVATIONS
 from sk_b2s.nn._channel_mixing import SUBJECT_LAYERS
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
-from sk_b2s.nn._prefetch import prefetch_windows_to_device, store_computed_windows
+from sk_b2s.nn._prefetch import prefetch_windows_to_device, store_prefetched_windows
 from sk_b2s.nn.functional import DUPLICATES
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
@@ -458,7 +458,7 @@ n_virtual_channels)
         warn_stimulus_artifact_channels(X, y, targets)
         self._fit_shapes(X, y, targets, train)
         targets, X = prefetch_windows_to_device(choose_device(self.device), targets, X)
-        brain = self._make_inputs(store_computed_windows(choose_device(self.device), X), in_fit=True)
+        brain = self._make_inputs(store_prefetched_windows(choose_device(self.device), X), in_fit=True)
         held_out = None if valid is None else PairDataset(brain, targets, valid, segments)
         self.net_ = self._make_net(random, held_out)
         # fit would draw the weights again

@@ -25,13 +25,13 @@ from sk_b2s.decoding._retrieval._scoring import find_retrieval_scoring_table
 from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import (
-    list_permanent_controls,
+    list_permanent_run_controls,
     run_control_rows,
     select_controls_to_run,
 )
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows
-from sk_b2s.evaluation._results._fits import plan_fits, ranks_segments, run_fits
+from sk_b2s.evaluation._results._fits import fits_rank_segments, plan_fits, run_fits
 from sk_b2s.evaluation._results._lines import find_line_problem
 from sk_b2s.evaluation._results._table import make_results_table
 from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
@@ -257,10 +257,10 @@ def run_benchmark(
     data, chosen = (X, y, rows), {}
     for name, one in named:
         found = _choose_controls(name, one, controls, X, y, oracle, rows)
-        permanent = list_permanent_controls(rows)
+        permanent = list_permanent_run_controls(rows)
         if controls is True and among is not None:
             found = [control for control in found if control in [*among, *permanent]]
-        if not ranks_segments(settings):
+        if not fits_rank_segments(settings):
             found = [control for control in found if control not in permanent or control in (among or ())]
         timeless = "onset" not in rows
         always = [control for control in always if not (CONTROLS[control].needs == "timing" and timeless)]
@@ -352,7 +352,7 @@ def _check_rule(rule, k, n_candidates):
 def _choose_controls(name, estimator, controls, X, y, oracle, rows):
     """Return the controls of one estimator, or raise if one cannot run."""
     if controls is False or controls is None:
-        return list_permanent_controls(rows)
+        return list_permanent_run_controls(rows)
     chosen = select_controls_to_run(
         None if controls is True else controls, find_decoder_in_estimator(estimator)[0], y, oracle, rows
     )

@@ -19,7 +19,7 @@ from sk_b2s.evaluation._statistics._subjects import (
     compute_null_statistics,
     compute_statistics_over_subjects,
     compute_subject_score_statistics,
-    select_rows_for_statistics,
+    select_subject_rows_for_statistics,
 )
 from sk_b2s.model_selection._leakage import leaks_in
 
@@ -95,7 +95,7 @@ class BenchmarkSummary:
 
     @cached_property
     def decoders(self):
-        return select_rows_for_statistics(self.rows)
+        return select_subject_rows_for_statistics(self.rows)
 
     @cached_property
     def failed(self):

@@ -11,10 +11,10 @@ import pandas as pd
 from sk_b2s._utils._text import shorten_text, unwrap_scalar_for_text
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._audio._checks import (
-    describe_audio_length,
-    describe_audio_ratio,
-    select_audio_tracks,
-    warn_of_audio_tracks,
+    describe_checked_audio_length,
+    describe_checked_audio_ratio,
+    select_checked_audio_tracks,
+    warn_of_checked_audio_tracks,
 )
 from sk_b2s.events._audio._files import AudioTrack, audio_path, is_audio_file
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
@@ -46,7 +46,7 @@ def choose_table_stimuli_tracks(events, is_sound):
     """Replace files by selected tracks, and warn of differing tracks."""
     if "sound_channel" in events:
         try:
-            events["sound"] = select_audio_tracks(events)
+            events["sound"] = select_checked_audio_tracks(events)
         except ValueError as error:
             raise ValueError(f"events {error}") from error
         chosen = events[is_sound & events["sound"].map(lambda sound: isinstance(sound, AudioTrack))]
@@ -60,7 +60,9 @@ def choose_table_stimuli_tracks(events, is_sound):
             events.loc[is_path, "sound"] = pd.Series(
                 [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[is_path], dtype=object
             )
-    _call_with_row(events, is_sound, lambda sounds: warn_of_audio_tracks(pd.unique(sounds), stacklevel=6))
+    _call_with_row(
+        events, is_sound, lambda sounds: warn_of_checked_audio_tracks(pd.unique(sounds), stacklevel=6)
+    )
 
 
 def name_table_stimuli_tracks(events):
@@ -118,15 +120,20 @@ def _warn_of_short(sounds, given, left, lengths):
                 f"{stimulus_name(sound)!r} has {lengths[row]:.1f} s, but row {unwrap_scalar_for_text(sounds.index[row])!r} ends at "
                 f"{last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
             )
-            found[sound] += describe_audio_ratio(lengths[row] / last) or guess_unit(last, lengths[row])
+            found[sound] += describe_checked_audio_ratio(lengths[row] / last) or guess_unit(
+                last, lengths[row]
+            )
     whole = (sounds["sound_onset"] == 0) & (given > LONG)
     ratios = (lengths / given).where(whole, 1.0).to_numpy()
     for row in np.flatnonzero(np.abs(ratios * 44.1 / 48 - 1) < 0.01):
-        sound, hint = sounds["sound"].iloc[row], describe_audio_ratio(ratios[row], only_audio_rates=True)
+        sound, hint = (
+            sounds["sound"].iloc[row],
+            describe_checked_audio_ratio(ratios[row], only_audio_rates=True),
+        )
         if sound not in found and hint:
             found[sound] = f"{stimulus_name(sound)!r} has {lengths[row]:.1f} s{hint}"
     for sound in pd.unique(sounds["sound"]):
-        if sound not in found and (note := describe_audio_length(sound)):
+        if sound not in found and (note := describe_checked_audio_length(sound)):
             found[sound] = f"{stimulus_name(sound)!r}: {note}"
     if found:
         texts = [text.rstrip("?.") for text in found.values()]

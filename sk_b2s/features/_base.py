@@ -15,14 +15,14 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s._utils._validation import get_validated_window_samples, validate_window_length
+from sk_b2s._utils._validation import get_validated_sample_counts, validate_window_length
 from sk_b2s.events._audio._checks import (
     check_audio_is_silent,
     check_audio_level,
-    format_audio_names,
-    measure_audio_of_stimulus,
-    select_audio_tracks,
-    warn_of_audio_tracks,
+    format_checked_audio_names,
+    measure_checked_audio_of_stimulus,
+    select_checked_audio_tracks,
+    warn_of_checked_audio_tracks,
 )
 from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, digest_stimulus, stimulus_duration
 from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_audio_with_silence
@@ -93,7 +93,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_features_out_")
         _check_table(X, type(self).__name__)
-        X = X.assign(sound=select_audio_tracks(X)) if "sound_channel" in X else X
+        X = X.assign(sound=select_checked_audio_tracks(X)) if "sound_channel" in X else X
         if (n_features := self._count_features(X["sound"])) != self.n_features_out_:
             raise ValueError(
                 f"The stimuli have {n_features} features, but those passed to fit had {self.n_features_out_}. "
@@ -112,7 +112,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         extent = np.array([(pad, signal.shape[0] - pad) for signal in signals])
         start = np.round(X["sound_onset"].to_numpy(float) * sfreq).astype(np.int64) + pad
         self._check_inside(X, start, n_frames, np.array([s.shape[0] for s in signals])[codes], reach)
-        n_valid = get_validated_window_samples(X, sfreq)
+        n_valid = get_validated_sample_counts(X, sfreq)
         return Windows(signals, codes, start, n_frames, sfreq, rows=X, extent=extent, n_valid=n_valid)
 
     def _check_content(self, sounds):
@@ -120,7 +120,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         if self._reads_audio:
             for sound in sounds:
                 if not isinstance(sound, StimulusArray):
-                    measure_audio_of_stimulus(sound, self.memory)  # same cache as the features
+                    measure_checked_audio_of_stimulus(sound, self.memory)  # same cache as the features
         if empty := self._find_constant(sounds):
             warnings.warn(
                 f"{self._describe_constant(empty)}. All windows of such a stimulus are identical, which lowers every "
@@ -128,7 +128,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
                 stacklevel=4,
             )
         if self._reads_audio and not any(isinstance(sound, StimulusArray) for sound in sounds):
-            warn_of_audio_tracks(sounds, stacklevel=4)
+            warn_of_checked_audio_tracks(sounds, stacklevel=4)
             check_audio_level(sounds, stacklevel=4)
 
     def _find_constant(self, sounds):
@@ -141,9 +141,11 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
     def _describe_constant(self, sounds):
         """Describe stimuli with constant features for a warning."""
         kind = "silent or constant" if self._reads_audio else "constant in all features"
-        cancel = self._reads_audio and any(measure_audio_of_stimulus(sound).n_tracks > 1 for sound in sounds)
+        cancel = self._reads_audio and any(
+            measure_checked_audio_of_stimulus(sound).n_tracks > 1 for sound in sounds
+        )
         fix = " (or the tracks cancel each other: select one in the column 'sound_channel')" * cancel
-        return f"{format_audio_names(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
+        return f"{format_checked_audio_names(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
 
     def _find_intervals(self, X, codes, sounds):
         """Return the intervals of each stimulus to compute, or None."""

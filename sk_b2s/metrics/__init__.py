@@ -18,8 +18,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_reconstruction": ["overlap_add", "reconstruction_correlation"],
         "_similarity": ["similarity", "weighted_norms"],
         "_vocabulary": ["WordVocabulary", "make_vocabulary"],
-        "_word_information": ["log_loss_gain", "mutual_information", "word_confusion"],
+        "_word_information": ["log_loss_gain", "mutual_information"],
         "_word_timing": ["timing_probabilities", "timing_scores"],
-        "_words": ["word_probabilities", "word_scores"],
+        "_words": ["word_confusion", "word_probabilities", "word_scores"],
     },
 )

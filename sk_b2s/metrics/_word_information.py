@@ -1,48 +1,14 @@
-"""Confusion matrix of words, and information per word in bits."""
+"""Information per word in bits."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.stats import entropy
-from sklearn.metrics import confusion_matrix, mutual_info_score
+from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import expected_mutual_information
 
 LN2 = np.log(2)  # nats per bit
 SMALLEST = 1e-9  # nats, below which an entropy is 0
-
-
-def word_confusion(target, decoded, n_words, normalize=None):
-    """Count how often each word was decoded for each presented word.
-
-    Parameters
-    ----------
-    target : array-like of int of shape (n_windows,)
-        Presented words, places in the vocabulary. Windows with -1 are left
-        out.
-    decoded : array-like of int of shape (n_windows,)
-        Decoded words.
-    n_words : int
-        Size of the vocabulary.
-    normalize : {"true", "pred", "all"}, default=None
-        As in :func:`sklearn.metrics.confusion_matrix`: "true" divides by the
-        number of windows of the presented word.
-
-    Returns
-    -------
-    confusion : ndarray of shape (n_words, n_words)
-        Presented words in rows, decoded words in columns.
-
-    Examples
-    --------
-    >>> word_confusion([0, 0, 1, -1], [0, 1, 1, 0], n_words=2)
-    array([[1, 1],
-           [0, 1]])
-    """
-    target, decoded = np.asarray(target), np.asarray(decoded)
-    used = target >= 0
-    if not used.any():
-        return np.zeros((n_words, n_words), float if normalize else int)
-    return confusion_matrix(target[used], decoded[used], labels=np.arange(n_words), normalize=normalize)
 
 
 def mutual_information(target, decoded):

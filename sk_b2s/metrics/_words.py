@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 from scipy.special import softmax
+from sklearn.metrics import confusion_matrix
 
 from sk_b2s.metrics._group_context import slice_group_context_scores
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
@@ -188,3 +189,37 @@ def word_scores(scores, words, target, subject, k):
             "n_words": n_words, "n_windows": len(table), "n_wordless": len(found) - len(table),
         }  # fmt: skip
     return pd.DataFrame.from_dict(out, orient="index")
+
+
+def word_confusion(target, decoded, n_words, normalize=None):
+    """Count how often each word was decoded for each presented word.
+
+    Parameters
+    ----------
+    target : array-like of int of shape (n_windows,)
+        Presented words, places in the vocabulary. Windows with -1 are left
+        out.
+    decoded : array-like of int of shape (n_windows,)
+        Decoded words.
+    n_words : int
+        Size of the vocabulary.
+    normalize : {"true", "pred", "all"}, default=None
+        As in :func:`sklearn.metrics.confusion_matrix`: "true" divides by the
+        number of windows of the presented word.
+
+    Returns
+    -------
+    confusion : ndarray of shape (n_words, n_words)
+        Presented words in rows, decoded words in columns.
+
+    Examples
+    --------
+    >>> word_confusion([0, 0, 1, -1], [0, 1, 1, 0], n_words=2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    target, decoded = np.asarray(target), np.asarray(decoded)
+    used = target >= 0
+    if not used.any():
+        return np.zeros((n_words, n_words), float if normalize else int)
+    return confusion_matrix(target[used], decoded[used], labels=np.arange(n_words), normalize=normalize)

@@ -141,7 +141,7 @@ def _convolution(
     return _ShiftedConvolution(n_inputs, n_outputs, kernel_size, dilation, ahead)
 
 
-def distribute_look_ahead(
+def distribute_brain_module_look_ahead(
     look_ahead: int | None, depth: int, kernel_size: int, glu: bool
 ) -> list[tuple[int, int] | None]:
     """Distribute later samples to convolutions and gates, short ones first.
@@ -163,7 +163,7 @@ def distribute_look_ahead(
 
     Examples
     --------
-    >>> distribute_look_ahead(5, depth=4, kernel_size=3, glu=True)
+    >>> distribute_brain_module_look_ahead(5, depth=4, kernel_size=3, glu=True)
     [(1, 0), (2, 1), (0, 0), (0, 1)]
     """
     reach = [kernel_size // 2 * 2 ** (i % 5) for i in range(depth)]
@@ -257,7 +257,8 @@ class BrainModule(nn.Module):
         Largest shift of windows in training, in samples.
     look_ahead : int or None
         Number of later samples on which an output depends (see
-        :func:`distribute_look_ahead`). None centers all convolutions.
+        :func:`distribute_brain_module_look_ahead`). None centers all
+        convolutions.
 
     Attributes
     ----------
@@ -342,7 +343,7 @@ class BrainModule(nn.Module):
         if subject_layer is not None:
             self.subject_layer = SUBJECT_LAYERS[subject_layer](width, n_subjects, n_averaged)
         self.convolutions = nn.Sequential()
-        for i, ahead in enumerate(distribute_look_ahead(look_ahead, depth, kernel_size, glu)):
+        for i, ahead in enumerate(distribute_brain_module_look_ahead(look_ahead, depth, kernel_size, glu)):
             gate = glu and i % 2 == 1
             block = ConvBlock(width, hidden, kernel_size, 2 ** (i % 5), skip, gate, activation, ahead)
             self.convolutions.append(block)

@@ -90,7 +90,7 @@ class StoredWindows(Windows):
     """Windows whose steps are applied once, when a window is first read.
 
     They behave like the Windows they are made of. Subsets apply the steps
-    again. :func:`store_computed_windows` makes them for training on the CPU,
+    again. :func:`store_prefetched_windows` makes them for training on the CPU,
     where whitening all channels can take longer than a small network.
 
     Parameters
@@ -124,7 +124,7 @@ class StoredWindows(Windows):
         return self.memory[torch.from_numpy(indices)].transpose(1, 2)
 
 
-def store_computed_windows(device, windows, most=STORED_BYTES):
+def store_prefetched_windows(device, windows, most=STORED_BYTES):
     """Store windows after their steps, if they have any and memory is enough.
 
     Only on the CPU, and for at most ``most`` bytes.

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._results._amounts import AMOUNT, format_calibration_amounts
-from sk_b2s.evaluation._statistics._subjects import select_rows_for_statistics
+from sk_b2s.evaluation._statistics._subjects import select_subject_rows_for_statistics
 from sk_b2s.evaluation._summary import average_summary_scores, get_summary_score_label
 from sk_b2s.plotting._style import (
     COLORS,
@@ -105,7 +105,7 @@ def plot_adaptation(results, score="top_k", ax=None):
 
 def _select_scored_rows(results, score):
     """Select rows of decoders that have a calibration duration and a score."""
-    rows = select_rows_for_statistics(results)
+    rows = select_subject_rows_for_statistics(results)
     if AMOUNT not in rows or len(rows) and rows[AMOUNT].isna().all():
         raise ValueError(
             f"The 'results' parameter of plot_adaptation must have calibration durations in a column {AMOUNT!r}. Run "

@@ -12,7 +12,10 @@ from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
 from sk_b2s.evaluation._statistics._comparison import compare_estimators
-from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics, select_rows_for_statistics
+from sk_b2s.evaluation._statistics._subjects import (
+    compute_subject_statistics,
+    select_subject_rows_for_statistics,
+)
 from sk_b2s.evaluation._summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.plotting._style import (
     COLORS,
@@ -231,7 +234,7 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
     if isinstance(results, BenchmarkSummary):
         rows, table = results.decoders, results.compare(reference, score)
     else:
-        rows = select_rows_for_statistics(results)
+        rows = select_subject_rows_for_statistics(results)
         table = compare_estimators(rows, reference, score)
     means = compute_subject_statistics(rows, score, ["estimator"])
     ax = get_styled_axes(ax, figsize=(7.5, 1.2 + 0.75 * len(table)))

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sk_b2s._utils._caching import FromFile, is_importable_for_cache
 from sk_b2s._utils._validation import (
     explain_validation_error,
-    get_validated_window_samples,
+    get_validated_sample_counts,
     is_valid_segment_table,
     validate_rows,
     validate_window_length,
@@ -354,7 +354,7 @@ class Epocher(WindowsTransformer):
     def _from_table(self, X):
         processings = self._make_processings(X)
         headers = self._read_headers(processings)
-        n_valid = get_validated_window_samples(X, self.sfreq)
+        n_valid = get_validated_sample_counts(X, self.sfreq)
         n_padding = 0 if n_valid is None else int(validate_window_length(X, self.sfreq) - n_valid.min())
         signals = [
             self._make_signal(path, header, processings[path], n_padding) for path, header in headers.items()

@@ -11,7 +11,7 @@ from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, OVERLAP, OVERLAP_MEANS, Verdict
 from sk_b2s.evaluation._results._amounts import select_amount
 from sk_b2s.evaluation._results._plan import read_plan
-from sk_b2s.evaluation._statistics._subjects import select_rows_for_statistics
+from sk_b2s.evaluation._statistics._subjects import select_subject_rows_for_statistics
 
 LIMITS = (  # problems that nulls and controls do not detect
     "Selection on test data: an epoch, seed, parameter, channel, frequency band or estimator was chosen because it "
@@ -270,7 +270,7 @@ def explain_leak_findings(summary):
         reasons.append(f"In {len(folds)} of {n_folds} folds; fold {first['fold']}: {first['leakage']}")
     for name, (texts, n, n_fits) in summary.warnings_of_decoders(AUDIO_CHANNELS).items():
         reasons.append(f"{name}, in {n} of {n_fits} fits: {texts[0].removeprefix('UserWarning: ')}")
-    mine = select_rows_for_statistics(summary.results)
+    mine = select_subject_rows_for_statistics(summary.results)
     overlapping = mine[mine["n_train_overlap"] > 0].drop_duplicates(["estimator", "fold"])
     for name, own in overlapping.groupby("estimator", sort=False):
         reasons.append(

@@ -15,7 +15,7 @@ from sk_b2s.evaluation._controls._verdicts import (
     TEXTS,
     Verdict,
     decide_verdict_against_null,
-    find_timing_scores,
+    find_timing_verdict_scores,
 )
 from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
@@ -204,7 +204,7 @@ def _describe_null(mine):
 def _describe_scores(mine, good):
     """Describe the main score of each estimator, and that of timing alone."""
     if "task" in good and "control" in good:
-        mine = mine.assign(timing=find_timing_scores(good).reindex(mine.index))
+        mine = mine.assign(timing=find_timing_verdict_scores(good).reindex(mine.index))
     known = [
         name
         for name in (*_list_texts(mine, "main_score"), "top_k", "top_10", "top_5", "top_1")

@@ -21,8 +21,8 @@ from sk_b2s import (
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._row_candidates import locate_candidate_stimuli, make_candidate_sets
+from sk_b2s.decoding._retrieval._row_result import make_row_retrieval_result
 from sk_b2s.decoding._retrieval._row_scores import GROUP, score_row_candidates
-from sk_b2s.decoding._retrieval._scoring import make_row_retrieval_result
 from sk_b2s.plotting import plot_ranks, plot_similarity, plot_words
 
 PAIRS, FIVE = RowCandidates(2, "balanced"), RowCandidates(5, "balanced")

@@ -22,7 +22,7 @@ from sk_b2s import (
     mean_and_sem,
 )
 from sk_b2s.evaluation._classification._classifiers import TemplateClassifier, balance_classifier
-from sk_b2s.evaluation._classification._scores import compute_class_scores, draw_classification_shifts
+from sk_b2s.evaluation._classification._scores import compute_class_scores, draw_classification_score_shifts
 
 RATE = 10.0
 CV = StimulusKFold(2, gap=0)
@@ -148,13 +148,13 @@ def test_label_shifts_are_longer_than_a_window():
     rows = pd.DataFrame({
         "subject": "a", "recording": np.repeat(["x", "y"], 30), "onset": np.tile(np.arange(30) * 0.25, 2), "duration": 1.0,
     })  # fmt: skip
-    orders = draw_classification_shifts(rows, 50, 0)
+    orders = draw_classification_score_shifts(rows, 50, 0)
     assert (np.sort(orders, axis=1) == np.arange(60)).all()
     distance = abs(orders - np.arange(60))
     assert distance.min() >= 4
     assert (orders[:, :30] < 30).all(), "within recordings"
-    assert len(draw_classification_shifts(rows[::8], 50, 0)) == 50  # windows that do not overlap
-    assert len(draw_classification_shifts(rows[:6], 50, 0)) == 0
+    assert len(draw_classification_score_shifts(rows[::8], 50, 0)) == 50  # windows that do not overlap
+    assert len(draw_classification_score_shifts(rows[:6], 50, 0)) == 0
 
 
 def test_label_segments_reads_events():

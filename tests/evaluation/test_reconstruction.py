@@ -25,7 +25,7 @@ from sk_b2s import (
     reconstruction_scorer,
 )
 from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
-from sk_b2s.evaluation._reconstruction._result import find_reconstruction_shifts
+from sk_b2s.evaluation._reconstruction._result import find_reconstruction_result_shifts
 from sk_b2s.metrics import reconstruction_correlation
 
 RATE, N_TIMES, STEP = 10.0, 20, 5  # Hz; frames of a window and between windows
@@ -123,7 +123,7 @@ def test_reconstruct_keeps_presentations_apart():
     once, twice = (reconstruct(fitted, *pair) for pair in ((X_test, y_test), (X_both, y_both)))
     assert twice.rows["n_frames"][0] == 2 * once.rows["n_frames"][0]
     n_frames = once.rows["n_frames"][0]
-    shifts = find_reconstruction_shifts(twice.place[0], N_TIMES)
+    shifts = find_reconstruction_result_shifts(twice.place[0], N_TIMES)
     assert shifts.min() == N_TIMES
     assert not (abs(shifts - n_frames) < N_TIMES).any()
     assert n_frames - N_TIMES in shifts

@@ -4,7 +4,7 @@ import pytest
 
 from sk_b2s import read_bids
 from sk_b2s._utils._placeholders import is_placeholder
-from sk_b2s.datasets._common import require_dataset_file
+from sk_b2s.datasets._dataset import require_dataset_file
 from sk_b2s.io._annex import check_annex_content, check_annex_fetched
 
 KEY = "annex/objects/kp/4k/SHA256E-s31--61.wav/SHA256E-s31--61.wav"

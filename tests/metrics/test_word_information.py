@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sk_b2s.metrics import log_loss_gain, mutual_information, word_confusion
+from sk_b2s.metrics import log_loss_gain, mutual_information
 
 
 @pytest.mark.parametrize(("n_words", "n"), [(4, 40), (30, 150)])
@@ -41,10 +41,3 @@ def test_log_loss_gain_equals_kl_divergence():
     sure = np.where(np.eye(3)[[0, 1, 2]], 0.0, -1e3)
     assert log_loss_gain(sure, [0, 1, 2], np.zeros(3)) == pytest.approx(np.log2(3))
     assert np.isnan(log_loss_gain(sure, [-1, -1, -1], np.zeros(3)))
-
-
-def test_word_confusion_leaves_other_words_out():
-    found = word_confusion([0, 0, 2, -1], [0, 2, 2, 1], 3)
-    assert found.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
-    assert word_confusion([0, 0, 2], [0, 2, 2], 3, "true")[0].tolist() == [0.5, 0, 0.5]
-    assert not word_confusion([-1], [1], 3).any()

@@ -8,7 +8,7 @@ from scipy.special import softmax
 from sk_b2s import RetrievalResult
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._word_timing import timing_probabilities, timing_scores
-from sk_b2s.metrics._words import word_probabilities, word_ranks, word_scores
+from sk_b2s.metrics._words import word_confusion, word_probabilities, word_ranks, word_scores
 
 
 @pytest.fixture
@@ -189,3 +189,10 @@ def test_timing_probabilities_bits(distinct, least, most):
     found = timing_probabilities(rows, rows["word"], words, train=train)
     np.testing.assert_allclose(found[:, list(words).index("w1")], 1 / len(words))
     np.testing.assert_allclose(found.sum(1), 1)
+
+
+def test_word_confusion_leaves_other_words_out():
+    found = word_confusion([0, 0, 2, -1], [0, 2, 2, 1], 3)
+    assert found.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
+    assert word_confusion([0, 0, 2], [0, 2, 2], 3, "true")[0].tolist() == [0.5, 0, 0.5]
+    assert not word_confusion([-1], [1], 3).any()

@@ -11,7 +11,7 @@ from helpers import ROOT
 from torch import nn
 
 from sk_b2s.metrics._frames import find_frames_of_samples, frame_weights
-from sk_b2s.nn._brain_module import ACTIVATIONS, BrainModule, ConvBlock, distribute_look_ahead
+from sk_b2s.nn._brain_module import ACTIVATIONS, BrainModule, ConvBlock, distribute_brain_module_look_ahead
 from sk_b2s.nn._channel_mixing import (
     SUBJECT_LAYERS,
     SpatialAttention,
@@ -465,9 +465,9 @@ def test_brain_module_reads_only_look_ahead(look_ahead):
 
 def test_distribute_look_ahead_gives_all():
     for look_ahead in range(20):
-        given = distribute_look_ahead(look_ahead, 5, 3, True)
+        given = distribute_brain_module_look_ahead(look_ahead, 5, 3, True)
         assert look_ahead >= 33 or sum(map(sum, given)) == look_ahead
-    assert distribute_look_ahead(33, 5, 3, True) == [None] * 5
+    assert distribute_brain_module_look_ahead(33, 5, 3, True) == [None] * 5
 
 
 @pytest.mark.parametrize("head", [True, False])

@@ -16,7 +16,7 @@ from sk_b2s.nn._prefetch import (
     StoredWindows,
     fetch_ahead,
     prefetch_windows_to_device,
-    store_computed_windows,
+    store_prefetched_windows,
 )
 from sk_b2s.preprocessing._signals import Signal
 
@@ -271,11 +271,11 @@ class Doubling:
 def test_store_computed_windows_applies_steps_once():
     signal = np.random.default_rng(0).standard_normal((40, 3)).astype("f4")
     step, plain = Doubling(), Windows([signal], np.zeros(9, int), np.arange(0, 36, 4), 4, sfreq=10)
-    stored = store_computed_windows(torch.device("cpu"), plain.then(step))
+    stored = store_prefetched_windows(torch.device("cpu"), plain.then(step))
     for indices in ([4, 2, 4], None, [8], [], np.arange(9) > 5):
         expected = 2 * plain.gather(indices)[:, :, 1:]
         torch.testing.assert_close(stored.gather(indices), expected, rtol=0, atol=0)
     assert step.n_windows == 9
     np.testing.assert_array_equal(np.asarray(stored[2:4]), 2 * plain.gather([2, 3])[:, :, 1:])
-    assert store_computed_windows(torch.device("cpu"), plain) is plain, "no steps"
-    assert not isinstance(store_computed_windows(torch.device("cpu"), plain.then(step), 100), StoredWindows)
+    assert store_prefetched_windows(torch.device("cpu"), plain) is plain, "no steps"
+    assert not isinstance(store_prefetched_windows(torch.device("cpu"), plain.then(step), 100), StoredWindows)

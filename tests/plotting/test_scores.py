@@ -11,7 +11,7 @@ from helpers.score_tables import make_retrieval_result, make_score_table
 from sk_b2s import compare_estimators, mean_and_sem, summarize
 from sk_b2s._utils._text import HIDDEN, make_text_visible
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.evaluation._statistics._subjects import select_rows_for_statistics
+from sk_b2s.evaluation._statistics._subjects import select_subject_rows_for_statistics
 from sk_b2s.evaluation._summary import average_summary_scores
 from sk_b2s.plotting import plot_comparison, plot_controls, plot_rank_curve, plot_scores, plot_subjects
 
@@ -132,7 +132,7 @@ def test_summarize_keeps_order_and_rejects_several_k():
 
 def test_plot_scores_shows_null_of_benchmark():
     results = make_score_table()
-    own = average_summary_scores(select_rows_for_statistics(results), by=["estimator", "subject"])
+    own = average_summary_scores(select_subject_rows_for_statistics(results), by=["estimator", "subject"])
     ax = plot_scores(results)
     drawn = [c.get_offsets()[:, 1] for c in ax.collections if len(c.get_offsets()) == 4]
     for points, name in zip(drawn, ["ridge", "encoder"], strict=True):
@@ -140,14 +140,14 @@ def test_plot_scores_shows_null_of_benchmark():
     assert {"chance 10.0 %", "95 % of the null"} <= {text.get_text() for text in ax.get_legend().get_texts()}
     shades = [c.get_paths()[0].get_extents() for c in ax.collections if len(c.get_offsets()) != 4]
     shades = [box for box in shades if box.height > 0.01 and box.width > 0.5]
-    null = average_summary_scores(select_rows_for_statistics(results), by=["estimator"])
+    null = average_summary_scores(select_subject_rows_for_statistics(results), by=["estimator"])
     np.testing.assert_allclose([box.ymax for box in shades], null["null_high"])
     np.testing.assert_allclose([box.ymin for box in shades], null["null_low"])
 
 
 def test_plot_subjects_shows_null_of_each():
     results = make_score_table()
-    own = average_summary_scores(select_rows_for_statistics(results), by=["estimator", "subject"])
+    own = average_summary_scores(select_subject_rows_for_statistics(results), by=["estimator", "subject"])
     ax = plot_subjects(results)
     points = {
         c.get_label(): c.get_offsets()[:, 1] for c in ax.collections if not c.get_label().startswith("_")

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 
-from sk_b2s.datasets._common import check_dataset_root, require_dataset_file
+from sk_b2s.datasets._dataset import check_dataset_root, require_dataset_file
 
 STUDY = "libribrain100"
 HINT = "Download it with sk_b2s.datasets.fetch_libribrain100(root, holdout=True)."

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sk_b2s.datasets._common import (
+from sk_b2s.datasets._dataset import (
     check_dataset_root,
     combine_dataset_tables,
     read_dataset_tsv,

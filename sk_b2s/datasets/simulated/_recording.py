@@ -15,9 +15,9 @@ from sk_b2s.datasets.simulated._noise import (
 )
 from sk_b2s.datasets.simulated._sources import (
     FEATURE_RATE,
-    compute_responses,
     compute_source_levels,
-    draw_noise_source_dipoles,
+    compute_source_responses,
+    draw_sources_of_noise,
     split_source_gain,
 )
 
@@ -77,13 +77,13 @@ def simulate_recording(seed, subject, sensors, modality, names, features, schedu
     )
     patterns, onsets = gain * patterns, schedule["onsets"]
     level = compute_source_levels(subject, features)
-    expected = compute_responses(subject, features, onsets, n_times, sfreq, level)
+    expected = compute_source_responses(subject, features, onsets, n_times, sfreq, level)
     if scale is None:
         has_audio = _find_audio(features, onsets, n_times, sfreq)
         scale = _find_scale(patterns, expected, data, has_audio, subject.snr_db, sfreq)
     sources = expected
     if "ignored" in names:
-        sources = sources + IGNORED_AMPLITUDE * compute_responses(
+        sources = sources + IGNORED_AMPLITUDE * compute_source_responses(
             subject, schedule["ignored"], schedule["ignored_onsets"], n_times, sfreq, level
         )
     sources = _vary_responses(seed, names, sources, schedule["sentences"], sfreq)
@@ -103,7 +103,7 @@ def _find_dipoles(seed, subject, names):
         return subject.positions, subject.orientations, EXPONENT
     rng = make_ground_truth_rng(seed, "fingerprint")
     positions, orientations = subject.positions.copy(), subject.orientations.copy()
-    drawn = draw_noise_source_dipoles(rng)
+    drawn = draw_sources_of_noise(rng)
     noise = slice(-2 - len(drawn[0]), -2)
     positions[noise], orientations[noise] = drawn
     return positions, orientations, rng.uniform(*FINGERPRINT_EXPONENT)

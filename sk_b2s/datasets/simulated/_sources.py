@@ -84,7 +84,7 @@ def draw_subject_sources(rng, snr_db):
                     normalize_head_vectors(UP_AND_FORWARD) + ORIENTATION_SPREAD * rng.standard_normal(3)
                 )
             )
-    noise = draw_noise_source_dipoles(rng)
+    noise = draw_sources_of_noise(rng)
     positions = move_into_head(np.concatenate([positions, noise[0], EYES]))
     orientations = np.concatenate(
         [orientations, noise[1], np.tile(normalize_head_vectors(np.array([0.0, 1.0, 0.6])), (2, 1))]
@@ -92,7 +92,7 @@ def draw_subject_sources(rng, snr_db):
     return SimulatedSubject(snr_db, lags, kernels, latencies, weights, positions, orientations)
 
 
-def draw_noise_source_dipoles(rng):
+def draw_sources_of_noise(rng):
     """Draw positions (m) and orientations of brain noise and alpha dipoles."""
     all_over = normalize_head_vectors(rng.standard_normal((N_NOISE_DIPOLES, 3))) * rng.uniform(
         0.4, 0.85, (N_NOISE_DIPOLES, 1)
@@ -173,7 +173,7 @@ def _respond_to_stimulus(subject, name, features):
     return fftconvolve(subject.weights[name] @ features[name], subject.kernels[name][None], axes=1)
 
 
-def compute_responses(subject, features, onsets, n_times, sfreq, level):
+def compute_source_responses(subject, features, onsets, n_times, sfreq, level):
     """Compute the time courses of the sources in a recording.
 
     Parameters

@@ -32,9 +32,9 @@ from sk_b2s.decoding._ensemble._members import (
     compute_ensemble_member_scores,
     count_ensemble_member_fits,
     fit_ensemble_member,
-    summarize_ensemble,
+    summarize_ensemble_members,
 )
-from sk_b2s.decoding._ensemble._weights import learn_ensemble_weights, standardize_ensemble_scores
+from sk_b2s.decoding._ensemble._weights import learn_ensemble_weights, standardize_weighted_ensemble_scores
 from sk_b2s.model_selection._split import iter_inner_split_folds, list_split_folds
 from sk_b2s.preprocessing._windows import Windows
 
@@ -337,7 +337,9 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
         ]
         inner = self._combine_inner(fits, folds, y, len(members))
         self.weights_ = learn_ensemble_weights(inner) if weights is None else weights
-        self.summary_ = summarize_ensemble([name for name, _ in members], self.weights_, fits, inner, self.k)
+        self.summary_ = summarize_ensemble_members(
+            [name for name, _ in members], self.weights_, fits, inner, self.k
+        )
         self._fit_stimulus_intervals(y)
         self._add_member_intervals()
         self._fit_recording_intervals(X)
@@ -398,7 +400,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
             for fit in fits:
                 if fit.fold == fold:
                     scores[fit.member] += fit.scores
-            out.append((np.stack([standardize_ensemble_scores(one) for one in scores]), target))
+            out.append((np.stack([standardize_weighted_ensemble_scores(one) for one in scores]), target))
         return out
 
     def _add_member_intervals(self):

@@ -21,7 +21,7 @@ from sk_b2s._utils._estimators import (
     was_estimator_interrupted,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._ensemble._weights import standardize_ensemble_scores
+from sk_b2s.decoding._ensemble._weights import standardize_weighted_ensemble_scores
 from sk_b2s.metrics._ranking import ranks
 
 STRIDE = 1000  # between the random states of the fits of a member
@@ -104,12 +104,12 @@ def compute_ensemble_member_scores(copies, X, candidates):
     for fitted in copies:
         decoder, windows = unwrap_innermost_estimator(fitted, X)
         scores = np.array(decoder.similarity(windows, candidates), np.float32)
-        scores = standardize_ensemble_scores(scores)
+        scores = standardize_weighted_ensemble_scores(scores)
         total = scores if total is None else np.add(total, scores, out=total)
-    return total if len(copies) == 1 else standardize_ensemble_scores(total)
+    return total if len(copies) == 1 else standardize_weighted_ensemble_scores(total)
 
 
-def count_decoder_parameters(decoder):
+def count_ensemble_member_parameters(decoder):
     """Count the fitted numbers of a decoder, NaN if they are unknown."""
     if hasattr(decoder, "net_"):
         modules = [decoder.net_.module_, getattr(decoder.net_, "speech_module_", None)]
@@ -118,7 +118,7 @@ def count_decoder_parameters(decoder):
     return np.nan if arrays[0] is None else sum(np.size(one) for one in arrays if one is not None)
 
 
-def summarize_ensemble(names, weights, fits, inner, k):
+def summarize_ensemble_members(names, weights, fits, inner, k):
     """Make the table of cost and gain of the members and of the ensemble."""
     rows = []
     for index, weight in enumerate(weights):
@@ -126,7 +126,7 @@ def summarize_ensemble(names, weights, fits, inner, k):
         decoders = [find_innermost_estimator(fit.fitted, fitted=True)[0] for fit in own if fit.fold is None]
         rows.append({
             "weight": weight, "n_fits": len(own), "seconds": sum(fit.seconds for fit in own),
-            "n_parameters": float(sum(count_decoder_parameters(decoder) for decoder in decoders)),
+            "n_parameters": float(sum(count_ensemble_member_parameters(decoder) for decoder in decoders)),
             **_score_inner([(scores[index], target) for scores, target in inner], k),
         })  # fmt: skip
     table = pd.DataFrame(rows, index=pd.Index(names, dtype=object))

@@ -12,7 +12,7 @@ from sk_b2s.metrics._confidence import fit_confidence_weights, slice_confidence_
 FLAT = 1e-3  # weight of each member if none is above chance, so that candidates do not tie
 
 
-def standardize_ensemble_scores(scores):
+def standardize_weighted_ensemble_scores(scores):
     """Standardize similarities over the candidates of each window, in place.
 
     Each row gets the mean 0 and the standard deviation 1. Constant rows become

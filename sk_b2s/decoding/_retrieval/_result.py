@@ -259,7 +259,7 @@ class RetrievalResult(CombinationMixin, ConfidenceMixin, WordScoresMixin):
         k = self._k(k)
         check_columns([by], self.rows, f"score_within_recording(by={by!r}) groups windows by that column")
         pools = []
-        for pool in split_retrieval_pools(self, by):
+        for pool in split_retrieval_result_pools(self, by):
             subject, name = pool.rows[["subject", by]].iloc[0]
             if pool.n_candidates <= k:
                 raise ValueError(
@@ -291,7 +291,7 @@ class RetrievalResult(CombinationMixin, ConfidenceMixin, WordScoresMixin):
         return replace(self, scores=self.scores[rows], target=self.target[rows], rows=table)
 
 
-def split_retrieval_pools(result, by="recording"):
+def split_retrieval_result_pools(result, by="recording"):
     """Split a result by subject and a column, with own candidates.
 
     Returns a list of RetrievalResult in order of appearance.

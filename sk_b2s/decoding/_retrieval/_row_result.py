@@ -159,3 +159,14 @@ class RowRetrievalResult(RetrievalResult):
             f"{name} compares all windows with the same candidates, but each window of this result has its own. Call "
             f"retrieve without candidates_per_row."
         )
+
+
+def make_row_retrieval_result(row_scores, candidates, rows, k):
+    """Make a RowRetrievalResult of RowScores and tables."""
+    sets = row_scores.sets
+    return RowRetrievalResult(
+        row_scores.scores, sets.target, candidates.reset_index(drop=True),
+        rows.iloc[sets.kept].reset_index(drop=True), k if k < sets.columns.shape[1] else 1, columns=sets.columns,
+        kept=sets.kept, n_left_out=len(rows) - len(sets.kept), null_ranks=row_scores.null_ranks,
+        group=row_scores.group, is_balanced=sets.is_balanced,
+    )  # fmt: skip

@@ -10,7 +10,7 @@ import pandas as pd
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import get_validated_table, join_validated_tables
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult, make_row_retrieval_result
 from sk_b2s.metrics._ranking import chance_level, compute_rank_scores
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
@@ -133,17 +133,6 @@ def retrieve(estimator, X, y, candidates_per_row=None):
         rows=rows,
         k=decoder.k,
     )
-
-
-def make_row_retrieval_result(row_scores, candidates, rows, k):
-    """Make a RowRetrievalResult of RowScores and tables."""
-    sets = row_scores.sets
-    return RowRetrievalResult(
-        row_scores.scores, sets.target, candidates.reset_index(drop=True),
-        rows.iloc[sets.kept].reset_index(drop=True), k if k < sets.columns.shape[1] else 1, columns=sets.columns,
-        kept=sets.kept, n_left_out=len(rows) - len(sets.kept), null_ranks=row_scores.null_ranks,
-        group=row_scores.group, is_balanced=sets.is_balanced,
-    )  # fmt: skip
 
 
 def find_retrieval_scoring_table(y):

@@ -17,7 +17,7 @@ FIGURES = [
 ]  # fmt: skip
 
 
-def list_word_subject_rows(rows):
+def list_word_figure_rows(rows):
     """Return the (subject, positions of its windows) pairs of a table."""
     return list(rows.reset_index(drop=True).groupby("subject", sort=True, dropna=False).indices.items())
 

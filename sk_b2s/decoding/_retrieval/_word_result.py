@@ -13,15 +13,15 @@ from sk_b2s.decoding._retrieval._word_figures import (
     average_word_subjects,
     compute_word_result_hours,
     fit_word_temperatures,
-    list_word_subject_rows,
+    list_word_figure_rows,
     score_word_timing_hits,
 )
 from sk_b2s.metrics._keywords import keyword_scores
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
 from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_vocabulary_words
-from sk_b2s.metrics._word_information import log_loss_gain, mutual_information, word_confusion
+from sk_b2s.metrics._word_information import log_loss_gain, mutual_information
 from sk_b2s.metrics._word_timing import timing_probabilities
-from sk_b2s.metrics._words import compute_flat_hits
+from sk_b2s.metrics._words import compute_flat_hits, word_confusion
 
 TIMED = ["subject", "recording", "onset"]  # columns that the classifier of timing needs
 DECODER, TIMING = "decoder", "timing alone"  # rows of tables
@@ -202,7 +202,7 @@ class WordResult:
         guess, flat = chance_level(k, self.n_words), compute_flat_hits(self.counts, k)
         timed = score_word_timing_hits(self._timed, self.target, k) if timing and self._has_timing else {}
         table = {}
-        for subject, rows in list_word_subject_rows(self.rows):
+        for subject, rows in list_word_figure_rows(self.rows):
             used = rows[self.target[rows] >= 0]
             if len(used):
                 own, words = self.ranks[used], self.target[used]
@@ -300,7 +300,7 @@ class WordResult:
             If ``source`` is unknown, or "timing" without onsets.
         """
         decoded, counts = self._decode(source), []
-        for _, rows in list_word_subject_rows(self.rows):
+        for _, rows in list_word_figure_rows(self.rows):
             own = word_confusion(self.target[rows], decoded[rows], self.n_words, normalize).astype(float)
             if normalize == "true":
                 own[own.sum(1) == 0] = np.nan
@@ -375,7 +375,7 @@ class WordResult:
         codes = self._encode_keywords(words)
         timed = self.timing_probabilities if timing and self._has_timing else None
         table = []
-        for subject, rows in list_word_subject_rows(self.rows):
+        for subject, rows in list_word_figure_rows(self.rows):
             hours = compute_word_result_hours(self.rows.iloc[rows])
             for code in codes:
                 is_target = self.target[rows] == code
@@ -454,7 +454,7 @@ class WordResult:
             timed = np.log(self.timing_probabilities)
             sources[TIMING] = (timed.argmax(1), timed + self.log_prior)
         table = []
-        for subject, rows in list_word_subject_rows(self.rows):
+        for subject, rows in list_word_figure_rows(self.rows):
             used = rows[self.target[rows] >= 0]
             for name, (decoded, logs) in sources.items():
                 table.append({

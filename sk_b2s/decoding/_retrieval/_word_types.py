@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import get_validated_table, join_validated_tables, validate_rows_in_step
 from sk_b2s.decoding._base import RetrievalMixin
-from sk_b2s.decoding._ensemble._weights import standardize_ensemble_scores
+from sk_b2s.decoding._ensemble._weights import standardize_weighted_ensemble_scores
 from sk_b2s.decoding._retrieval._checks import check_shared_retrieval_windows
 from sk_b2s.decoding._retrieval._word_result import WordResult
 from sk_b2s.events._intervals import StimulusIntervals
@@ -170,8 +170,10 @@ def _compare_members(ensemble, windows, train, vocabulary, templates):
     for weight, copies in zip(ensemble.weights_, ensemble.estimators_, strict=True):
         if weight:
             parts = [
-                standardize_ensemble_scores(_compare_types(one, windows, train, vocabulary, templates))
+                standardize_weighted_ensemble_scores(
+                    _compare_types(one, windows, train, vocabulary, templates)
+                )
                 for one in copies
             ]
-            total = total + np.float32(weight) * standardize_ensemble_scores(np.sum(parts, axis=0))
+            total = total + np.float32(weight) * standardize_weighted_ensemble_scores(np.sum(parts, axis=0))
     return total

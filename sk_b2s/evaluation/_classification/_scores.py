@@ -191,7 +191,7 @@ def _score_fold(estimator, X, y, labels, rows, train, test, sizes, per_subject, 
         kinds = [("decoder", make(own_test), classifier)]
         if {"onset"} <= set(rows):
             kinds.append(("timing_only", *classify_by_timing(rows, labels.astype(str), own_train, own_test)))
-        shifts = draw_classification_shifts(rows.iloc[own_test], n_shifts, seed)
+        shifts = draw_classification_score_shifts(rows.iloc[own_test], n_shifts, seed)
         for control, features, model in kinds:
             for n in sizes:
                 scores = _score_averages(
@@ -258,7 +258,7 @@ def compute_class_scores(true, predicted, n_classes):
     return {"f1_macro": float(f1.mean()), "balanced_accuracy": float((right / np.maximum(n_true, 1)).mean())}
 
 
-def draw_classification_shifts(rows, n_shifts, random_state):
+def draw_classification_score_shifts(rows, n_shifts, random_state):
     """Draw circular shifts of labels within recordings.
 
     Parameters

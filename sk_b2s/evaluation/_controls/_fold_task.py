@@ -16,11 +16,10 @@ from sk_b2s._utils._validation import get_validated_table, join_validated_tables
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_candidates import locate_candidate_stimuli, make_candidate_sets
-from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
+from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult, make_row_retrieval_result
 from sk_b2s.decoding._retrieval._row_scores import score_row_candidates
 from sk_b2s.decoding._retrieval._scoring import (
     find_retrieval_scoring_table,
-    make_row_retrieval_result,
     retrieve,
 )
 from sk_b2s.evaluation._controls._timing import add_timing_columns

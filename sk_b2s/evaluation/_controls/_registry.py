@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing
 from sk_b2s._utils._estimators import find_estimator_speech, iter_nested_estimators
 from sk_b2s._utils._validation import get_validated_table, is_valid_segment_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval._result import RetrievalResult, split_retrieval_pools
+from sk_b2s.decoding._retrieval._result import RetrievalResult, split_retrieval_result_pools
 from sk_b2s.evaluation._controls._inputs import (
     exclude_shared_control_inputs,
     make_control_input_features,
@@ -164,7 +164,7 @@ def _run_shifted_labels(task):
 
 def _run_within_recording(task):
     """Retrieve among the candidates of the same recording only."""
-    return split_retrieval_pools(task.decoded)
+    return split_retrieval_result_pools(task.decoded)
 
 
 def _run_timing_only(task):

@@ -32,7 +32,11 @@ from sk_b2s.evaluation._controls._timing import (
     has_timed_rows,
     score_timing_strata,
 )
-from sk_b2s.evaluation._controls._verdicts import add_verdict_texts, control_verdicts, find_overlap_leaks
+from sk_b2s.evaluation._controls._verdicts import (
+    add_verdict_texts,
+    control_verdicts,
+    find_overlap_verdict_leaks,
+)
 from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.model_selection._leakage import check_leakage, leaks_in
@@ -286,7 +290,7 @@ def _run_fold(names, task, n_shifts):
 def _make_table(outcomes, reasons, seed):
     """Pool the outcomes of all folds and add verdicts."""
     rows = {name: pool_leak_test_rows(parts, seed) for name, parts in outcomes.items()}
-    overlap = find_overlap_leaks(outcomes, rows)
+    overlap = find_overlap_verdict_leaks(outcomes, rows)
     table = pd.DataFrame(rows).T
     table = table.rename_axis("control").astype({column: int for column in ("n_subjects", "n_windows")})
     of_leaks = ["leak_threshold", "recording_identity_p", "inverted_below"]
@@ -406,10 +410,10 @@ def select_controls_to_run(controls, decoder, y, oracle, rows=None):
     for name in controls:
         if (spec := find_control(name)).needs in missing:
             raise ValueError(f"controls: {name!r} needs {NEEDS[spec.needs]}.")
-    return list(dict.fromkeys([*controls, *list_permanent_controls(rows)]))
+    return list(dict.fromkeys([*controls, *list_permanent_run_controls(rows)]))
 
 
-def list_permanent_controls(rows):
+def list_permanent_run_controls(rows):
     """Return the controls that always run, if windows have times."""
     is_timed = rows is not None and has_timed_rows(rows)
     return [name for name, spec in CONTROLS.items() if spec.is_always and is_timed]

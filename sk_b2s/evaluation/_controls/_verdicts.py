@@ -92,7 +92,7 @@ def add_verdict_texts(table):
     table = table.assign(verdict_text=[describe_verdict(*pair) for pair in pairs])
     if "control" not in table:
         return table
-    timing, score = find_timing_scores(table), select_main_score(table)
+    timing, score = find_timing_verdict_scores(table), select_main_score(table)
     is_marked = (table["verdict"] == Verdict.ABOVE_NULL) & (timing >= score)
     for row in table.index[is_marked]:
         own, other = (f"{value:.3f}".removeprefix("0") for value in (score[row], timing[row]))
@@ -100,7 +100,7 @@ def add_verdict_texts(table):
     return table
 
 
-def find_timing_scores(table):
+def find_timing_verdict_scores(table):
     """Return the main score of timing alone for each decoder.
 
     Parameters
@@ -171,7 +171,7 @@ def control_verdicts(table, reasons=()):
     return pd.DataFrame({"verdict": verdict, "leak_sources": sources})
 
 
-def find_overlap_leaks(outcomes, rows):
+def find_overlap_verdict_leaks(outcomes, rows):
     """Return leak tests whose score is due to the overlap of windows.
 
     Windows that share no samples lose at least half of the excess over chance.
@@ -281,7 +281,7 @@ def assign_verdicts(results, outcomes):
         reasons = []
         if found:
             pooled = {control: pool_leak_test_rows(parts) for control, parts in found.items()}
-            overlap = find_overlap_leaks(found, pooled)
+            overlap = find_overlap_verdict_leaks(found, pooled)
             pooled = control_verdicts(pd.DataFrame(pooled).T)["verdict"]
             reasons = list(pooled.index[pooled == Verdict.LEAK])
             overlap = [name for name in reasons if name in overlap]

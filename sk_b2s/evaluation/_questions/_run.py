@@ -106,19 +106,19 @@ def benchmark_task(
     >>> results = benchmark_task("word", ["ridge"], events)  # doctest: +SKIP
     """
     spec = find_question(task)
-    options = complete_question_options(spec, options)
+    options = complete_question_run_options(spec, options)
     validate_count("n_shifts", n_shifts, least=0)
     settings = {"k": 1, "n_candidates": None, **options, "n_shifts": n_shifts, "task": task}
     _check_row_parameters(rows)
     if isinstance(data, pd.DataFrame):
-        settings["rows"] = describe_question_rows({**spec.rows, **(rows or {})})
+        settings["rows"] = describe_question_run_rows({**spec.rows, **(rows or {})})
     return run_benchmark(
         _make_estimators(estimators), _make_rows(data, spec, rows), spec.make_splitter() if cv is None else cv, path,
         seeds, controls, oracle, only, settings, n_jobs, verbose, spec.controls, spec.always, stacklevel=4,
     )  # fmt: skip
 
 
-def complete_question_options(spec, options):
+def complete_question_run_options(spec, options):
     """Return the checked options of a task, with its defaults.
 
     Parameters
@@ -189,15 +189,16 @@ def _drop_condition(X, y):
     return X, y.drop(columns="condition") if is_partial else y
 
 
-def describe_question_rows(rows):
+def describe_question_run_rows(rows):
     """Describe the windows of :func:`~sk_b2s.make_segments` as a noun phrase.
 
     Examples
     --------
-    >>> describe_question_rows({"anchor": "word", "tmin": -0.5, "tmax": 2.5})
+    >>> rows = {"anchor": "word", "tmin": -0.5, "tmax": 2.5}
+    >>> describe_question_run_rows(rows)
     'windows from -0.5 to 2.5 s around the onset of each word'
     >>> rows = {"anchor": 1.0, "tmin": 0, "tmax": 5, "block": 10}
-    >>> describe_question_rows(rows)
+    >>> describe_question_run_rows(rows)
     'windows of 5 s at steps of 1 s (block=10)'
     """
     rows = {"anchor": "word", "tmin": -0.5, "tmax": 2.35, **rows}

@@ -126,7 +126,7 @@ class ReconstructionResult:
         if not n_shifts:
             return r[:1]
         place = self.place[index] if self.place else np.arange(len(r))
-        possible = find_reconstruction_shifts(place, self.window)
+        possible = find_reconstruction_result_shifts(place, self.window)
         if not len(possible):
             return np.vstack([r[:1], np.full((n_shifts, r.shape[1]), np.nan)])
         return np.vstack([r[:1], r[random.choice(possible, size=n_shifts)]])
@@ -141,7 +141,7 @@ def _average(found, weights):
     return np.divide(summed, total, out=np.full(summed.shape, np.nan), where=total > 0)
 
 
-def find_reconstruction_shifts(place, window):
+def find_reconstruction_result_shifts(place, window):
     """Find circular shifts after which no frame meets its own stimulus.
 
     Parameters
@@ -173,7 +173,7 @@ def find_reconstruction_shifts(place, window):
     return np.flatnonzero(is_free)
 
 
-def describe_reconstruction_recordings(parts: list[dict[str, Any]]):
+def describe_reconstruction_result_recordings(parts: list[dict[str, Any]]):
     """Make the table of recordings, without a study if it is unknown."""
     rows = pd.DataFrame(parts)
     return rows.drop(columns="study") if rows["study"].isna().all() else rows

@@ -18,7 +18,7 @@ from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
 from sk_b2s.evaluation._reconstruction._result import (
     MEAN,
     ReconstructionResult,
-    describe_reconstruction_recordings,
+    describe_reconstruction_result_recordings,
 )
 from sk_b2s.metrics._reconstruction import overlap_add
 from sk_b2s.model_selection._exposure import warn_of_exposure
@@ -158,7 +158,7 @@ def _reconstruct_recordings(decoder, windows, targets, table):
     return ReconstructionResult(
         estimate,
         target,
-        describe_reconstruction_recordings(parts),
+        describe_reconstruction_result_recordings(parts),
         window=targets.shape[2],
         sfreq=targets.sfreq,
         place=place,

@@ -326,7 +326,7 @@ def _score(task, fold, result):
     return rows, format_result_line_outcome(outcome)
 
 
-def ranks_segments(settings):
+def fits_rank_segments(settings):
     """Return whether the question of a benchmark ranks candidate segments."""
     return "task" not in settings or TASKS[settings["task"]].retrieve is retrieve
 

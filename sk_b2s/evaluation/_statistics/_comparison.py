@@ -13,7 +13,7 @@ from sk_b2s.evaluation._results._plan import describe_plan_differences, read_pla
 from sk_b2s.evaluation._statistics._subjects import (
     OVER,
     compute_subject_statistics,
-    select_rows_for_statistics,
+    select_subject_rows_for_statistics,
 )
 
 
@@ -106,7 +106,7 @@ def compare_estimators(
     >>> table[["n_better", "p", "smallest_p"]].to_dict("records")
     [{'n_better': 5, 'p': 0.0625, 'smallest_p': 0.0625}]
     """
-    results = select_rows_for_statistics(results)
+    results = select_subject_rows_for_statistics(results)
     if amounts_in(results):
         amounts = sorted(results[AMOUNT].unique().tolist())
         raise ValueError(

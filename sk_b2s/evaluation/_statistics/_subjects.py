@@ -249,7 +249,7 @@ def _is_correlation_over_folds(results, by):
     return groups["is_correlation"].all() & (groups["fold"].nunique() > 1)
 
 
-def select_rows_for_statistics(results):
+def select_subject_rows_for_statistics(results):
     """Select the rows of the decoders themselves, among all candidates.
 
     Rows are selected by ``control`` and ``pool`` if the table has them.

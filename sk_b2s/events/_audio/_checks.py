@@ -25,17 +25,17 @@ RATIO_TOLERANCE = 3e-4  # between a ratio of durations and one of sampling rates
 MAX_PEAK = 100.0  # larger samples are not fractions of full scale
 
 
-def format_audio_names(sounds, most=5):
+def format_checked_audio_names(sounds, most=5):
     """Format the names of the first few distinct stimuli: str."""
     return shorten_list(map(repr, dict.fromkeys(map(stimulus_name, sounds))), most)
 
 
-def measure_audio_of_stimulus(sound, memory=None):
+def measure_checked_audio_of_stimulus(sound, memory=None):
     """Measure an audio file, see :func:`measure_audio`."""
     return measure_audio(sound, digest_cached_content(audio_path(sound)), memory)
 
 
-def describe_audio_length(sound):
+def describe_checked_audio_length(sound):
     """Describe how the header of an audio file differs from its samples."""
     if isinstance(sound, StimulusArray):
         return ""
@@ -43,7 +43,7 @@ def describe_audio_length(sound):
     return read_audio_file_info(path, get_stimulus_state(path)).note
 
 
-def describe_audio_ratio(ratio, only_audio_rates=False):
+def describe_checked_audio_ratio(ratio, only_audio_rates=False):
     """Describe a ratio of durations if it is one of two sampling rates.
 
     Parameters
@@ -78,10 +78,10 @@ def check_audio_is_silent(sound, memory=None):
     """Return whether a stimulus, or each of its features, is constant."""
     if isinstance(sound, StimulusArray):
         return len(sound.data) == 0 or not np.ptp(sound.data, axis=0).any()
-    return measure_audio_of_stimulus(sound, memory).is_silent
+    return measure_checked_audio_of_stimulus(sound, memory).is_silent
 
 
-def select_audio_tracks(table):
+def select_checked_audio_tracks(table):
     """Return stimuli with the tracks that ``sound_channel`` selects.
 
     Parameters
@@ -137,7 +137,7 @@ def _select_track(sound, channel):
     return from_path if info.n_tracks > 1 else sound
 
 
-def warn_of_audio_tracks(sounds, stacklevel=3):
+def warn_of_checked_audio_tracks(sounds, stacklevel=3):
     """Warn of files with differing tracks if no track is selected.
 
     Parameters
@@ -159,7 +159,7 @@ def warn_of_audio_tracks(sounds, stacklevel=3):
             or check_audio_file_track(sound, get_stimulus_state(sound)).n_tracks < 2
         ):
             continue
-        if (facts := measure_audio_of_stimulus(sound)).correlation < MIN_CORRELATION:
+        if (facts := measure_checked_audio_of_stimulus(sound)).correlation < MIN_CORRELATION:
             inverted = ", one is inverted" if facts.correlation < MAX_INVERTED else ""
             silent = ": their mean is silence" if facts.is_silent else ""
             differ.append(f"{stimulus_name(sound)!r} (correlation {facts.correlation:.2f}{inverted}{silent})")
@@ -188,13 +188,13 @@ def check_audio_level(sounds, stacklevel=3):
         If samples are above 100.
     """
     peaks = {
-        sound: measure_audio_of_stimulus(sound).peak
+        sound: measure_checked_audio_of_stimulus(sound).peak
         for sound in sounds
         if not isinstance(sound, StimulusArray)
     }
     if loud := [sound for sound, peak in peaks.items() if peak > MAX_PEAK]:
         warnings.warn(
-            f"The samples of {format_audio_names(loud)} reach {max(peaks.values()):.4g}, but the full scale of an audio file is "
+            f"The samples of {format_checked_audio_names(loud)} reach {max(peaks.values()):.4g}, but the full scale of an audio file is "
             f"1. Integers were probably written as floating-point numbers, and features of such a file outweigh others. "
             f"Divide its samples by 32768 (16 bits).",
             stacklevel=stacklevel,
