@@ -39,10 +39,12 @@ FITS = {
 }
 REPEATED = (
     "clip",
+    "positive",
     "embedding",
+    "speech_embedding_dim",
     "target_dim",
     "bfloat16",
-)  # in processes of their own, while the operations of all FITS are checked in one
+)  # in processes of their own
 METHODS = ("ridge", "layer", "all")
 LINEAR = {"lags": (0.0, 0.1), "alphas": (0.1, 1.0), "per_subject": False}
 
