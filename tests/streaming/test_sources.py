@@ -143,6 +143,7 @@ def test_get_unit_factor_reads_names_and_exponents():
     assert get_unit_factor("0.5") is None
 
 
+@pytest.mark.slow
 def test_lsl_sources_receive_each_sample_once(tmp_path):
     pytest.importorskip("mne_lsl", reason="requires the extra live", exc_type=Exception)
     pytest.importorskip("pylsl", reason="requires the extra live", exc_type=Exception)
