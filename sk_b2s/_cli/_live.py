@@ -19,6 +19,7 @@ from sk_b2s.streaming._page import LivePage
 from sk_b2s.streaming._pipeline import split_streaming_pipeline
 from sk_b2s.streaming._records import read_live_predictions, score_live_predictions
 from sk_b2s.streaming._session import decode_live
+from sk_b2s.streaming._sources import make_stream_source
 
 LINE_EVERY = 5.0  # seconds of the stream between two lines in a log file
 SHOWN_EVERY = 0.2  # seconds between two updates of the terminal
@@ -99,19 +100,20 @@ def parse_live_candidates(texts):
 def open_live_source(args, ch_names, stack):
     """Return chunks of samples and their sampling rate."""
     if args.stream is not None:
-        return _open_lsl(args.stream, ch_names, stack)
+        source = stack.enter_context(make_stream_source(args.stream, ch_names))
+        return source, source.sfreq
     raw = read_raw(args.replay)
     if missing := [name for name in ch_names if name not in raw.ch_names]:
         raise ValueError(
             f"--replay {args.replay}: the recording must have the channels of the model. It lacks {missing[:5]}."
         )
     if args.no_lsl:
-        return iter_recording(raw, ch_names, args.speed), raw.info["sfreq"]
+        return make_stream_source(raw, ch_names, pace=args.speed), raw.info["sfreq"]
     from sk_b2s.streaming._outlet import ReplayOutlet
 
     outlet = stack.enter_context(closing(ReplayOutlet(raw, ch_names, args.speed or 1.0)))
-    source, sfreq = _open_lsl(outlet.name, ch_names, stack)
-    return iter_replayed(outlet, source), sfreq
+    source = stack.enter_context(make_stream_source(outlet.name, ch_names))
+    return iter_replayed(outlet, source), source.sfreq
 
 
 def iter_replayed(outlet, source, patience=1.0):
@@ -125,29 +127,6 @@ def iter_replayed(outlet, source, patience=1.0):
             return
         else:
             time.sleep(0.01)
-
-
-def _open_lsl(name, ch_names, stack):
-    try:
-        from sk_b2s.streaming import make_stream_source
-    except ImportError as error:
-        raise ImportError(
-            "LSL streams require pip install 'sk_b2s[live]'. Or use --replay --no-lsl."
-        ) from error
-    source = stack.enter_context(make_stream_source(name, ch_names))
-    return source, source.sfreq
-
-
-def iter_recording(raw, ch_names, speed=None, chunk=0.08):
-    """Yield chunks of a recording, at a multiple of real time or at once."""
-    picks = [raw.ch_names.index(name) for name in ch_names]
-    sfreq, n_times = raw.info["sfreq"], len(raw.times)
-    size, begun = max(1, round(chunk * sfreq)), time.monotonic()
-    for first in range(0, n_times, size):
-        last = min(first + size, n_times)
-        if speed is not None:
-            time.sleep(max(0.0, begun + last / sfreq / speed - time.monotonic()))
-        yield raw[picks, first:last][0], np.arange(first, last) / sfreq
 
 
 class TerminalView:

@@ -37,7 +37,7 @@ class ReplayOutlet:
         info.set_channel_names(list(ch_names))
         info.set_channel_units(["0"] * len(ch_names))  # exponent of ten: volts and tesla as in MNE
         self._outlet = StreamOutlet(info)
-        self._stop = threading.Event()
+        self.is_done, self._stop = False, threading.Event()
         self._thread = threading.Thread(
             target=self._send, args=(raw, list(ch_names), sfreq, speed, chunk, local_clock), daemon=True
         )
@@ -56,8 +56,6 @@ class ReplayOutlet:
                 raw[picks, first:last][0].T.copy("C"), timestamp=started + (last - 1) / sfreq
             )
         self.is_done = True
-
-    is_done = False
 
     def close(self):
         """Stop the replay, and close the outlet."""
