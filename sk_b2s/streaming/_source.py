@@ -36,7 +36,7 @@ def get_unit_factor(unit):
         exponent = float(name)
     except ValueError:
         return None
-    return 10.0**exponent if exponent == int(exponent) and abs(exponent) <= 24 else None
+    return 10.0**exponent if exponent.is_integer() and abs(exponent) <= 24 else None
 
 
 def pick_channels(available, ch_names):

@@ -141,6 +141,7 @@ def test_get_unit_factor_reads_names_and_exponents():
     assert [get_unit_factor(unit) for unit in ("V", "0", "fT", "teslas")] == [1.0, 1.0, 1e-15, 1.0]
     assert get_unit_factor("none") is None
     assert get_unit_factor("0.5") is None
+    assert get_unit_factor("nan") is get_unit_factor("inf") is None
 
 
 @pytest.mark.slow
