@@ -76,7 +76,7 @@ def test_estimator_on_own_data(name, tmp_path):
     """The data checks of scikit-learn, for estimators that take no matrix."""
     estimator, arguments = EXAMPLES[name].make(tmp_path)
     method = "transform" if hasattr(estimator, "transform") else "predict"
-    data = arguments[0] if method == "transform" else arguments[1]
+    data = arguments[1 if isinstance(estimator, ForwardTRF) else 0]
     with pytest.raises(NotFittedError):
         getattr(clone(estimator), method)(data)
     before = {name: joblib.hash(value) for name, value in estimator.get_params(deep=False).items()}

@@ -263,6 +263,10 @@ STATES: dict[str, dict[str, Attribute]] = {
     "sk_b2s.RobustChannelScaler": {
         N: COUNT, "center_": state_numbers(N, absent=True), "scale_": state_numbers(N, absent=True),
     },
+    "sk_b2s.SpeechReconstructor": {
+        "decoder_": state_of_type(BaseEstimator), "sfreq_": state_of_type(Real),
+        "mel_mean_": state_numbers("n_mels"), "mel_std_": state_numbers("n_mels"), "mel_map_": state_numbers("n_rows", "n_mels"),
+    },
     "sk_b2s.SpeakerVoice": {
         "consent_": Attribute(_consent), "synthetic_": Attribute(_true), "duration_": state_of_type(Real),
         "features_": state_numbers("n_frames", "n_features"), "mel_": state_numbers("n_frames", 160),

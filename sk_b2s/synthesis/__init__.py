@@ -10,6 +10,8 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
+        "_confidence": ["compute_confidence"],
+        "_reconstructor": ["SpeechReconstructor"],
         "_voice": ["SpeakerVoice", "make_example_voice"],
         "_wav": ["read_wav_metadata", "write_wav"],
         "_vocoder": ["mel_to_audio"],

@@ -28,6 +28,7 @@ from sk_b2s import (
     SpeakerVoice,
     SpeechActivity,
     SpeechFeatureUnion,
+    SpeechReconstructor,
     StimulusArray,
     SurrogateRecordings,
     Wav2Vec2Features,
@@ -156,6 +157,10 @@ EXAMPLES = {
         [SpeechFeatureUnion([("envelope", Envelope())])],
         _on_audio(lambda _: SpeechFeatureUnion([("a", Envelope(sfreq=25)), ("b", AcousticOnsets(sfreq=25))])),
         False,
+    ),
+    "SpeechReconstructor": Example(
+        [SpeechReconstructor(RidgeDecoder(k=1))],
+        _on_arrays(SpeechReconstructor(RidgeDecoder(sfreq=10, k=2)), TARGETS), False,
     ),
     "SurrogateRecordings": Example(
         [SurrogateRecordings(), SurrogateRecordings("white")], _on_arrays(SurrogateRecordings())

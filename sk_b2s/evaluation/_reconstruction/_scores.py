@@ -86,7 +86,7 @@ def reconstruct(estimator, X, y):
     """
     decoder, windows = unwrap_decoder_of_estimator(estimator, X, "reconstruct")
     check_is_fitted(decoder)
-    _check_estimates_features(decoder)
+    check_estimates_features(decoder)
     y = decoder._check_y(y)
     validate_rows_in_step(X, y)
     targets = decoder._targets(y)
@@ -95,10 +95,10 @@ def reconstruct(estimator, X, y):
     warn_of_exposure(estimator, decoder, y)
     table = get_validated_table(X)
     table = table if table is not None else get_validated_table(windows)
-    return _reconstruct_recordings(decoder, windows, targets, table)
+    return reconstruct_recordings(decoder, windows, targets, table)
 
 
-def _check_estimates_features(decoder):
+def check_estimates_features(decoder):
     """Raise unless ``transform`` returns estimates of the features."""
     name = type(decoder).__name__
     if not hasattr(decoder, "transform"):
@@ -120,7 +120,7 @@ def _check_estimates_features(decoder):
         )
 
 
-def _reconstruct_recordings(decoder, windows, targets, table):
+def reconstruct_recordings(decoder, windows, targets, table):
     """Average the windows of each recording: ReconstructionResult."""
     subject = (
         get_subjects_of_windows(windows)

@@ -1,0 +1,376 @@
+"""Reconstructor of the mel spectrogram and audio of continuous speech."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sk_b2s._utils._estimators import (
+    find_estimator_speech,
+    iter_estimator_levels,
+    unwrap_decoder_of_estimator,
+)
+from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s.decoding._candidates import find_distinct_candidates, make_candidate_windows
+from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
+from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
+from sk_b2s.evaluation._reconstruction._result import MEAN
+from sk_b2s.evaluation._reconstruction._scores import check_estimates_features, reconstruct_recordings
+from sk_b2s.features._audio import AUDIO_SFREQ
+from sk_b2s.features._spectral import MelSpectrogram
+from sk_b2s.model_selection._exposure import warn_of_exposure
+from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.synthesis._confidence import make_fade
+from sk_b2s.synthesis._overlap_add import add_recording_windows, find_window_table
+from sk_b2s.synthesis._vocoder import check_mel, mel_to_audio
+
+N_MELS = 40  # bands if the decoder has other features than a mel spectrogram
+MOST_SEGMENTS = 500  # training segments from which the statistics of bands are computed
+TINY = 1e-6
+
+
+class SpeechReconstructor(BaseEstimator):
+    """Reconstruct the mel spectrogram of speech, and make it audible.
+
+    A decoder estimates speech features of windows of EEG/MEG. Overlapping
+    windows are averaged to continuous recordings, and a vocoder synthesizes
+    audio. Neither a language model nor a model of phonemes is used, so no word
+    is invented.
+
+    Parameters
+    ----------
+    decoder : estimator
+        Decoder of the package, or a Pipeline that ends in one. It is cloned.
+        If its ``speech`` has a step :class:`~sk_b2s.MelSpectrogram`, the
+        result has these bands. For other features of audio, bands of a mel
+        spectrogram are estimated from them by linear regression. With
+        ``speech=None``, ``y`` must contain log mel spectra.
+    method : {"regression", "retrieval"}, default="regression"
+        With "regression", ``transform`` of the decoder estimates the features.
+        With "retrieval", the estimate of a window is the mean of the features
+        of all candidates, weighted by their probability. Any decoder can be
+        used, and the default candidates are the training segments.
+    vocoder : {"griffinlim"} or callable, default="griffinlim"
+        ``vocoder(mel, mel_sfreq)`` returns audio at 16 kHz, of shape
+        (n_samples,), as :func:`mel_to_audio`.
+
+    Attributes
+    ----------
+    decoder_ : estimator
+        Fitted decoder.
+    sfreq_ : float
+        Frames per second, 50 if the decoder was fitted on arrays.
+    mel_mean_, mel_std_ : ndarray of shape (n_mels,)
+        Mean and standard deviation of the log mel spectra in training.
+    mel_map_ : ndarray of shape (n_features + 1, n_mels)
+        Linear map of the features of the decoder to log mel spectra. The last
+        row is the intercept.
+
+    See Also
+    --------
+    sk_b2s.reconstruct : Features of a decoder, without audio.
+
+    Notes
+    -----
+    Audio of a vocoder is not evidence. Word error rates and opinion scores of
+    audio behind a trained vocoder or language model score that model. Report
+    ``score`` with its null distribution, and audio of a reconstructor that was
+    fitted on :class:`~sk_b2s.SurrogateRecordings`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_b2s import RidgeDecoder
+    >>> X = np.random.default_rng(0).standard_normal((24, 4, 50))
+    >>> reconstructor = SpeechReconstructor(RidgeDecoder(sfreq=50))
+    >>> reconstructor = reconstructor.fit(X, X[:, :3])
+    >>> mel = reconstructor.predict(X)[0]
+    >>> mel.shape, reconstructor.to_audio(mel).shape
+    ((1200, 3), (384000,))
+    """
+
+    _parameter_constraints = {
+        "decoder": [HasMethods(["fit"])],
+        "method": [StrOptions({"regression", "retrieval"})],
+        "vocoder": [StrOptions({"griffinlim"}), callable],
+    }
+
+    def __init__(self, decoder, method="regression", vocoder="griffinlim"):
+        self.decoder = decoder
+        self.method = method
+        self.vocoder = vocoder
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y):
+        """Fit the decoder, and the statistics of the mel bands.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            EEG/MEG windows, as the decoder expects them.
+        y : DataFrame, Windows or array-like of shape (n_windows, ...)
+            Stimulus segments, or log mel spectra.
+
+        Returns
+        -------
+        self : SpeechReconstructor
+
+        Raises
+        ------
+        ValueError
+            If X and y do not match, or if ``y`` has no audio.
+        """
+        self.decoder_ = clone(self.decoder).fit(X, y)
+        segments = self._select_segments(y)
+        features, mel = self._compute_features(segments), self._compute_mel(segments)
+        self.sfreq_ = 50.0 if mel.sfreq is None else float(mel.sfreq)
+        mel = _flatten(mel)
+        self.mel_mean_, self.mel_std_ = mel.mean(0), mel.std(0)
+        if (self.mel_std_ < TINY).all():
+            raise ValueError(
+                "The mel spectra of y are constant, so the training stimuli are silent or their files are empty. Check the "
+                "column 'sound' of y."
+            )
+        if features is None:  # candidates are averaged as mel spectra
+            self.mel_map_ = np.vstack([np.eye(mel.shape[1]), np.zeros(mel.shape[1])])
+        else:
+            flat = _flatten(features)
+            design = np.c_[flat, np.ones(len(flat))]
+            self.mel_map_ = np.linalg.lstsq(design, mel, rcond=None)[0]
+        return self
+
+    def predict(self, X, candidates=None):
+        """Estimate the log mel spectra of each recording.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            EEG/MEG windows. They may overlap, and need not be at words.
+            Windows of an array are consecutive.
+        candidates : DataFrame, Windows or array-like, default=None
+            Candidate segments of ``method="retrieval"``. If None, the segments
+            of ``fit``.
+
+        Returns
+        -------
+        mel : list of ndarray of shape (n_frames, n_mels)
+            One per recording, in order of appearance, see
+            :meth:`list_recordings`. Frames without a window are NaN.
+        """
+        return self._add_windows(X, candidates)[0]
+
+    def list_recordings(self, X):
+        """List the recordings of ``predict``.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            EEG/MEG windows.
+
+        Returns
+        -------
+        rows : DataFrame of shape (n_recordings, 4)
+            ``subject``, ``recording``, ``onset`` of the first frame in the
+            recording (s) and ``n_windows``.
+        """
+        return self._add_windows(X)[1]
+
+    def reconstruct(self, X, y):
+        """Estimate the log mel spectra of stimuli, next to the true ones.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            EEG/MEG windows.
+        y : DataFrame, Windows or array-like of shape (n_windows, ...)
+            Stimulus segments, or log mel spectra.
+
+        Returns
+        -------
+        result : ReconstructionResult
+            Estimate and target of each recording, in time of the stimulus.
+
+        Raises
+        ------
+        ValueError
+            If no window is during a stimulus.
+        """
+        check_is_fitted(self)
+        decoder, windows = unwrap_decoder_of_estimator(self.decoder_, X, "SpeechReconstructor")
+        validate_rows_in_step(X, y)
+        targets = self._compute_mel(y)
+        warn_of_exposure(self.decoder_, decoder, y)
+        estimates = _Estimates(self, decoder, self._get_weights(targets))
+        return reconstruct_recordings(estimates, windows, targets, find_window_table(X, windows))
+
+    def score(self, X, y):
+        """Compute the mean correlation of the bands.
+
+        Parameters
+        ----------
+        X : DataFrame, Windows or array-like of shape (n_windows, ...)
+            EEG/MEG windows.
+        y : DataFrame, Windows or array-like of shape (n_windows, ...)
+            Stimulus segments, or log mel spectra.
+
+        Returns
+        -------
+        r : float
+            Pearson correlation over the frames of a recording, averaged over
+            bands, recordings and subjects, as in the auditory EEG challenge.
+            The chance level is 0.
+        """
+        scores = self.reconstruct(X, y).correlations(n_shifts=0)
+        return float(scores.loc[scores["band"] == MEAN, "r"].mean())
+
+    def to_audio(self, mel, sfreq=16000, confidence=None, threshold=0.95, match_level=True):
+        """Synthesize audio of one recording.
+
+        Parameters
+        ----------
+        mel : array-like of shape (n_frames, n_mels)
+            Log mel spectra. NaN is silent.
+        sfreq : int, default=16000
+            Sampling rate of the audio in Hz.
+        confidence : array-like of shape (n_seconds,), default=None
+            Confidence of each second, see :func:`compute_confidence`. If
+            None, the audio is not faded.
+        threshold : float, default=0.95
+            Seconds of less confidence, or NaN, fade to silence.
+        match_level : bool, default=True
+            If True, the bands are scaled to mean and standard deviation of
+            training, because regression shrinks estimates to the mean. This
+            does not change correlations. Bands that are constant are kept.
+
+        Returns
+        -------
+        audio : ndarray of shape (n_samples,)
+            float32 from -1 to 1.
+
+        Raises
+        ------
+        ValueError
+            If ``mel`` has other bands than in ``fit``, or the vocoder returns
+            no audio.
+        """
+        check_is_fitted(self)
+        mel = check_mel(mel)
+        if mel.shape[1] != len(self.mel_mean_):
+            raise ValueError(
+                f"The 'mel' parameter must have {len(self.mel_mean_)} bands, as in fit. Got {mel.shape[1]} instead."
+            )
+        mel = self._match_level(mel) if match_level else mel
+        if self.vocoder == "griffinlim":
+            audio = mel_to_audio(mel, self.sfreq_, sfreq)
+        else:
+            audio = _call_vocoder(self.vocoder, mel, self.sfreq_, sfreq)
+        return audio if confidence is None else audio * make_fade(confidence, threshold, len(audio), sfreq)
+
+    # --- parts -------------------------------------------------------------------------------------
+
+    def _add_windows(self, X, candidates=None):
+        """Return the estimates and rows of all recordings."""
+        check_is_fitted(self)
+        decoder, windows = unwrap_decoder_of_estimator(self.decoder_, X, "SpeechReconstructor")
+        estimates = self._estimate(decoder, windows, candidates)
+        return add_recording_windows(
+            estimates, self._get_weights(estimates), find_window_table(X, windows), self.sfreq_
+        )
+
+    def _get_weights(self, targets):
+        """Return the weight of each frame of a window."""
+        *_, decoder = iter_estimator_levels(self.decoder_)
+        weights = getattr(decoder, "frame_weights_", None)
+        return np.ones(targets.shape[2]) if weights is None else np.asarray(weights, float)
+
+    def _estimate(self, decoder, windows, candidates=None):
+        """Estimate log mel windows: (n_windows, n_mels, n_frames)."""
+        if self.method == "retrieval":
+            segments = decoder.segments_ if candidates is None else candidates
+            probability = decoder.predict_proba(windows, segments)
+            first = find_distinct_candidates(segments).first
+            segments = segments.iloc[first] if isinstance(segments, pd.DataFrame) else segments[first]
+            mel = self._compute_mel(segments).gather(np.arange(len(first))).cpu().numpy()
+            return np.tensordot(probability, mel, axes=1)
+        check_estimates_features(decoder)
+        estimates = decoder.transform(windows)
+        estimates = estimates.reshape(*estimates.shape[:2], -1)
+        if isinstance(decoder, LikelihoodDecoder):
+            estimates = FeaturePrior(decoder._targets(decoder.segments_)).apply(estimates)
+        weights, intercept = self.mel_map_[:-1], self.mel_map_[-1]
+        return np.einsum("nft,fm->nmt", estimates, weights) + intercept[:, None]
+
+    def _select_segments(self, y):
+        """Return a sample of the distinct segments of y."""
+        first = find_distinct_candidates(y).first
+        rows = first[np.unique(np.linspace(0, len(first) - 1, MOST_SEGMENTS).round().astype(int))]
+        return y.iloc[rows] if isinstance(y, pd.DataFrame) else y[rows]
+
+    def _compute_features(self, y):
+        """Compute the features of the decoder, None if it has several."""
+        *_, decoder = iter_estimator_levels(self.decoder_)
+        if self.method == "retrieval" or not hasattr(decoder, "_targets"):
+            return None
+        return decoder._targets(get_validated_table(y) if decoder.speech is not None else y)
+
+    def _compute_mel(self, y):
+        """Compute the true log mel windows of segments."""
+        speech = find_estimator_speech(self.decoder_)
+        if speech is None:
+            return y if isinstance(y, Windows) else make_candidate_windows(np.asarray(y, np.float32))
+        if get_validated_table(y) is None:
+            raise ValueError(
+                f"SpeechReconstructor requires y to be the table of segments returned by make_segments, because its "
+                f"decoder has speech={type(speech).__name__}(...). Got {type(y).__name__} instead."
+            )
+        steps = [step for _, step in speech.steps] if isinstance(speech, Pipeline) else [speech]
+        mel = next((step for step in steps if isinstance(step, MelSpectrogram)), None)
+        if mel is None:
+            rate = next((step.sfreq for step in steps if getattr(step, "sfreq", None)), 50)
+            mel = MelSpectrogram(N_MELS, rate, memory=getattr(steps[0], "memory", None))
+        table = get_validated_table(y)
+        return clone(mel).fit(table).transform(table)
+
+    def _match_level(self, mel):
+        """Scale bands to mean and standard deviation of training."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # bands without a frame
+            mean, std = np.nanmean(mel, 0), np.nanstd(mel, 0)
+        scaled = (mel - mean) / np.where(std > TINY, std, 1) * self.mel_std_ + self.mel_mean_
+        return np.where(std > TINY, scaled, mel)
+
+
+class _Estimates:
+    """Log mel estimates with the interface of a decoder."""
+
+    def __init__(self, reconstructor, decoder, weights):
+        self._reconstructor, self._decoder, self.frame_weights_ = reconstructor, decoder, weights
+
+    def transform(self, windows):
+        return self._reconstructor._estimate(self._decoder, windows)
+
+
+def _flatten(windows):
+    """Return all frames of windows: (n_windows * n_frames, n_features)."""
+    values = windows.gather(np.arange(len(windows))).cpu().numpy().astype(float)
+    return values.transpose(0, 2, 1).reshape(-1, values.shape[1])
+
+
+def _call_vocoder(vocoder, mel, mel_sfreq, sfreq):
+    """Call a vocoder of the user, and check and resample its audio."""
+    from scipy.signal import resample_poly
+
+    audio = np.asarray(vocoder(mel, mel_sfreq), float)
+    if audio.ndim != 1 or not len(audio) or not np.isfinite(audio).all():
+        raise ValueError(
+            f"The 'vocoder' parameter must return finite audio of shape (n_samples,) at 16 kHz. Got an array of shape "
+            f"{audio.shape} instead."
+        )
+    audio = audio if sfreq == AUDIO_SFREQ else resample_poly(audio, int(sfreq), AUDIO_SFREQ)
+    return (audio / max(1.0, abs(audio).max())).astype(np.float32)

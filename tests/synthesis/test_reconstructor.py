@@ -1,0 +1,113 @@
+"""Tests of SpeechReconstructor."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter1d
+
+import sk_b2s
+from sk_b2s import RidgeDecoder, SpeechReconstructor
+from sk_b2s.preprocessing._windows import Windows
+
+RATE, LENGTH = 20, 40  # frames per second and per window
+
+
+def make_recording(seed=0, n_frames=1200, noise=0.5):
+    """Make windows of a response to three bands, at a grid with overlap."""
+    random = np.random.default_rng(seed)
+    speech = gaussian_filter1d(random.standard_normal((n_frames, 3)), 4, axis=0).astype("f4")
+    speech = (speech - speech.mean(0)) / speech.std(0) - 2
+    brain = speech @ random.standard_normal((3, 8)) * 0.5
+    brain = brain + noise * random.standard_normal(brain.shape)
+    start = np.arange(0, n_frames - LENGTH + 1, LENGTH // 2)
+    rows = pd.DataFrame({
+        "subject": "01", "recording": "a", "onset": 5 + start / RATE, "duration": LENGTH / RATE,
+        "segment": np.arange(len(start)),
+    })  # fmt: skip
+    make = [
+        Windows([data], np.zeros(len(start)), start, LENGTH, RATE, rows=rows)
+        for data in (brain.astype("f4"), speech)
+    ]
+    return *make, speech
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y, speech = make_recording()
+    return SpeechReconstructor(RidgeDecoder()).fit(X[:40], y[:40]), X, y, speech
+
+
+def test_predict_adds_overlapping_windows(fitted):
+    model, X, y, speech = fitted
+    (mel,) = model.predict(X[40:])
+    assert mel.shape == (len(speech) - 40 * LENGTH // 2, 3)
+    assert np.corrcoef(mel[:, 0], speech[800:, 0])[0, 1] > 0.7
+    assert model.list_recordings(X[40:]).loc[0, "onset"] == pytest.approx(45)
+    assert model.score(X[40:], y[40:]) > 0.7
+
+
+def test_predict_is_nan_without_window(fitted):
+    model, X, _, _ = fitted
+    (mel,) = model.predict(X[[40, 50]])
+    assert np.isnan(mel).all(1).sum() == 10 * LENGTH // 2 - LENGTH
+    assert not np.isnan(mel[[0, -1]]).any()
+
+
+def test_score_of_noise_is_at_chance(fitted):
+    model, _, y, _ = fitted
+    noise, _, _ = make_recording(seed=1)
+    result = model.reconstruct(noise[40:], y[40:]).correlations(n_shifts=200)
+    row = result[result["band"] == "mean"].iloc[0]
+    assert row["r"] < row["null_high"]
+
+
+def test_predict_by_retrieval_averages_candidates(fitted):
+    _, X, y, _ = fitted
+    model = SpeechReconstructor(RidgeDecoder(), "retrieval").fit(X[:40], y[:40])
+    assert model.predict(X[40:])[0].shape == (400, 3)
+    candidates = y[40:42]
+    (mel,) = model.predict(X[[50]], candidates)
+    probability = model.decoder_.predict_proba(X[[50]], candidates)[0]
+    np.testing.assert_allclose(mel.T, np.tensordot(probability, np.asarray(candidates), 1), rtol=1e-4)
+
+
+def test_to_audio_fades_to_silence(fitted):
+    model, X, _, _ = fitted
+    mel = model.predict(X[40:])[0][: 4 * RATE]
+    audio = model.to_audio(mel, confidence=[1, 0.2, np.nan, 1])
+    assert len(audio) == 64000
+    assert not audio[17600:46400].any()
+    assert audio[:14000].any()
+    assert len(model.to_audio(mel, 8000)) == 32000
+
+
+def test_to_audio_calls_vocoder(fitted):
+    _, X, y, _ = fitted
+    model = SpeechReconstructor(
+        RidgeDecoder(), vocoder=lambda mel, rate: np.ones(round(len(mel) / rate * 16000))
+    )
+    model.fit(X, y)
+    assert (model.to_audio(np.zeros((20, 3))) == 1).all()
+    model.vocoder = lambda mel, rate: np.zeros((2, 2))
+    with pytest.raises(ValueError, match="vocoder"):
+        model.to_audio(np.zeros((20, 3)))
+
+
+def test_fit_raises_for_silence(fitted):
+    _, X, y, _ = fitted
+    y = Windows(
+        [np.arange(3600, dtype="f4").reshape(1200, 3) * 1e-12], y.which, y.start, LENGTH, RATE, rows=y.rows
+    )
+    with pytest.raises(ValueError, match="constant"):
+        SpeechReconstructor(RidgeDecoder()).fit(X, y)
+
+
+def test_to_audio_raises_for_other_bands(fitted):
+    with pytest.raises(ValueError, match="3 bands"):
+        fitted[0].to_audio(np.zeros((20, 4)))
+
+
+def test_save_restores_reconstructor(fitted, tmp_path):
+    model, X, _, _ = fitted
+    sk_b2s.save(model, tmp_path / "model")
+    np.testing.assert_array_equal(sk_b2s.load(tmp_path / "model").predict(X)[0], model.predict(X)[0])
