@@ -26,6 +26,7 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from sk_b2s.decoding._shared_response import SharedResponse
 from sk_b2s.events._audio._files import AudioTrack
+from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.model_selection._registry import SPLITTERS
@@ -42,6 +43,7 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "Baseline": (Baseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
     "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
     "StimulusArray": (StimulusArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
+    "ImageStimulus": (ImageStimulus, {"name": "name", "path": "path"}),
     "AudioTrack": (AudioTrack, {"path": "path", "channel": "channel"}),
     "StimulusIntervals": (StimulusIntervals, {"intervals": "intervals"}),
     "Windows": (Windows, {

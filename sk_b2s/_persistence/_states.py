@@ -325,6 +325,7 @@ PART_STATES: dict[str, dict[str, Attribute]] = {
     "StimulusArray": {
         "data": state_numbers("n_times", "n_features"), "sfreq": state_of_type(Real), "name": state_of_type(str),
     },
+    "ImageStimulus": {"name": state_of_type(str), "path": state_of_type(str)},
     "StimulusIntervals": {"intervals": state_of_type(dict)},
     "AudioTrack": {"path": state_of_type(str), "channel": state_any_of(state_integer(0), state_of_type(str))},
     "Windows": {

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_concat": ["concat_events"],
         "_intervals": ["StimulusIntervals"],
         "_paper_blocks": ["PaperBlocks"],
+        "_images": ["ImageStimulus"],
         "_stimuli": ["StimulusArray"],
         "_streams": ["concurrent_stream"],
         "_table": ["check_events"],

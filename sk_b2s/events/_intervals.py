@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import get_validated_recordings, validate_column, validate_seconds
-from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, identify_stimuli
+from sk_b2s.events._stimuli import NOT_FILES, digest_stimuli, identify_stimuli
 
 
 class StimulusIntervals:
@@ -70,7 +70,7 @@ class StimulusIntervals:
             parts += [(key[copied], (a + shift)[copied], (b + shift)[copied]) for _, a, b in parts]
         new = cls.from_spans(*(np.concatenate(part) for part in zip(*parts, strict=True)), own[copied])
         distinct = table["sound"].reset_index(drop=True).drop_duplicates()
-        new.files = {own[i]: sound for i, sound in distinct.items() if not isinstance(sound, StimulusArray)}
+        new.files = {own[i]: sound for i, sound in distinct.items() if not isinstance(sound, NOT_FILES)}
         return new
 
     @classmethod

@@ -13,6 +13,7 @@ from sk_b2s._utils._caching import digest_cached_content, get_cached_file_state
 from sk_b2s._utils._validation import validate_column
 from sk_b2s.events._audio._facts import measure_audio
 from sk_b2s.events._audio._files import AudioTrack, audio_path, read_audio_file_info
+from sk_b2s.events._images import ImageStimulus
 
 
 class StimulusArray:
@@ -138,7 +139,7 @@ def digest_stimulus(sound):
 
     Parameters
     ----------
-    sound : str, Path, AudioTrack or StimulusArray
+    sound : str, Path, AudioTrack, StimulusArray or ImageStimulus
         Entry of the column ``sound`` of an events table.
 
     Returns
@@ -149,6 +150,8 @@ def digest_stimulus(sound):
     """
     if isinstance(sound, StimulusArray):
         return sound.digest
+    if isinstance(sound, ImageStimulus):
+        return digest_cached_content(sound.path) if sound.path else _digest("image", sound.name)
     whole = get_stimulus_stamp(sound)
     if not isinstance(sound, AudioTrack) or sound.channel == "mean" or measure_audio(sound, whole).are_equal:
         return whole
@@ -160,13 +163,13 @@ def stimulus_duration(sound):
 
     Parameters
     ----------
-    sound : str, Path, AudioTrack or StimulusArray
+    sound : str, Path, AudioTrack, StimulusArray or ImageStimulus
         Entry of the column ``sound`` of an events table.
 
     Returns
     -------
     duration : float
-        Of the samples that can be read.
+        Of the samples that can be read. 0 of an image.
 
     Raises
     ------
@@ -175,6 +178,8 @@ def stimulus_duration(sound):
     """
     if isinstance(sound, StimulusArray):
         return sound.duration
+    if isinstance(sound, ImageStimulus):
+        return 0.0
     return read_audio_file_info(audio_path(sound), get_stimulus_state(sound)).duration
 
 
@@ -182,11 +187,14 @@ def stimulus_name(sound):
     """Return the name of a stimulus in messages: str."""
     if isinstance(sound, StimulusArray):
         return sound.name or repr(sound)
+    if isinstance(sound, ImageStimulus):
+        return sound.name
     track = f" (track {sound.channel})" if isinstance(sound, AudioTrack) else ""
     return Path(sound).name + track
 
 
-SOUNDS = (str, Path, AudioTrack, StimulusArray)  # what the column 'sound' may hold
+NOT_FILES = (StimulusArray, ImageStimulus)  # stimuli without an audio file
+SOUNDS = (str, Path, AudioTrack, *NOT_FILES)  # what the column 'sound' may hold
 
 
 def digest_stimuli(sounds):

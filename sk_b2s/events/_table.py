@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import suggest_name
+from sk_b2s.events._images import place_table_images
 from sk_b2s.events._table_rows import map_distinct_row_values, raise_for_rows
 from sk_b2s.events._table_stimuli import (
     check_table_stimuli_exist,
@@ -17,7 +18,7 @@ from sk_b2s.events._table_times import check_table_times_overlap, place_words_at
 
 MAX_DRIFT = 2e4  # ppm, more than any clock or sampling rate is off
 TIME_COLUMNS = {"onset", "duration", "sound_onset", "drift_ppm", "recording_duration"}
-EVENT_TYPES = ("sound", "word", "phoneme", "bad")
+EVENT_TYPES = ("sound", "image", "word", "phoneme", "bad")
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
 DEFAULTS = {
     "study": "", "session": "", "sound": None, "sound_onset": np.nan, "text": None,
@@ -28,9 +29,9 @@ DEFAULTS = {
 def check_events(events):
     """Check an events table and fill in optional columns.
 
-    The table has one row per stimulus ("sound"), word, phoneme or bad
-    stretch, over all recordings. Stimuli of one recording must not overlap in
-    time unless their ``stream`` differs. The stimulus of a word or phoneme,
+    The table has one row per stimulus ("sound" or "image"), word,
+    phoneme or bad stretch, over all recordings. Stimuli of one recording must
+    not overlap in time unless their ``stream`` differs. The stimulus of a word or phoneme,
     and its time in the stimulus, are taken from the stimulus that is playing
     if they are missing.
 
@@ -41,7 +42,7 @@ def check_events(events):
 
         * ``subject``;
         * ``recording``, a path;
-        * ``type``, "sound", "word", "phoneme" or "bad";
+        * ``type``, "sound", "image", "word", "phoneme" or "bad";
         * ``onset`` and ``duration`` in seconds, in the recording. A stimulus
           whose duration is missing or 0 lasts as long as its file;
         * ``sound`` in rows of type "sound", the path of an audio file or a
@@ -55,6 +56,10 @@ def check_events(events):
         * ``sound_channel``, a track, see :class:`~sk_b2s.AudioTrack`;
         * ``text``, and ``sequence``, the identity of the sentence, and
           ``word_index``, the position of a word in it;
+        * ``image`` in rows of type "image", an identifier (str), the Path of
+          an image file, or an :class:`~sk_b2s.ImageStimulus`;
+        * ``category``, the concept of an image (the image itself if missing),
+          and ``repetition``, counted per subject from 0 if missing;
         * ``condition``;
         * ``stream`` ("single" if missing);
         * ``recording_duration`` in seconds (that of the file if missing);
@@ -122,6 +127,7 @@ def check_events(events):
     raise_for_rows(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
     _check_clocks(events)
     _check_subjects(events)
+    place_table_images(events)
     check_table_stimuli_exist(events, is_sound)
     choose_table_stimuli_tracks(events, is_sound)
     events.loc[is_sound & events["sound_onset"].isna(), "sound_onset"] = 0.0
@@ -131,6 +137,7 @@ def check_events(events):
         "a number of seconds of at least 0",
     )  # fmt: skip
     check_table_times_overlap(events[is_sound])
+    check_table_times_overlap(events[events["type"] == "image"])
     events = name_table_stimuli_tracks(place_words_at_table_times(events))
     return events.sort_values(["recording", "onset"], kind="stable", ignore_index=True)
 

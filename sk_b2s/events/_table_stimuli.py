@@ -17,7 +17,7 @@ from sk_b2s.events._audio._checks import (
     warn_of_checked_audio_tracks,
 )
 from sk_b2s.events._audio._files import AudioTrack, audio_path, is_audio_file
-from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
+from sk_b2s.events._stimuli import NOT_FILES, stimulus_duration, stimulus_name
 from sk_b2s.events._table_rows import LONG, map_distinct_row_values, raise_for_rows
 
 MAX_SHORTER = 1.0  # s by which a file may be shorter than its row, without a warning
@@ -38,7 +38,7 @@ def check_table_stimuli_exist(events, is_sound):
         events["sound"] = events["sound"].map(lambda sound: str(sound) if isinstance(sound, Path) else sound)
         distinct = pd.unique(events.loc[known, "sound"])
     for sound in distinct:
-        if not isinstance(sound, StimulusArray) and not is_audio_file(audio_path(sound)):
+        if not isinstance(sound, NOT_FILES) and not is_audio_file(audio_path(sound)):
             raise_for_rows(events, known & (events["sound"] == sound), "sound", "an existing file")
 
 
@@ -80,7 +80,7 @@ def _call_with_row(events, is_sound, function):
         return function(events.loc[is_sound, "sound"])
     except (ValueError, OSError) as error:
         for sound in pd.unique(events.loc[is_sound, "sound"]):
-            if not isinstance(sound, StimulusArray) and shorten_text(audio_path(sound)) in str(error):
+            if not isinstance(sound, NOT_FILES) and shorten_text(audio_path(sound)) in str(error):
                 rows = events.index[is_sound & (events["sound"] == sound)].tolist()
                 raise ValueError(f"events row {rows[0]!r}, column 'sound': {error}") from error
         raise

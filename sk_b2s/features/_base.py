@@ -24,6 +24,7 @@ from sk_b2s.events._audio._checks import (
     select_checked_audio_tracks,
     warn_of_checked_audio_tracks,
 )
+from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, digest_stimulus, stimulus_duration
 from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_audio_with_silence
 from sk_b2s.features._audio import CODE as AUDIO_CODE
@@ -91,8 +92,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
             ``sound_channel``, or if samples are far beyond full scale. The
             message names the file.
         """
-        check_is_fitted(self, "n_features_out_")
-        _check_table(X, type(self).__name__)
+        self._check_fitted_table(X)
         X = X.assign(sound=select_checked_audio_tracks(X)) if "sound_channel" in X else X
         if (n_features := self._count_features(X["sound"])) != self.n_features_out_:
             raise ValueError(
@@ -115,10 +115,17 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         n_valid = get_validated_sample_counts(X, sfreq)
         return Windows(signals, codes, start, n_frames, sfreq, rows=X, extent=extent, n_valid=n_valid)
 
+    def _check_fitted_table(self, X):
+        """Raise if the transformer is not fitted or X is not a table."""
+        check_is_fitted(self, "n_features_out_")
+        _check_table(X, type(self).__name__)
+
     def _check_content(self, sounds):
         """Warn of constant features, differing tracks or extreme levels."""
         if self._reads_audio:
             for sound in sounds:
+                if isinstance(sound, ImageStimulus):
+                    check_feature_audio_file(sound, type(self).__name__)
                 if not isinstance(sound, StimulusArray):
                     measure_checked_audio_of_stimulus(sound, self.memory)  # same cache as the features
         if empty := self._find_constant(sounds):
@@ -200,6 +207,10 @@ def _check_table(X, owner):
 
 
 def check_feature_audio_file(sound, owner):
+    if isinstance(sound, ImageStimulus):
+        raise ValueError(
+            f"{owner} requires audio files. Got the image {sound.name!r}. Use PrecomputedFeatures(features=...)."
+        )
     if isinstance(sound, StimulusArray):
         raise ValueError(
             f"{owner} requires audio files, but {sound!r} holds precomputed features. Use PrecomputedFeatures()."

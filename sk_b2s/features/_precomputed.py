@@ -1,17 +1,37 @@
-"""Precomputed speech features."""
+"""Precomputed features of stimuli."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 
-from sk_b2s.events._stimuli import StimulusArray
+from sk_b2s.events._images import ImageStimulus
+from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.features._base import SpeechFeatures
+from sk_b2s.features._vectors import read_feature_vectors
 
 
 class PrecomputedFeatures(SpeechFeatures):
-    """Cut windows from features stored in :class:`~sk_b2s.StimulusArray`.
+    """Use features that were computed before, over time or one vector each.
 
-    The windows have the sampling rate of the arrays.
+    Without ``features``, windows are cut from the features that the table
+    holds as :class:`~sk_b2s.StimulusArray`, at their sampling rate. With
+    ``features``, each stimulus has one vector, such as the embedding of an
+    image.
+
+    Parameters
+    ----------
+    features : str, Path, DataFrame or None, default=None
+        Vectors of stimuli: a table indexed by the names of the stimuli, or a
+        file ending in ".npz", ".safetensors" or ".parquet". The files have
+        ``features`` of shape (n_stimuli, n_features) and ``names`` (in the
+        metadata of safetensors as JSON), or one array per stimulus. A parquet
+        file has the column ``name`` and one column per feature, and requires
+        pyarrow. The name of an :class:`~sk_b2s.ImageStimulus` is its ``name``,
+        that of an audio file is its file name. If None, the table must hold
+        :class:`~sk_b2s.StimulusArray`.
 
     Attributes
     ----------
@@ -20,15 +40,67 @@ class PrecomputedFeatures(SpeechFeatures):
 
     Notes
     -----
-    Frames beyond the ends of a stimulus are 0.
+    Frames beyond the ends of a stimulus are 0. ``transform`` with vectors
+    returns an array of shape (n_segments, n_features).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sk_b2s import ImageStimulus, PrecomputedFeatures
+    >>> vectors = pd.DataFrame([[1.0, 0.0], [0.0, 1.0]], index=["cat", "dog"])
+    >>> y = pd.DataFrame({"sound": [ImageStimulus("dog")],
+    ...                   "sound_onset": 0.0, "duration": 1.0})
+    >>> PrecomputedFeatures(vectors).fit_transform(y).tolist()
+    [[0.0, 1.0]]
     """
 
-    _parameter_constraints: dict = {}
+    _parameter_constraints: dict = {"features": [str, Path, pd.DataFrame, None]}
     _reads_audio = False
 
+    def __init__(self, features=None):
+        self.features = features
+
+    def transform(self, X):
+        """Return windows of stored features, or the vector of each stimulus.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_segments, n_columns)
+            Stimulus table.
+
+        Returns
+        -------
+        windows : Windows of shape (n_segments, n_features, n_frames)
+            Or an array of shape (n_segments, n_features) with ``features``.
+
+        Raises
+        ------
+        ValueError
+            If a stimulus has no features.
+        """
+        if self.features is None:
+            return super().transform(X)
+        self._check_fitted_table(X)
+        vectors = read_feature_vectors(self.features)
+        if vectors.shape[1] != self.n_features_out_:
+            raise ValueError(
+                f"The vectors have {vectors.shape[1]} features, but had {self.n_features_out_} in fit. Fit "
+                f"PrecomputedFeatures again."
+            )
+        return vectors.to_numpy()[_find_vectors(vectors, X["sound"])]
+
     def _count_features(self, sounds):
+        if self.features is not None:
+            vectors = read_feature_vectors(self.features)
+            _find_vectors(vectors, sounds)
+            return vectors.shape[1]
         distinct = pd.unique(sounds)
         for sound in distinct:
+            if isinstance(sound, ImageStimulus):
+                raise ValueError(
+                    f"PrecomputedFeatures requires the parameter 'features' for images such as {sound.name!r}. Set it "
+                    f"to a table or file with one vector per image."
+                )
             if not isinstance(sound, StimulusArray):
                 raise ValueError(
                     f"PrecomputedFeatures requires stimuli of type StimulusArray. Got {sound!r} instead. Use another "
@@ -52,3 +124,16 @@ class PrecomputedFeatures(SpeechFeatures):
 
     def _compute_features(self, sound):
         return sound.data
+
+
+def _find_vectors(vectors, sounds):
+    """Return the row of ``vectors`` for each stimulus, or raise."""
+    codes, distinct = pd.factorize(sounds)
+    rows = vectors.index.get_indexer([stimulus_name(sound) for sound in distinct])
+    if (missing := rows < 0).any():
+        name = stimulus_name(distinct[int(np.argmax(missing))])
+        raise ValueError(
+            f"The 'features' of PrecomputedFeatures lack a vector of {name!r} ({missing.sum()} of {len(rows)} stimuli). "
+            f"They have for example {list(vectors.index[:3])}. Names must be equal."
+        )
+    return rows[codes]

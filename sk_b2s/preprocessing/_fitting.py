@@ -36,7 +36,7 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     reject : bool, default=True
         If True, exclude windows that touch a bad stretch. Windows that cross
         a gap are always excluded.
-    anchor : "word", "phoneme", "sentence" or float, default="word"
+    anchor : "word", "phoneme", "sentence", "image" or float, default="word"
         For messages.
     everything : DataFrame, default=None
         Table before the selection of a stream, for messages about recordings
@@ -53,7 +53,9 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     """
     anchors = anchors.reset_index(drop=True)
     extents, stretches, gaps = _read_extents(events, anchors)
-    masks = _find_reasons(events, anchors, margin, reject, extents, stretches, gaps)
+    # images may follow each other within a window, as in rapid serial presentation
+    second = np.zeros(len(anchors), bool) if anchor == "image" else _contains_second_stimulus(events, anchors)
+    masks = _find_reasons(anchors, margin, reject, extents, stretches, gaps, second)
     reasons, free = {}, np.ones(len(anchors), bool)
     for reason, mask in masks.items():
         reasons[reason] = mask & free
@@ -75,7 +77,7 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     return free
 
 
-def _find_reasons(events, anchors, margin, reject, extents, stretches, gaps):
+def _find_reasons(anchors, margin, reject, extents, stretches, gaps, second):
     """Return a mask of excluded windows for each reason: dict."""
     start = anchors["onset"].to_numpy()
     stop = start + anchors["duration"].to_numpy()
@@ -91,7 +93,7 @@ def _find_reasons(events, anchors, margin, reject, extents, stretches, gaps):
         f"leave the recording (margin={margin:g} s)": outside,
         "cross a gap": across,
         "touch a bad stretch": bad,
-        "contain a second stimulus": _contains_second_stimulus(events, anchors),
+        "contain a second stimulus": second,
     }
 
 
@@ -205,7 +207,8 @@ def _describe_excluded_stimuli(events, anchors, free, anchor):
     """Describe stimuli without windows in recordings with other windows."""
     inside = events[events["recording"].isin(anchors.loc[free, "recording"])]
     inside = inside[inside["stream"].isin(anchors["stream"])]  # words of another talker may be unknown
-    played = inside.loc[inside["type"] == "sound", ["sound", "recording"]].drop_duplicates()
+    kind = "image" if anchor == "image" else "sound"
+    played = inside.loc[inside["type"] == kind, ["sound", "recording"]].drop_duplicates()
     if not isinstance(anchor, str):  # a stimulus may be shorter than a window
         played = played[played["sound"].isin(set(anchors["sound"]))]
     kept = anchors.loc[free, ["sound", "recording"]]

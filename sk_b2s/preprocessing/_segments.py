@@ -17,10 +17,11 @@ from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
 from sk_b2s.preprocessing._continuity import warn_of_broken_continuity, warn_of_discontinuous_times
 from sk_b2s.preprocessing._fitting import find_fitting_windows
+from sk_b2s.preprocessing._images import describe_image_segments
 from sk_b2s.preprocessing._sentences import make_sentence_anchors
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
-KINDS = ("word", "phoneme")  # of events that windows may begin at
+KINDS = ("word", "phoneme", "image")  # of events that windows may begin at
 BY_WORD = ("word", "sentence")  # whose windows begin at a word
 RECORDING_COLUMNS = ("recording", "subject", "session", "study", "task", "run")
 
@@ -47,11 +48,11 @@ def make_segments(
     ----------
     events : DataFrame
         An events table, see :func:`check_events`.
-    anchor : "word", "phoneme", "sentence" or float, default="word"
-        Positions of windows: the onset of each word, phoneme or sentence (a
-        run of words with one ``sequence``), or a grid with this step in
-        seconds. The grid is in stimulus time, so that it is the
-        same for all recordings of a stimulus. The paper trains on a grid of
+    anchor : "word", "phoneme", "sentence", "image" or float, default="word"
+        Positions of windows: the onset of each word, phoneme, image or
+        sentence (a run of words with one ``sequence``), or a grid with this
+        step in seconds. The grid is in stimulus time, so that it is the same
+        for all recordings of a stimulus. The paper trains on a grid of
         0.5 s and tests at words. Windows at onsets may extend beyond the
         stimulus, windows of a grid do not.
     tmin, tmax : float, default=-0.5, 2.35
@@ -68,7 +69,8 @@ def make_segments(
         Minimum duration in seconds of a block, the unit that splitters keep
         on one side, see :func:`~sk_b2s.events._blocks.cut_blocks`.
         :class:`~sk_b2s.PaperBlocks` makes those of the paper, for comparisons
-        with published results.
+        with published results. With ``anchor="image"`` it is not used, and
+        the blocks are the concepts of the column ``category``.
     stream : str, default=None
         Select segments of this stream, for example "attended". If None, all
         streams are used. Segments of concurrent streams are added to ``y``,
@@ -103,7 +105,8 @@ def make_segments(
         * ``word_onset, word_duration`` of windows at words, the word in
           seconds of the stimulus;
         * ``text``, the words that begin in the window;
-        * other columns of the events;
+        * ``image, category, repetition`` of windows at images, and other
+          columns of the events;
         * with ``stream``, for each concurrent stream, for example "ignored",
           ``ignored_sound, ignored_sound_onset, ignored_segment`` of the same
           window. The values are ``None``, NaN and -1 if the window is not
@@ -173,7 +176,10 @@ def make_segments(
     warn_of_broken_continuity(events)
     warn_of_discontinuous_times(events)
     anchors = anchors[keep].reset_index(drop=True)
-    described = _describe_stimuli(events, anchors, anchor, tmin, block)
+    if anchor == "image":
+        described = describe_image_segments(anchors, tmin)
+    else:
+        described = _describe_stimuli(events, anchors, anchor, tmin, block)
     X, y = _make_tables(events, described)
     y = y if stream is None else _add_concurrent_streams(y, X, everything, stream)
     X.attrs["make_segments"] = y.attrs["make_segments"] = _digest_windows(X, y)  # checked by check_in_step
@@ -202,7 +208,7 @@ def _describe_missing(events, anchor, tmin, tmax):
 def _check_window(anchor, tmin, tmax, margin, block):
     if isinstance(anchor, str) and anchor not in (*KINDS, "sentence"):
         raise ValueError(
-            f"anchor must be 'word', 'phoneme', 'sentence' or a step in seconds. Got {anchor!r}."
+            f"anchor must be 'word', 'phoneme', 'sentence', 'image' or a step in seconds. Got {anchor!r}."
         )
     seconds = [("margin", margin, 0)]
     seconds += [] if isinstance(block, PaperBlocks) else [("block", block, 0)]
@@ -210,6 +216,11 @@ def _check_window(anchor, tmin, tmax, margin, block):
     for name, value, minimum in seconds:
         if not (isinstance(value, Real) and minimum <= value < np.inf):
             raise ValueError(f"{name} must be a number of seconds of at least {minimum:g}. Got {value!r}.")
+    if anchor == "image" and isinstance(block, PaperBlocks):
+        raise ValueError(
+            "PaperBlocks are made of words and require other anchors than 'image'. Leave out block, since "
+            "the blocks of images are their categories."
+        )
     if not isinstance(tmax, Real) and anchor != "sentence":
         raise ValueError(
             f"tmax={tmax!r} requires anchor='sentence'. Got anchor={anchor!r}. Set tmax in seconds."
@@ -224,7 +235,7 @@ def _check_window(anchor, tmin, tmax, margin, block):
 def _make_event_anchors(events, kind):
     """Make anchors at the onsets of words or phonemes, without silences."""
     anchors = events[events["type"] == kind]
-    if kind == "word":
+    if kind != "phoneme":
         return anchors.copy()
     return anchors[~is_silence(anchors["text"])].assign(phoneme=lambda rows: rows["text"])
 
@@ -375,7 +386,7 @@ def _find_word_times(words):
 
 def _make_tables(events, rows):
     """Divide rows into a table of recordings and a table of stimuli."""
-    played = events[events["type"] == "sound"].assign(
+    played = events[events["type"].isin(("sound", "image"))].assign(
         stop=lambda e: e["onset"] + e["duration"] * get_table_times_clock_rate(e)
     )
     played = played.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))

@@ -37,7 +37,7 @@ from sk_b2s.evaluation._controls._verdicts import (
     control_verdicts,
     find_overlap_verdict_leaks,
 )
-from sk_b2s.events._stimuli import StimulusArray
+from sk_b2s.events._stimuli import NOT_FILES
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.model_selection._leakage import check_leakage, leaks_in
 from sk_b2s.model_selection._split import StimulusKFold, list_split_folds
@@ -397,7 +397,7 @@ def select_controls_to_run(controls, decoder, y, oracle, rows=None):
     """
     table = get_validated_table(y)
     has_audio = table is not None and "sound" in table and find_estimator_speech(decoder) is not None
-    has_audio = has_audio and not any(isinstance(sound, StimulusArray) for sound in pd.unique(table["sound"]))
+    has_audio = has_audio and not any(isinstance(sound, NOT_FILES) for sound in pd.unique(table["sound"]))
     is_there = {"audio": has_audio, "oracle": oracle is not None,
                 "timing": rows is not None and has_timed_rows(rows)}  # fmt: skip
     missing = {need for need, is_met in is_there.items() if not is_met}

@@ -12,7 +12,7 @@ from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.events._audio._files import read_audio_samples
-from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, get_stimulus_state
+from sk_b2s.events._stimuli import NOT_FILES, digest_stimuli, get_stimulus_state
 from sk_b2s.metrics._matched import MIN_STRATUM, find_matched_strata, select_matched_strata
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.metrics._vocabulary import make_vocabulary_words
@@ -65,7 +65,7 @@ def add_timing_loudness(rows):
     columns = ["word_onset", "word_duration"] if of_word else ["sound_onset", "duration"]
     times = rows[columns].to_numpy(float)
     level = np.full(len(rows), np.nan)
-    is_file = [not (isinstance(sound, StimulusArray) or pd.isna(sound)) for sound in rows["sound"]]
+    is_file = [not (isinstance(sound, NOT_FILES) or pd.isna(sound)) for sound in rows["sound"]]
     files = np.flatnonzero(is_file)
     try:
         digest = digest_stimuli(rows["sound"].iloc[files])

@@ -12,7 +12,7 @@ from sk_b2s.events._audio._files import audio_path, is_audio_file
 from sk_b2s.events._audio._fingerprints import match_audio_fingerprints
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import (
-    StimulusArray,
+    NOT_FILES,
     digest_stimuli,
     digest_stimulus,
     make_stimulus_id,
@@ -76,7 +76,7 @@ def find_windows_of_audio_copies(intervals, table):
         if digest_stimulus(sound) not in intervals.intervals
     }
     known = [sound for sound in intervals.files.values() if is_audio_file(audio_path(sound))]
-    if not known or all(isinstance(sound, StimulusArray) for sound in new.values()):
+    if not known or all(isinstance(sound, NOT_FILES) for sound in new.values()):
         return np.zeros(len(table), bool)
     matches = [
         found
@@ -112,7 +112,7 @@ class StimulusCopies:
     def __init__(self, sounds):
         self.sounds, prints = {}, []
         distinct = pd.Series(sounds, dtype=object).unique()
-        files = {digest_stimulus(sound): sound for sound in distinct if not isinstance(sound, StimulusArray)}
+        files = {digest_stimulus(sound): sound for sound in distinct if not isinstance(sound, NOT_FILES)}
         for digest in sorted(files) if len(files) > 1 else ():
             try:
                 prints.append(measure_checked_audio_of_stimulus(files[digest]).fingerprint)

@@ -1,0 +1,137 @@
+"""Tests of image stimuli from events to decoders."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+
+from sk_b2s import (
+    ImageStimulus,
+    MelSpectrogram,
+    PaperBlocks,
+    PrecomputedFeatures,
+    RidgeDecoder,
+    StimulusKFold,
+    Windows,
+    check_events,
+    check_leakage,
+    make_segments,
+    retrieve,
+)
+
+
+@pytest.fixture
+def events():
+    """Two presentations of 24 images of 12 concepts, every 0.5 s."""
+    order = np.concatenate([np.random.default_rng(seed).permutation(24) for seed in (0, 1)])
+    return pd.DataFrame({
+        "subject": "01", "recording": "a.fif", "type": "image", "onset": 2 + 0.5 * np.arange(48), "duration": 0.1,
+        "image": [f"image {i}" for i in order], "category": [f"concept {i // 2}" for i in order],
+        "recording_duration": 40.0,
+    })  # fmt: skip
+
+
+@pytest.fixture
+def vectors():
+    return pd.DataFrame(
+        np.random.default_rng(2).normal(size=(24, 5)).astype(np.float32),
+        index=[f"image {i}" for i in range(24)],
+    )
+
+
+def make_tables(events):
+    return make_segments(events, anchor="image", tmin=-0.1, tmax=0.7)
+
+
+def test_check_events_fills_in_images(events):
+    checked = check_events(events.drop(columns="category"))
+    assert checked["sound"][0] == ImageStimulus(events["image"][0])
+    assert (checked["category"] == checked["image"]).all()
+    assert checked.groupby("image")["repetition"].apply(list).map(lambda n: n == [0, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": None}, "row 0, column 'image'"),
+        ({"category": [str(i) for i in range(48)]}, "one category for each image"),
+        ({"duration": 0.8}, "begins at"),
+    ],
+    ids=["missing", "categories", "overlap"],
+)
+def test_check_events_refuses_wrong_images(events, change, message):
+    with pytest.raises(ValueError, match=message):
+        check_events(events.assign(**change))
+
+
+def test_image_identity_is_content(tmp_path, events):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"2" if name == "c.png" else b"1")
+    paths = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    three = events.iloc[:3].assign(image=paths, category=["x", "y", "z"])
+    _, y = make_tables(three)
+    assert y["segment"].nunique() == 2
+    assert y["block"].nunique() == 2  # x and y share an image by content
+    with pytest.raises(ValueError, match="existing file"):
+        check_events(three.assign(image=[*paths[:2], tmp_path / "none.png"]))
+
+
+def test_make_segments_blocks_are_concepts(events):
+    X, y = make_tables(events)
+    assert len(X) == 48
+    assert y["segment"].nunique() == 24
+    assert y.groupby("block")["category"].nunique().eq(1).all()
+    assert y["block"].nunique() == 12
+    assert X["onset"].iloc[0] == pytest.approx(1.9)
+    for train, test in StimulusKFold(4).split(X, y):
+        assert not set(y["category"].iloc[train]) & set(y["category"].iloc[test])
+    assert check_leakage(X, y, StimulusKFold(4))["leaking"].eq(0).all()
+    assert check_leakage(X, y, 5)["verdict"].str.startswith("LEAK").all()
+
+
+def test_make_segments_refuses_paper_blocks(events):
+    with pytest.raises(ValueError, match="PaperBlocks"):
+        make_segments(events, anchor="image", block=PaperBlocks())
+
+
+@pytest.mark.parametrize("kind", ["table", "npz", "npz per image", "safetensors"])
+def test_precomputed_features_reads_vectors(tmp_path, events, vectors, kind):
+    _, y = make_tables(events)
+    source, names = tmp_path / f"vectors.{kind.split()[0]}", list(vectors.index)
+    if kind == "table":
+        source = vectors
+    elif kind == "npz":
+        np.savez(source, features=vectors.to_numpy(), names=names)
+    elif kind == "npz per image":
+        np.savez(source, **{name: vectors.loc[name].to_numpy() for name in names})
+    else:
+        save_file({"features": np.ascontiguousarray(vectors)}, source, {"names": json.dumps(names)})
+    found = PrecomputedFeatures(source).fit_transform(y)
+    np.testing.assert_array_equal(found, vectors.loc[y["image"]].to_numpy())
+
+
+def test_precomputed_features_names_missing(events, vectors):
+    _, y = make_tables(events)
+    with pytest.raises(ValueError, match="lack a vector of 'image 3'"):
+        PrecomputedFeatures(vectors.drop("image 3")).fit(y)
+    with pytest.raises(ValueError, match="'features' for images"):
+        PrecomputedFeatures().fit(y)
+    with pytest.raises(ValueError, match="MelSpectrogram requires audio"):
+        MelSpectrogram().fit_transform(y)
+
+
+def test_ridge_decodes_images_of_new_concepts(events, vectors):
+    X, y = make_tables(events)
+    mixing = np.random.default_rng(3).normal(size=(5, 8))
+    response = vectors.loc[y["image"]].to_numpy() @ mixing
+    data = response[:, :, None] * np.hanning(20) + np.random.default_rng(4).normal(size=(48, 8, 20))
+    windows = Windows.from_array(data.astype(np.float32), rows=X, sfreq=25)
+    train, test = next(StimulusKFold(3).split(X, y))
+    decoder = RidgeDecoder(speech=PrecomputedFeatures(vectors), cv=2).fit(windows[train], y.iloc[train])
+    found = retrieve(decoder, windows[test], y.iloc[test])
+    assert found.top_k(1) > 0.5
+    averaged = found.average("repeat")
+    assert averaged.rows["n_averaged"].eq(2).all()
+    assert averaged.top_k(1) >= found.top_k(1)
