@@ -31,9 +31,9 @@ def check_events(events):
 
     The table has one row per stimulus ("sound" or "image"), word,
     phoneme or bad stretch, over all recordings. Stimuli of one recording must
-    not overlap in time unless their ``stream`` differs. The stimulus of a word or phoneme,
-    and its time in the stimulus, are taken from the stimulus that is playing
-    if they are missing.
+    not overlap in time unless their ``stream`` differs. The stimulus of a word
+    or phoneme, and its time in the stimulus, are taken from the stimulus that
+    is playing if they are missing.
 
     Parameters
     ----------

@@ -17,8 +17,10 @@ from sk_b2s import (
     Windows,
     check_events,
     check_leakage,
+    load,
     make_segments,
     retrieve,
+    save,
 )
 
 
@@ -135,3 +137,16 @@ def test_ridge_decodes_images_of_new_concepts(events, vectors):
     averaged = found.average("repeat")
     assert averaged.rows["n_averaged"].eq(2).all()
     assert averaged.top_k(1) >= found.top_k(1)
+
+
+def test_save_keeps_images(tmp_path, events, vectors):
+    X, y = make_tables(events)
+    data = np.random.default_rng(5).normal(size=(48, 3, 20)).astype(np.float32)
+    windows = Windows.from_array(data, rows=X, sfreq=25)
+    np.savez(tmp_path / "vectors.npz", features=vectors.to_numpy(), names=list(vectors.index))
+    speech = PrecomputedFeatures(str(tmp_path / "vectors.npz"))
+    decoder = RidgeDecoder(speech=speech, cv=2).fit(windows, y)
+    save(decoder, tmp_path / "decoder")
+    loaded = load(tmp_path / "decoder")
+    assert loaded.segments_["sound"].tolist() == decoder.segments_["sound"].tolist()
+    np.testing.assert_array_equal(loaded.similarity(windows, y), decoder.similarity(windows, y))

@@ -123,7 +123,7 @@ def test_make_segments_selects_a_stream(events):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"anchor": "phone"}, "anchor must be 'word', 'phoneme', 'sentence' or a step"),
+        ({"anchor": "phone"}, "anchor must be 'word', 'phoneme', 'sentence', 'image' or a step"),
         ({"anchor": 0}, "anchor must be a number of seconds"),
         ({"tmin": 1, "tmax": 1}, "tmax later than tmin"),
         ({"margin": -1}, "margin must be"),
