@@ -147,6 +147,21 @@ def test_null_leaves_out_own_stimulus(data):
 # --- cost --------------------------------------------------------------------------------------------
 
 
+def test_random_candidates_are_all_free_ones_alike():
+    rows = pd.DataFrame({"subject": "a", "recording": "r", "onset": np.arange(40.0), "duration": 2.0})
+    y = pd.DataFrame({"segment": np.arange(40)})
+    found, count = find_distinct_candidates(y), np.zeros((40, 40))
+    for seed in range(200):
+        sets = make_candidate_sets(RowCandidates(4, gap=1.0, random_state=seed), found, rows, None)
+        np.add.at(count, (sets.kept[:, None], sets.columns), 1)
+    apart = abs(np.subtract.outer(range(40), range(40)))
+    assert (count[(apart > 0) & (apart < 3)] == 0).all()
+    shares = count[20, apart[20] >= 3] / 200
+    np.testing.assert_allclose(shares, 3 / 35, atol=0.08)
+    most = make_candidate_sets(RowCandidates(36, gap=1.0), found, rows, None)  # all others, for inner windows
+    assert set(most.kept) == set(range(40))
+
+
 def test_score_candidate_sets_is_linear_in_windows():
     shapes, n = [], 1000
     y = pd.DataFrame({"segment": np.arange(n)})

@@ -180,3 +180,5 @@ def test_verdict_texts_compare_with_timing_alone():
     assert texts[0] == "above its null, not above timing alone (.989 vs .999)"
     assert texts[1:4] == ["no neural data", "above its null", "no neural data"]
     assert texts[4:] == ["above its null, not above timing alone (.700 vs .750)", "above its null"]
+    plain = add_verdict_texts(table.drop(columns="task"))["verdict_text"].tolist()  # of benchmark
+    assert plain == [*texts[:4], "above its null", "above its null"]
