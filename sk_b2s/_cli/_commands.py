@@ -35,6 +35,7 @@ from sk_b2s.reporting._report import write_report
 WIDTH = 110  # characters of a line of printed paragraphs
 DATASET_OPTIONS = (
     "n_subjects", "minutes", "modality", "snr", "sessions", "artifacts", "data_seed", "root", "subjects", "task",
+    "types", "columns", "stimuli", "stimuli_dir", "derivatives", "proc", "desc",
 )  # fmt: skip
 
 

@@ -109,13 +109,36 @@ def add_data_options(parser):
     group.add_argument(
         "--data-seed", metavar="I", type=int, help="seed of the simulation (default: 0)", **unset
     )
-    group = parser.add_argument_group("a published study, or a BIDS folder")
+    group = parser.add_argument_group("a published study, or a folder in BIDS format")
     group.add_argument("--root", metavar="FOLDER", help="folder of the study", **unset)
-    group.add_argument("--task", metavar="NAME", help="task of a BIDS folder that has several", **unset)
     group.add_argument(
         "--subjects", metavar="NAMES", type=lambda text: text.split(","),
         help="subject labels separated by commas (default: all)", **unset,
     )  # fmt: skip
+    group = parser.add_argument_group(
+        "a folder in BIDS format",
+        "Any folder with dataset_description.json. See sk_b2s.read_bids for details.",
+    )
+    group.add_argument("--task", metavar="NAME", help="task, if there are several", **unset)
+    for name, example, text in (
+        ("types", "VALUE=TYPE", "event types of values of trial_type, such as 'noun_*=word' button=none"),
+        ("columns", "OURS=THEIRS", "columns of events.tsv by the columns of sk_b2s.check_events: text=value"),
+    ):
+        group.add_argument(f"--{name}", metavar=example, nargs="+", action=AddPairs, help=text, **unset)
+    group.add_argument(
+        "--stimuli", metavar="NAME=FILE", nargs="+", action=AddPairs, is_text_allowed=True,
+        help="audio files of stimulus names, or one name with entities, audio{run}.wav", **unset,
+    )  # fmt: skip
+    group.add_argument(
+        "--stimuli-dir", metavar="FOLDER", help="folder of the audio files (default: stimuli)", **unset
+    )
+    group.add_argument(
+        "--derivatives", metavar="NAME", help="processed recordings in derivatives/NAME", **unset
+    )
+    for name in ("proc", "desc"):
+        group.add_argument(
+            f"--{name}", metavar="LABEL", help=f"version of recordings, entity {name}", **unset
+        )
     group = parser.add_argument_group("windows")
     group.add_argument(
         "--anchor", metavar="WHERE", type=_parse_anchors, default=["word"],
@@ -230,6 +253,33 @@ def add_debug_option(parser):
     parser.add_argument(
         "--debug", action="store_true", help=f"show the full traceback of an error, as {DEBUG}=1 does"
     )
+
+
+class AddPairs(argparse.Action):
+    """Collect ``NAME=VALUE`` pairs in a dict, "none" as None.
+
+    Parameters
+    ----------
+    is_text_allowed : bool, default=False
+        Whether one text without "=" is accepted as it is.
+    """
+
+    def __init__(self, *args, is_text_allowed=False, **keywords):
+        super().__init__(*args, **keywords)
+        self.is_text_allowed = is_text_allowed
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        given = getattr(namespace, self.dest, None)
+        if self.is_text_allowed and given is None and len(values) == 1 and "=" not in values[0]:
+            setattr(namespace, self.dest, values[0])
+            return
+        pairs = dict(given) if isinstance(given, dict) else {}
+        for text in values:
+            name, sign, value = text.partition("=") if self.is_text_allowed else text.rpartition("=")
+            if not sign or not name or isinstance(given, str):
+                parser.error(f"argument {option_string}: expected {self.metavar}, got {text!r}")
+            pairs[name] = None if value.lower() == "none" else value
+        setattr(namespace, self.dest, pairs)
 
 
 # --- types of values -------------------------------------------------------------------------------

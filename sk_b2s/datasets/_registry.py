@@ -164,8 +164,9 @@ def load_dataset(name, **options):
         ``modality`` ("meg" or "eeg"), ``snr`` (dB), ``sessions``,
         ``artifacts`` and ``data_seed``, as
         :func:`~sk_b2s.datasets.make_listening`. A study has the parameters of
-        its loader, such as ``root`` and ``subjects``. A BIDS folder has
-        ``task`` and ``subjects``. An events table has no options.
+        its loader, such as ``root`` and ``subjects``. A BIDS folder has the
+        parameters of :func:`~sk_b2s.read_bids`. An events table has no
+        options.
 
     Returns
     -------
@@ -182,7 +183,7 @@ def load_dataset(name, **options):
         spec = DATASETS[str(name)]
         load, known = spec.load, spec.options
     elif _is_bids(name):
-        load, known = partial(_load_bids, name), ["task", "subjects"]
+        load, known = partial(_load_bids, name), _list_bids_options()
     elif Path(name).exists():
         load, known = partial(_load_table, name), []
     else:
@@ -208,10 +209,17 @@ def _is_bids(path):
     )
 
 
-def _load_bids(path, task=None, subjects=None):
+def _list_bids_options():
+    """List the parameters of ``read_bids`` except the folder."""
     from sk_b2s.io._bids import read_bids
 
-    return Dataset(read_bids(path, task, subjects=subjects))
+    return list(inspect.signature(read_bids).parameters)[1:]
+
+
+def _load_bids(path, **options):
+    from sk_b2s.io._bids import read_bids
+
+    return Dataset(read_bids(path, **options))
 
 
 def _load_table(path):

@@ -73,16 +73,20 @@ def read_bids(
         of ``trial_type``. A value of None means the stimulus that is playing.
         If a str with entities in braces, ``"audio{run}.wav"``, the audio file
         that each recording *without* an events.tsv file plays from its start.
-        If None, names are file names.
+        If None, names are file names, with or without their suffix.
     columns : dict, default=None
         Map from columns of the events table to columns of the events.tsv
         files, such as ``{"text": "value", "type": "event_kind"}``. If a list
         of columns, the first one with a value is used. Other columns are found
         by common names. Unknown columns are copied.
-    types : dict, default=None
+    types : dict or callable, default=None
         Map from values of ``trial_type`` to event types, such as ``{"wav
-        onset": "sound", "Token": "word", "button": None}``. Rows mapped to
+        onset": "sound", "Token": "word", "button": None}``, or a function of
+        the value. Keys may be patterns: ``{"noun_*": "word"}``. Rows mapped to
         None are dropped. Rows of an unknown type are dropped with a warning.
+        Tags such as ``"word/the"`` and ``"sound/story"``, which MNE-BIDS
+        writes, need no map: the part after the slash is the text of a word or
+        phoneme, or the stimulus, unless another column has it.
     textgrids : path-like or False, default=None
         Folder of the TextGrids, relative to ``root`` or absolute. They are
         read for recordings whose events.tsv file has no words. If None, the

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 import re
 import warnings
 from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import soundfile
 
 from sk_b2s._utils._text import format_suggestion, shorten_list, shorten_text, suggest_name
 from sk_b2s.events._audio._files import is_audio_file
@@ -28,6 +31,7 @@ COLUMNS = {
     "word_index": ["word_index"], "condition": ["condition"], "stream": ["stream"], "speaker": ["speaker"],
     "language": ["language"], "drift_ppm": ["drift_ppm"],
 }  # fmt: skip
+TAG_COLUMNS = {"sound": "sound", "word": "text", "phoneme": "text"}  # of "the" in "word/the"
 TYPES = {
     "sound": "sound", "audio": "sound", "wav": "sound", "word": "word", "words": "word",
     "phoneme": "phoneme", "phonemes": "phoneme", "phone": "phoneme", "phones": "phoneme",
@@ -60,7 +64,8 @@ class EventTables:
         self.files = {str(name): file for name, file in named}
         self.rename = stimuli if callable(stimuli) else None
         self.columns = _check_columns(columns)
-        self.types = {**TYPES, **_check_types(types)}
+        self.get_type = types if callable(types) else None
+        self.types = {**TYPES, **({} if callable(types) else _check_types(types))}
         self.left_out: Counter = Counter()
         self.found: dict = {}
         self.outside: list = []
@@ -91,8 +96,8 @@ class EventTables:
         if not any(len(part) for part in parts):
             raise ValueError(
                 f"No row of the events.tsv files in {str(self.root)!r} has a known type (sound, word or phoneme). "
-                f"Found {counts or 'no rows'}. Map the values with types={{'...': 'word'}}, or name the column of "
-                f"types with columns={{'type': '...'}}."
+                f"Found {counts or 'no rows'}. Map the values with types={{'...': 'word'}}, where the pattern '...*' "
+                f"stands for several values, or name the column of types with columns={{'type': '...'}}."
             )
         if counts:
             warnings.warn(
@@ -175,8 +180,11 @@ class EventTables:
             )
         if "duration" not in rows:
             rows["duration"] = np.nan
+        values = rows.get("type")
         rows["type"] = self._map_types(rows)
         rows = rows[rows["type"].notna()]
+        if values is not None and (rows["type"].isin(TAG_COLUMNS) & values.str.contains("/")).any():
+            used -= set(self._find_columns("type", COLUMNS["type"], path, table))  # tags are copied
         for column in set(NUMBERS) & set(rows):
             rows[column] = _parse_numbers(rows[column], column)
         others = table.loc[rows.index, [c for c in table if c not in used and c not in rows]].apply(
@@ -224,10 +232,13 @@ class EventTables:
         kinds = pd.Series(None, index=rows.index, dtype=object)
         for value, same in rows.groupby("type", sort=False, dropna=False).groups.items():
             plain = str(value).lower()
+            is_known, kind, tag = self._find_type(value)
             if value in self.files:
                 rows.loc[same, "sound"], kinds[same] = value, "sound"
-            elif value in self.types or plain in self.types:
-                kinds[same] = self.types.get(value, self.types.get(plain))
+            elif is_known:
+                kinds[same] = kind
+                if tag and kind in TAG_COLUMNS:
+                    _fill_column(rows, TAG_COLUMNS[kind], same, tag)
             elif IS_GAP.fullmatch(plain.strip()):
                 kinds[same] = "bad"
                 rows.loc[same, "text"] = "boundary"
@@ -236,6 +247,29 @@ class EventTables:
             else:
                 self.left_out["n/a" if pd.isna(value) else value] += len(same)
         return kinds
+
+    def _find_type(self, value):
+        """Return whether a value is known, its type, and the rest of a tag.
+
+        Tags of MNE and MNE-BIDS are a type and a name: "word/the". A callable
+        determines the type of all values.
+        """
+        text = "" if pd.isna(value) else str(value)
+        first, _, rest = (part.strip() for part in text.partition("/"))
+        if self.get_type is not None:
+            kind = self.get_type(value)
+            _check_type(kind, f"types({value!r}) returned {kind!r}")
+            return True, kind, rest
+        for name in (value, text.lower()):
+            if name in self.types:
+                return True, self.types[name], ""
+        for pattern, kind in self.types.items():
+            if any(sign in pattern for sign in "*?[") and fnmatchcase(text, pattern):
+                return True, kind, rest
+        for name in (first, first.lower()):
+            if rest and name in self.types:
+                return True, self.types[name], rest
+        return False, None, ""
 
     def _find_audio(self, name, where):
         """Return the audio file of a name, None for the current stimulus."""
@@ -253,6 +287,10 @@ class EventTables:
                 self.found[given] = str(path)
                 self.outside += [] if is_own or self._is_inside(path) else [str(path)]
                 return str(path)
+        stems = [path for path in inside if path.parent.is_dir() for path in _list_audio_of_stem(path)]
+        if len(set(stems)) == 1:
+            self.found[given] = str(stems[0])
+            return str(stems[0])
         if not inside:
             raise ValueError(
                 f"{where}: the audio file {shorten_text(name)} is outside of the data set {str(self.root)!r}, at "
@@ -316,11 +354,26 @@ def _check_types(types):
     """Return the types with str keys, checked."""
     types = {str(value): kind for value, kind in (types or {}).items()}
     for value, kind in types.items():
-        if kind is not None and kind not in EVENT_TYPES:
-            raise ValueError(
-                f"types={{{value!r}: {kind!r}}}: expected one of {', '.join(EVENT_TYPES)} or None, got {kind!r}."
-            )
+        _check_type(kind, f"types={{{value!r}: {kind!r}}}")
     return types
+
+
+def _check_type(kind, where):
+    if kind is not None and kind not in EVENT_TYPES:
+        raise ValueError(f"{where}: expected one of {', '.join(EVENT_TYPES)} or None, got {kind!r}.")
+
+
+def _fill_column(rows, column, labels, value):
+    """Set the missing values of some rows."""
+    if column not in rows:
+        rows[column] = None
+    rows.loc[labels, column] = rows.loc[labels, column].where(rows.loc[labels, column].notna(), value)
+
+
+def _list_audio_of_stem(path):
+    """List the audio files whose names without suffix are those of a path."""
+    files = sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))
+    return [one for one in files if one.suffix[1:].upper() in soundfile.available_formats()]
 
 
 def _parse_numbers(texts, column):

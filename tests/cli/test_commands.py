@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.bids_folders import Folder
 
 from sk_b2s import StimulusKFold, benchmark, make_segments, read_results, summarize
 from sk_b2s._cli._commands import (
@@ -44,6 +45,21 @@ def done(tmp_path_factory):
 def assert_same_results(a, b):
     """Compare two results tables, except for columns of computing cost."""
     pd.testing.assert_frame_equal(a.drop(columns=list(COST)), b.drop(columns=list(COST)))
+
+
+# --- data ------------------------------------------------------------------------------------------
+
+
+def test_folds_reads_bids_folder_by_options(tmp_path, capsys):
+    folder = Folder(tmp_path / "study")
+    words = "".join(f"{2 + onset}\t0.4\tnoun_{onset}\tn/a\tw{onset}\n" for onset in range(1, 19))
+    folder.write_table(
+        f"onset\tduration\ttrial_type\tstim_file\tvalue\n2\t0\tplay\tA\tn/a\n{words}9\t0\tkey\tn/a\tn/a\n"
+    )
+    command = ["folds", str(folder.root), "--cv", "stimulus", "--folds", "2", "--tmax", "1", "--block", "5"]
+    options = "--task story --types play=sound noun_*=word --types key=none --columns text=value --stimuli A=story.wav"
+    assert main([*command, *options.split()]) == 0
+    assert f"{folder.root}: 18 windows of 1 subject" in capsys.readouterr().out
 
 
 # --- benchmark -------------------------------------------------------------------------------------

@@ -79,8 +79,17 @@ def test_version_is_printed(capsys):
         (["benchmark", "listening", "--n-subjects", "many"], "--n-subjects"),
         (["benchmark", "listening", "--question", "wrod"], "did you mean 'word'?"),
         (["benchmark", "listening", "--n-sub", "3"], "--n-sub"),
+        (["benchmark", "x", "--types", "a"], "argument --types: expected VALUE=TYPE, got 'a'"),
     ],
-    ids=["no command", "no data set", "unknown estimator", "not a number", "unknown task", "abbreviated"],
+    ids=[
+        "no command",
+        "no data set",
+        "unknown estimator",
+        "not a number",
+        "unknown task",
+        "abbreviated",
+        "pair",
+    ],
 )
 def test_usage_error_has_status_2(argv, text, capsys):
     with pytest.raises(SystemExit, match="^2$"):

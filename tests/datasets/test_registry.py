@@ -60,7 +60,9 @@ def test_load_dataset_reads_bids_folder(listening):
     assert set(events["subject"]) == {"01"}
     found, _ = make_segments(events, anchor=1.0, tmin=0, tmax=3, block=8)
     np.testing.assert_allclose(found["onset"], X.loc[X["subject"] == "01", "onset"], atol=1e-3)
-    with pytest.raises(ValueError, match=r"has no option 'n_subjects'\. It has only task, subjects"):
+    with pytest.raises(
+        ValueError, match=r"has no option 'n_subjects'\. It has only task, subjects, sessions, runs"
+    ):
         load_dataset(folder, n_subjects=2)
 
 

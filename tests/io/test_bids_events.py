@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import mne
+import mne_bids
 import numpy as np
 import pandas as pd
 import pytest
@@ -53,6 +55,55 @@ def test_read_bids_uses_first_column_with_value(folder):
     )
     events = read_bids(folder.root, columns={"text": ["label", "phone"]})
     assert events["text"].tolist()[1:] == ["once", "W"]
+
+
+def test_read_bids_reads_tags(folder):
+    (folder.wav.parent / "story.txt").write_text("once upon")
+    folder.write_table(
+        "onset\tduration\ttrial_type\n2\t0\tsound/story\n3\t0.5\tword/once\n4\t0.5\tWord/a/b\n"
+        "4\t0.1\tphoneme/AH\n5\t0.5\tToken/upon\n"
+    )
+    events = read_bids(folder.root, types={"Token": "word"})
+    assert events["type"].tolist() == ["sound", "word", "word", "phoneme", "word"]
+    assert set(events["sound"]) == {str(folder.wav)}
+    assert sorted(events["text"].dropna()) == ["AH", "a/b", "once", "upon"]
+    assert events.loc[events["text"] == "upon", "trial_type"].tolist() == ["Token/upon"]
+
+
+def test_read_bids_prefers_column_to_tag(folder):
+    folder.write_table(
+        "onset\tduration\ttrial_type\tstim_file\tword\n2\t0\tsound/x\tstory.wav\tn/a\n"
+        "3\t0.5\tword/noun\tn/a\tqueen\n4\t0.5\tword/now\tn/a\tn/a\n"
+    )
+    assert read_bids(folder.root)["text"].tolist()[1:] == ["queen", "now"]
+
+
+def test_read_bids_maps_patterns_and_functions(folder):
+    table = "onset\tduration\ttrial_type\tstim_file\tword\n2\t0\tplay\tstory.wav\tn/a\n"
+    folder.write_table(table + "3\t0.5\tnoun_1\tn/a\tqueen\n4\t0.5\tverb_2\tn/a\tran\n5\t0\tkey\tn/a\tn/a\n")
+    expected = ["sound", "word", "word"]
+    types = {"play": "sound", "noun_*": "word", "verb_[12]": "word", "k?y": None}
+    assert read_bids(folder.root, types=types)["type"].tolist() == expected
+    kinds = {"play": "sound", "noun_1": "word", "verb_2": "word"}
+    assert read_bids(folder.root, types=kinds.get)["type"].tolist() == expected
+    with pytest.raises(ValueError, match=r"types\('play'\) returned 'audio': expected one of sound"):
+        read_bids(folder.root, types=lambda value: "audio")
+
+
+def test_read_bids_reads_mne_bids_tags(folder):
+    """Recordings with annotations, as MNE-BIDS writes them."""
+    info = mne.create_info(["M1", "M2"], 100, "mag")
+    raw = mne.io.RawArray(np.random.default_rng(0).standard_normal((2, 4000)) * 1e-13, info, verbose="ERROR")
+    raw.set_annotations(mne.Annotations([2, 3, 4], [20, 0.5, 0.5], ["sound/story", "word/the", "word/queen"]))
+    raw.save(folder.root / "own_raw.fif", verbose="ERROR")
+    raw = mne.io.read_raw_fif(folder.root / "own_raw.fif", verbose="ERROR")
+    raw.info["line_freq"] = 50
+    path = mne_bids.BIDSPath(subject="07", task="tags", root=folder.root, datatype="meg")
+    mne_bids.write_raw_bids(raw, path, verbose="ERROR")
+    events = read_bids(folder.root, task="tags")
+    assert events["type"].tolist() == ["sound", "word", "word"]
+    assert events["text"].tolist()[1:] == ["the", "queen"]
+    assert events["onset"].tolist() == [2.0, 3.0, 4.0]
 
 
 def test_read_bids_infers_missing_types(folder):
@@ -179,7 +230,7 @@ def test_read_bids_names_stimulus_by_template(folder):
         (EVENTS.replace("3.5", "3,5"), {}, r"events\.tsv, line 4, column 'onset': expected a number, got '3,5'"),
         (EVENTS, {"columns": {"text": "Word"}}, r"has no column 'Word' \(did you mean 'word'\?\)\. It has"),
         (EVENTS, {"columns": {"txt": "word"}}, r"'txt' \(did you mean 'text'\?\) is not a column of"),
-        (EVENTS, {"types": {"word": "token"}}, "expected one of sound, word, phoneme, bad or None, got 'token'"),
+        (EVENTS, {"types": {"word": "token"}}, "expected one of sound, image, word, phoneme, bad or None, got 'token'"),
         (HEADER + "1\t1\tbutton\tn/a\tn/a\n", {}, "No row .* known type .*Found 1 of 'button'.*types="),
         (HEADER, {}, "No row .* known type .*Found no rows"),
         (EVENTS.replace("5.0", "25"), {}, r"line 5'.*'story\.wav', has ended at 22\.000 s, .*audio file may be incomplete"),
