@@ -25,8 +25,8 @@ from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._results._table import read_results
 from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.features._base import SpeechFeatures
-from sk_b2s.model_selection._leakage import check_leakage, leaks_in
-from sk_b2s.model_selection._leakage_report import format_leakage
+from sk_b2s.model_selection._leakage import check_leakage
+from sk_b2s.model_selection._leakage_report import LeakVerdict, format_leakage
 from sk_b2s.model_selection._registry import SPLITTERS
 from sk_b2s.preprocessing._segments import make_segments
 from sk_b2s.reporting._methods import generate_methods_text
@@ -111,7 +111,7 @@ def run_folds_command(args):
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["test subjects"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
     print(make_text_visible(f"\n{table.to_string()}\n\n{_wrap(format_leakage(leakage))}"))
-    return int(bool(leaks_in(leakage["verdict"])))
+    return int((leakage["verdict"] == LeakVerdict.LEAK).any())
 
 
 def run_report_command(args):

@@ -140,12 +140,14 @@ def benchmark(
           the null of ``top_k``.
         - ``verdict``, ``leak_sources`` and ``verdict_text``, as in
           :func:`~sk_b2s.run_controls`. "error" if the fit failed.
-        - Of the fold ``cv`` with its guarantee, ``leakage`` (text of
-          :func:`~sk_b2s.check_leakage`), ``n_train_overlap`` (test windows
-          that contain stimuli of training), ``train_seconds`` of distinct
-          stimuli, ``calibration_minutes`` (requested from ``cv``, infinity is
-          all, NaN without calibration) and ``calibration_minutes_used``
-          (recorded from the test subject in training).
+        - Of the fold ``cv`` with its guarantee, ``leakage_verdict``,
+          ``leakage_sources`` and ``leakage`` (``verdict``, ``leak_sources``
+          and ``verdict_text`` of :func:`~sk_b2s.check_leakage`),
+          ``n_train_overlap`` (test windows that contain stimuli of training),
+          ``train_seconds`` of distinct stimuli, ``calibration_minutes``
+          (requested from ``cv``, infinity is all, NaN without calibration) and
+          ``calibration_minutes_used`` (recorded from the test subject in
+          training).
         - ``transductive_steps``: steps of the fitted estimator that saw the
           test recordings without their labels.
         - ``n_without_candidates``: test windows of the fold that are left out

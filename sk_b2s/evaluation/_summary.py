@@ -11,6 +11,7 @@ import pandas as pd
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
+from sk_b2s.evaluation._results._former import read_former_leakage
 from sk_b2s.evaluation._results._plan import UNKNOWN, list_missing_plan_parts, plans_that_differ
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._scores import chance_of_score, label_of_score, select_main_score
@@ -21,7 +22,7 @@ from sk_b2s.evaluation._statistics._subjects import (
     compute_subject_score_statistics,
     select_subject_rows_for_statistics,
 )
-from sk_b2s.model_selection._leakage import leaks_in
+from sk_b2s.model_selection._leakage_report import LeakVerdict
 
 FIT = ["estimator", "control", "seed", "fold"]  # columns that identify a fit
 
@@ -65,7 +66,8 @@ class BenchmarkSummary:
         Label of ``top_k``, for example "top-10 accuracy".
     leaking_folds : DataFrame
         One row for each fold in which data are on both sides, with
-        ``leakage``, the text of :func:`~sk_b2s.check_leakage`.
+        ``leakage``, ``leakage_verdict`` and ``leakage_sources`` of
+        :func:`~sk_b2s.benchmark`.
     unfinished : list of str
         Missing parts of the plan, one text per estimator or control.
     is_plan_known : bool
@@ -187,8 +189,11 @@ class BenchmarkSummary:
         results = self.results
         if "leakage" not in results:
             return results.iloc[:0]
-        folds = results.drop_duplicates(["fold", "leakage"])
-        return folds[[bool(leaks_in([text])) for text in folds["leakage"]]].drop_duplicates("fold")
+        folds = results.dropna(subset="leakage").drop_duplicates(["fold", "leakage"])
+        if "leakage_verdict" not in results:  # a table of a former version
+            former = [read_former_leakage(text) for text in folds["leakage"]]
+            folds = folds.assign(leakage_verdict=[verdict for verdict, _ in former])
+        return folds[folds["leakage_verdict"] == LeakVerdict.LEAK].drop_duplicates("fold")
 
     @cached_property
     def _lacking(self):

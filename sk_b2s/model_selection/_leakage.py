@@ -12,8 +12,8 @@ from sk_b2s._utils._validation import get_validated_table, validate_seconds
 from sk_b2s.events._audio._copies import StimulusCopies, find_audio_copies_of_windows
 from sk_b2s.events._intervals import GAP, StimulusIntervals, sum_recorded_intervals
 from sk_b2s.events._stimuli import identify_stimuli
-from sk_b2s.model_selection._leakage_copies import OTHERS, RecordingCopies, find_leakage_copy_columns
-from sk_b2s.model_selection._leakage_report import SAMPLES, format_leakage_verdict
+from sk_b2s.model_selection._leakage_copies import RecordingCopies, find_leakage_copy_columns
+from sk_b2s.model_selection._leakage_report import make_leakage_verdict
 from sk_b2s.preprocessing._overlaps import (
     EXACT,
     HEARD,
@@ -99,14 +99,18 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
           columns. Files are compared if they exist and have equal duration.
         * ``retold``: number of blocks with the same text on both sides in
           different stimuli, such as another voice.
-        * ``verdict``: summary as text. It begins with "LEAK" if stimuli,
-          segments or texts of the test are in training, or if a recording of a
-          tested subject is in training under another subject's name. It begins
-          with "CAUTION" if training stimuli are nearer than ``gap``, and
-          otherwise with "no leak". If ``y`` has no stimuli, it is "LEAK" if
+        * ``verdict``: "leak" if stimuli, segments or texts of the test are in
+          training, or if a recording of a tested subject is in training under
+          another subject's name. "caution" if training stimuli are nearer than
+          ``gap``, or if most tested seconds are in training with other
+          stimuli, and otherwise "no_leak". If ``y`` has no stimuli, "leak" if
           test windows share samples of their recording with training windows,
-          "CAUTION" if they are nearer than ``gap``, and "not checked" if ``X``
+          "caution" if they are nearer than ``gap``, and "not_checked" if ``X``
           has no times of its windows.
+        * ``leak_sources``: what leaks, separated by commas: "sound of
+          training", "segments of training", "samples of training", "text of
+          training" or "recordings of training". "" without a leak.
+        * ``verdict_text``: the verdict in words.
 
     Raises
     ------
@@ -138,11 +142,13 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
     ... })
     >>> X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3)
     >>> table = check_leakage(X, y, KFold(2, shuffle=True, random_state=0))
-    >>> print(table["verdict"][0])
+    >>> print(table["verdict"][0], "from", table["leak_sources"][0])
+    leak from sound of training
+    >>> print(table["verdict_text"][0])
     LEAK: 98 % of the test windows contain sound of training, 92 s of it;
     subjects and recordings are on both sides
     >>> table = check_leakage(X, y, StimulusKFold(2))
-    >>> print(table["verdict"][0])
+    >>> print(table["verdict_text"][0])
     no leak: no sound, sentence or segment is on both sides; the nearest
     training sound is 1.0 s away; subjects and recordings are on both sides
     """
@@ -156,7 +162,7 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
     for index, (train, test) in enumerate(_split(check_cv(cv), X, y, groups, copies)):
         sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
         fold = rows.compare(*sides)
-        folds.append({**fold, "verdict": format_leakage_verdict(fold, gap)})
+        folds.append({**fold, **make_leakage_verdict(fold, gap)})
     return pd.DataFrame(folds).rename_axis("fold")
 
 
@@ -178,36 +184,6 @@ def _split(cv, X, y, groups, copies):
             stacklevel=4,
         )
         return folds
-
-
-def leaks_in(verdicts, n_heard=0):
-    """Return what leaks according to verdicts: list of str.
-
-    The texts are "sound of training", "text of training", "segments of
-    training", "recordings of training" and "samples of training".
-
-    Parameters
-    ----------
-    verdicts : sequence of str
-        Verdicts of :func:`check_leakage`. NaN is ignored.
-    n_heard : int, default=0
-        Number of test windows that contain stimuli of training.
-
-    Examples
-    --------
-    >>> leaks_in(["LEAK: 9 % of the test windows share samples of ..."])
-    ['samples of training']
-    """
-    said = [str(text) for text in verdicts if str(text).startswith("LEAK")]
-    reasons = ["sound of training"] * bool(n_heard > 0)
-    others = [text for text in said if SAMPLES not in text or "segments are" in text]
-    if others and not reasons:
-        kinds = {"the text of": "text of training", "segments are": "segments of training"}
-        kinds |= {OTHERS: "recordings of training", "": "sound of training"}
-        reasons = [kind for words, kind in kinds.items() if any(words in text for text in others)][:1]
-    if any(SAMPLES in text for text in said):
-        reasons.append("samples of training")
-    return reasons
 
 
 class _Rows:

@@ -1,6 +1,8 @@
-"""Texts on the leakage between training and test rows."""
+"""Verdicts on the leakage between training and test rows, and their texts."""
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 import numpy as np
 
@@ -9,8 +11,32 @@ from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._leakage_copies import OTHERS
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED
 
-SAMPLES = "share samples"
 SAME = 0.75  # fraction of tested seconds in training with other stimuli that silences do not explain
+
+
+class LeakVerdict(StrEnum):
+    """Values of the column ``verdict`` of the table of leakage."""
+
+    NO_LEAK = "no_leak"
+    CAUTION = "caution"
+    LEAK = "leak"
+    NOT_CHECKED = "not_checked"
+
+
+TEXTS = {
+    LeakVerdict.NO_LEAK: "no leak",
+    LeakVerdict.CAUTION: "CAUTION",
+    LeakVerdict.LEAK: "LEAK",
+    LeakVerdict.NOT_CHECKED: "not checked",
+}
+LEAK_SOURCES = (
+    "sound of training",
+    "segments of training",
+    "samples of training",
+    "text of training",
+    "recordings of training",
+)
+VERDICT_COLUMNS = ["verdict", "leak_sources", "verdict_text"]
 
 
 def format_leakage(table, gap=GAP):
@@ -45,7 +71,7 @@ def format_leakage(table, gap=GAP):
     together: no leak: no sound or segment is on both sides; the nearest
     training sound is 1.5 s away
     """
-    worst = table.drop(columns=["verdict", "nearest"], errors="ignore").max().to_dict()
+    worst = table.drop(columns=[*VERDICT_COLUMNS, "nearest"], errors="ignore").max().to_dict()
     worst["nearest"] = table["nearest"].min()
     sizes = [
         f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
@@ -57,77 +83,139 @@ def format_leakage(table, gap=GAP):
     )
 
 
+def make_leakage_verdict(fold, gap):
+    """Return the verdict of a fold, its leak sources and its text: dict."""
+    sources = unite_leak_sources(source for source, _ in _list_leaks(fold))
+    values = _decide(fold, gap).value, ", ".join(sources), format_leakage_verdict(fold, gap)
+    return dict(zip(VERDICT_COLUMNS, values, strict=True))
+
+
+def unite_leak_sources(sources, n_train_overlap=0):
+    """Return the distinct leak sources of several folds.
+
+    Parameters
+    ----------
+    sources : iterable of str
+        Values of the column ``leak_sources`` of :func:`check_leakage`. NaN is
+        ignored.
+    n_train_overlap : int, default=0
+        Number of test windows that contain stimuli of training. If it is not
+        0, "sound of training" is a source.
+
+    Returns
+    -------
+    sources : list of str
+        Elements of ``LEAK_SOURCES``, in its order.
+
+    Examples
+    --------
+    >>> unite_leak_sources(["", "text of training, samples of training"])
+    ['samples of training', 'text of training']
+    """
+    named = {name for text in sources if isinstance(text, str) for name in text.split(", ")}
+    if n_train_overlap > 0:
+        named.add(LEAK_SOURCES[0])
+    return [source for source in LEAK_SOURCES if source in named]
+
+
 def format_leakage_verdict(fold, gap):
     """Return the verdict of a fold as text."""
-    if leaks := _list_leaks(fold):
-        return "; ".join([f"LEAK: {leaks[0]}", *leaks[1:], *_name_groups(fold)])
-    if np.isnan(fold["leaking"]):
-        return "; ".join([*_describe_samples(fold, gap), *_name_groups(fold)])
+    label = TEXTS[_decide(fold, gap)]
+    if leaks := [text for _, text in _list_leaks(fold)]:
+        words = leaks
+    elif np.isnan(fold["leaking"]):
+        words = _describe_samples(fold, gap)
+    else:
+        words = _describe_stimuli(fold, gap)
+    return "; ".join([f"{label}: {words[0]}", *words[1:], *_name_groups(fold)])
+
+
+def _decide(fold, gap):
+    """Return the verdict of a fold: LeakVerdict."""
+    if _list_leaks(fold):
+        return LeakVerdict.LEAK
+    if not np.isnan(fold["leaking"]):
+        is_near = fold["nearest"] < gap - EXACT or fold.get("brain_share", 0) >= SAME
+    elif np.isnan(fold.get("brain_leaking", np.nan)):
+        return LeakVerdict.NOT_CHECKED
+    else:
+        is_near = fold["brain_nearest"] < gap - EXACT
+    return LeakVerdict.CAUTION if is_near else LeakVerdict.NO_LEAK
+
+
+def _describe_stimuli(fold, gap):
+    """Return the parts of the verdict of a fold that shares no stimuli."""
     kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
     words = [f"no {join_text_items(['sound', *kinds], 'or')} is on both sides"]
     words += [fold["copies"]] if fold.get("copies") else []
     if fold.get("sentences"):
         words.append(f"parts of {fold['sentences']:.0f} sentences are, but none of their sound")
-    close = fold["nearest"] < gap - EXACT
     if np.isfinite(fold["nearest"]):
-        limit = f", less than {gap:g} s" if close else ""
-        words.append(f"the nearest training sound is {fold['nearest']:.{1 + close}f} s away{limit}")
+        words.append(f"the nearest training sound is {_format_distance(fold['nearest'], gap)}")
     else:
         words.append("training has no other part of the test's sounds")
     if fold.get("brain_seconds"):
         words.append(f"{fold['brain_seconds']:,.1f} s of recordings are on both sides, with other sound")
-    if same := fold.get("brain_share", 0) >= SAME:
+    if fold.get("brain_share", 0) >= SAME:
         words.append(
             f"{format_percent(fold['brain_share'], 0, clip=True)} of the tested seconds are in training with other "
             f"sound, from concurrent talkers or from one sound with several names"
         )
-    return "; ".join(
-        [f"{'CAUTION' if close or same else 'no leak'}: {words[0]}", *words[1:], *_name_groups(fold)]
-    )
+    return words
+
+
+def _format_distance(seconds, gap):
+    """Return the distance of training from the test as text."""
+    is_near = seconds < gap - EXACT
+    return f"{seconds:.{1 + is_near}f} s away{f', less than {gap:g} s' if is_near else ''}"
 
 
 def _describe_samples(fold, gap):
     """Return the parts of the verdict of a fold without stimuli."""
-    unknown = "sound on both sides was not checked, because y does not have " + join_text_items(
-        list(NEEDED), "and"
-    )
+    needed = join_text_items(list(NEEDED), "and")
+    unknown = f"sound on both sides was not checked, because y does not have {needed}"
     if np.isnan(fold.get("brain_leaking", np.nan)):
         return [
-            "not checked: X does not have recording, onset and duration, so samples on both sides were not checked",
+            "X does not have recording, onset and duration, so samples on both sides were not checked",
             unknown,
         ]
-    close = fold["brain_nearest"] < gap - EXACT
-    words = [f"{'CAUTION' if close else 'no leak'}: no sample of a recording is on both sides"]
+    words = ["no sample of a recording is on both sides"]
     if np.isfinite(fold["brain_nearest"]):
-        limit = f", less than {gap:g} s" if close else ""
-        words.append(f"the nearest training window is {fold['brain_nearest']:.{1 + close}f} s away{limit}")
+        words.append(f"the nearest training window is {_format_distance(fold['brain_nearest'], gap)}")
     return [*words, *filter(None, [fold.get("copies")]), unknown]
 
 
 def _list_leaks(fold):
-    """Return the leaks of a fold: list of str."""
+    """Return the sources of the leaks of a fold and their texts: list."""
+    sound, segments, samples, text, recordings = LEAK_SOURCES
     found = []
     if fold.get("copied"):
+        share = format_percent(fold["copied"], 0, clip=True)
         found.append(
-            f"{format_percent(fold['copied'], 0, clip=True)} of the test windows contain a recording of training, in a part that two audio "
-            f"files share"
+            (
+                sound,
+                f"{share} of the test windows contain a recording of training, in a part that two audio files share",
+            )
         )
     if fold["leaking"] > 0:
-        found.append(
-            f"{format_percent(fold['leaking'], 0, clip=True)} of the test windows contain sound of training, "
-            f"{fold['shared_seconds']:,.0f} s of it"
-        )
+        share = format_percent(fold["leaking"], 0, clip=True)
+        seconds = f"{fold['shared_seconds']:,.0f} s of it"
+        found.append((sound, f"{share} of the test windows contain sound of training, {seconds}"))
     elif fold.get("segments"):
-        found.append(f"{fold['segments']:.0f} segments are on both sides")
+        found.append((segments, f"{fold['segments']:.0f} segments are on both sides"))
     if np.isnan(fold["leaking"]) and fold.get("brain_leaking", 0) > 0:
+        share = format_percent(fold["brain_leaking"], 0, clip=True)
         found.append(
-            f"{format_percent(fold['brain_leaking'], 0, clip=True)} of the test windows {SAMPLES} of their recording with training "
-            f"windows, {fold['brain_seconds']:,.0f} s of them"
+            (
+                samples,
+                f"{share} of the test windows share samples of their recording with training windows, "
+                f"{fold['brain_seconds']:,.0f} s of them",
+            )
         )
     if fold["retold"]:
-        found.append(f"the text of {fold['retold']:.0f} blocks is in training in another voice")
+        found.append((text, f"the text of {fold['retold']:.0f} blocks is in training in another voice"))
     if OTHERS in fold.get("copies", ""):
-        found.append(fold["copies"])
+        found.append((recordings, fold["copies"]))
     return found
 
 

@@ -17,6 +17,8 @@ from sk_b2s import (
     format_leakage,
     make_segments,
 )
+from sk_b2s.evaluation._results._former import read_former_leakage
+from sk_b2s.model_selection._leakage_report import TEXTS, VERDICT_COLUMNS, unite_leak_sources
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,7 @@ def test_check_leakage_equals_slow_computation(tables, name):
 def test_check_leakage_of_random_folds(tables):
     table = check_leakage(*tables, KFold(5, shuffle=True, random_state=0))
     assert (
-        table["verdict"]
+        table["verdict_text"]
         .str.match(r"LEAK: (100|9\d) % of the test windows contain sound of training, \d+ s")
         .all()
     )
@@ -115,7 +117,7 @@ def test_check_leakage_of_random_folds(tables):
     assert (table["nearest"] == 0).all()
     by_sentence = check_leakage(*tables, GroupKFold(3), groups=tables[1]["sequence"])
     assert (by_sentence["sentences"] == 0).all()
-    assert by_sentence["verdict"].str.startswith("LEAK").all(), "a window reaches into the next sentence"
+    assert by_sentence["verdict"].eq("leak").all(), "a window reaches into the next sentence"
 
 
 def test_check_leakage_ignores_row_order(tables):
@@ -154,7 +156,9 @@ def test_check_leakage_of_arrays(tables):
     X, y = tables
     full, bare = check_leakage(X, y, 3), check_leakage(np.zeros((len(X), 2)), y, 3)
     assert "recordings" not in bare
-    pd.testing.assert_frame_equal(bare.drop(columns="verdict"), full[bare.columns].drop(columns="verdict"))
+    pd.testing.assert_frame_equal(
+        bare.drop(columns=VERDICT_COLUMNS), full[bare.columns].drop(columns=VERDICT_COLUMNS)
+    )
     only_sound = check_leakage(np.zeros((len(X), 2)), y[["sound", "sound_onset", "duration"]], 3)
     np.testing.assert_array_equal(only_sound["leaking"], full["leaking"])
 
@@ -190,7 +194,21 @@ VERDICTS = {  # training row, test row, how the verdict goes
 def test_check_leakage_verdicts(name):
     train, test, expected = VERDICTS[name]
     table = check_leakage(np.zeros((2, 1)), planted(train, test), [([0], [1])])
-    assert pd.Series(table["verdict"]).str.match(expected).all(), table["verdict"][0]
+    assert pd.Series(table["verdict_text"]).str.match(expected).all(), table["verdict_text"][0]
+    verdict, sources, text = table.loc[0, VERDICT_COLUMNS]
+    assert TEXTS[verdict] == text.split(":")[0]
+    assert read_former_leakage(text) == (verdict, sources)
+    assert (sources != "") == (verdict == "leak")
+
+
+def test_unite_leak_sources_names_each_once():
+    texts = ["text of training", "", np.nan, "sound of training, text of training"]
+    assert (
+        unite_leak_sources(texts)
+        == unite_leak_sources(texts[:2], 9)
+        == ["sound of training", "text of training"]
+    )
+    assert unite_leak_sources([np.nan, ""], np.nan) == []
 
 
 def test_check_leakage_of_equal_recording_names(tables):
@@ -229,7 +247,7 @@ def test_check_leakage_finds_text_of_other_voice():
     X, y = make_segments(pd.DataFrame(rows))
     voice = np.array([sound.name for sound in y["sound"]])
     table = check_leakage(X, y, GroupKFold(2), groups=voice)
-    assert table["verdict"].str.contains("in training in another voice").all()
+    assert table["verdict_text"].str.contains("in training in another voice").all()
     assert (table["shared_seconds"] == 0).all()
 
 
@@ -238,13 +256,15 @@ def test_check_leakage_of_concurrent_talkers():
     X = pd.DataFrame({"subject": "s", "recording": "r.fif", "onset": [5.0, 6.0], "duration": 3.0})
     table = check_leakage(X, y, [([0], [1])])
     assert table["brain_seconds"][0] == pytest.approx(2.0)
-    assert "2.0 s of recordings are on both sides, with other sound" in table["verdict"][0]
-    assert table["verdict"][0].startswith("no leak")
+    assert "2.0 s of recordings are on both sides, with other sound" in table["verdict_text"][0]
+    assert table["verdict"][0] == "no_leak"
 
 
 def test_check_leakage_names_subjects(tables):
     X, y = tables
-    verdict = {name: check_leakage(X, y, CASES[name])["verdict"][0] for name in ("folds of sound", "people")}
+    verdict = {
+        name: check_leakage(X, y, CASES[name])["verdict_text"][0] for name in ("folds of sound", "people")
+    }
     assert verdict["folds of sound"].endswith("; subjects, sessions and recordings are on both sides")
     assert verdict["people"].endswith("; no subject, session or recording is on both sides")
     one = check_leakage(X.assign(session="", study="one"), y, 2)
@@ -253,7 +273,7 @@ def test_check_leakage_names_subjects(tables):
     table = check_leakage(X, y, [(np.flatnonzero(halves), np.flatnonzero(~halves))])
     assert (
         "; subjects are on both sides, no session or recording is; 7.7 minutes of tested subjects"
-        in table["verdict"][0]
+        in table["verdict_text"][0]
     )
 
 
@@ -348,7 +368,7 @@ def test_check_leakage_finds_recording_of_two_subjects(tmp_path, how):
     paths = [("01", one), ("02", two), ("03", copy)]
     table = check_leakage(*rows_of(paths), folds_of_subjects_and_sounds(3))
     assert table["recordings"].tolist() == [1]
-    for text in (table["verdict"][0], format_leakage(table)):
+    for text in (table["verdict_text"][0], format_leakage(table)):
         assert (
             f"LEAK: {str(one)!r} of subject 01 in training is the recording of another subject, {str(copy)!r}"
             in text
@@ -356,15 +376,15 @@ def test_check_leakage_finds_recording_of_two_subjects(tmp_path, how):
     honest = [("01", one), ("02", two), ("03", recorded(tmp_path, "three_raw.fif", 3))]
     table = check_leakage(*rows_of(honest), folds_of_subjects_and_sounds(3))
     assert table[["recordings", "copies"]].values.tolist() == [[0, ""]]
-    assert table["verdict"][0].startswith("no leak")
+    assert table["verdict"][0] == "no_leak"
 
 
 def test_check_leakage_names_copies_of_one_subject(tmp_path):
     one = recorded(tmp_path, "one_raw.fif", 1)
     shutil.copy(one, copy := tmp_path / "copy_raw.fif")
     table = check_leakage(*rows_of([("01", one), ("01", copy)]), folds_of_subjects_and_sounds(2))
-    assert table["verdict"][0].startswith("no leak: no sound is on both sides; ")
-    assert f"{str(one)!r} of training is the same recording as {str(copy)!r}" in table["verdict"][0]
+    assert table["verdict_text"][0].startswith("no leak: no sound is on both sides; ")
+    assert f"{str(one)!r} of training is the same recording as {str(copy)!r}" in table["verdict_text"][0]
 
 
 def test_check_leakage_lists_few_of_many_copies(tmp_path):
@@ -372,7 +392,7 @@ def test_check_leakage_lists_few_of_many_copies(tmp_path):
     copies = [shutil.copy(one, tmp_path / f"copy{index}_raw.fif") for index in range(3)]
     table = check_leakage(*rows_of([("01", one), *((f"0{i + 2}", path) for i, path in enumerate(copies))]),
                           folds_of_subjects_and_sounds(4))  # fmt: skip
-    assert table["verdict"][0].count("the recording of another subject") == 1
+    assert table["verdict_text"][0].count("the recording of another subject") == 1
     assert table["recordings"].tolist() == [1]
 
 
@@ -383,4 +403,4 @@ def test_check_leakage_ignores_recordings_of_zeros(tmp_path):
         raw.save(tmp_path / f"{name}_raw.fif", verbose="ERROR")
         paths.append((name, tmp_path / f"{name}_raw.fif"))
     table = check_leakage(*rows_of(paths), folds_of_subjects_and_sounds(2))
-    assert table["verdict"][0].startswith("no leak")
+    assert table["verdict"][0] == "no_leak"

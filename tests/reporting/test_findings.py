@@ -61,9 +61,12 @@ def test_explain_leak_findings_counts_training_stimuli():
 
 
 def test_leaking_fold_is_reported_for_any_score():
-    results = make_score_table(("ridge",)).assign(leakage="no leak: nothing is shared")
+    results = make_score_table(("ridge",)).assign(
+        leakage="no leak: nothing is shared", leakage_verdict="no_leak"
+    )
     assert write_findings_headline(BenchmarkSummary(results))[0] == "good"
-    results.loc[results["fold"] == 1, "leakage"] = "LEAK: 30 % of the test sound was in training"
+    leak = ["leak", "LEAK: 30 % of the test sound was in training"]
+    results.loc[results["fold"] == 1, ["leakage_verdict", "leakage"]] = leak
     summary = BenchmarkSummary(results)
     assert write_findings_headline(summary)[:2] == (
         "bad",

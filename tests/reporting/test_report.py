@@ -62,8 +62,11 @@ def test_write_report_shows_leak_before_scores(full_page):
 
 
 def test_write_report_lists_folds(tmp_path):
-    results = make_score_table(("ridge",)).assign(leakage="no leak: nothing is shared")
-    results.loc[results["fold"] == 1, "leakage"] = "LEAK: 30 % of the test sound was in training"
+    results = make_score_table(("ridge",)).assign(
+        leakage="no leak: nothing is shared", leakage_verdict="no_leak"
+    )
+    leak = ["leak", "LEAK: 30 % of the test sound was in training"]
+    results.loc[results["fold"] == 1, ["leakage_verdict", "leakage"]] = leak
     assert "Fold 0: no leak: nothing is shared" in read_page(results, tmp_path).text
 
 

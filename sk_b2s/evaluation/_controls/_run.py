@@ -39,7 +39,8 @@ from sk_b2s.evaluation._controls._verdicts import (
 )
 from sk_b2s.events._stimuli import NOT_FILES
 from sk_b2s.metrics._null import mark_null_hits
-from sk_b2s.model_selection._leakage import check_leakage, leaks_in
+from sk_b2s.model_selection._leakage import check_leakage
+from sk_b2s.model_selection._leakage_report import unite_leak_sources
 from sk_b2s.model_selection._split import StimulusKFold, list_split_folds
 
 NEEDS = {
@@ -257,7 +258,7 @@ def run_controls(
                 hits, n = (sum(record[column] for record in outcome.records) for column in ("top_k", "n"))
                 print(f"{name}, fold {index + 1} of {len(folds)}: top-k {hits / n:.3f}")
     n_overlap = sum(outcome.n_train_overlap for outcome in outcomes.get("decoder", ()))
-    reasons = leaks_in(check_leakage(X, y, folds)["verdict"], n_overlap)
+    reasons = unite_leak_sources(check_leakage(X, y, folds)["leak_sources"], n_overlap)
     return _make_table(outcomes, reasons, seed)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from sk_b2s.evaluation._controls._leak_test import TINY, is_leak_test_positive, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import CONTEXT, LEAK_TESTS, label_of_control
 from sk_b2s.evaluation._scores import select_main_score
-from sk_b2s.model_selection._leakage import leaks_in
+from sk_b2s.model_selection._leakage_report import unite_leak_sources
 
 
 class Verdict(StrEnum):
@@ -249,7 +249,7 @@ def assign_verdicts(results, outcomes):
     ----------
     results : DataFrame of shape (n_rows, ...)
         With ``estimator, seed, control, calibration_minutes, top_k, null_low,
-        null_high, n_train_overlap, leakage, error``.
+        null_high, n_train_overlap, leakage_sources, error``.
     outcomes : dict of tuple to list of ControlOutcome
         Of the leak tests, by (estimator, seed, control, minutes), one entry
         per fold. Amounts of calibration are separate, because all have the
@@ -267,7 +267,6 @@ def assign_verdicts(results, outcomes):
     of_leak_tests = results["control"].isin(LEAK_TESTS)  # tested over all folds together
     verdict[of_leak_tests] = verdict[of_leak_tests].map(_at_null_unless_missing)
     sources = pd.Series("", index=results.index, dtype=object)
-    leakage = results["leakage"].astype(str)
     keys = ["estimator", "seed", "calibration_minutes"]
     for (name, seed, minutes), rows in results.groupby(keys, sort=False, dropna=False).indices.items():
         minutes = None if pd.isna(minutes) else minutes
@@ -289,7 +288,9 @@ def assign_verdicts(results, outcomes):
             reasons += [OVERLAP] * bool(overlap)
             for value in (Verdict.BELOW_NULL.value, Verdict.LEAK.value):
                 verdict[rows[control.isin(pooled.index[pooled == value])]] = value
-        reasons += leaks_in(leakage[rows], results.loc[rows, "n_train_overlap"].max())
+        reasons += unite_leak_sources(
+            results.loc[rows, "leakage_sources"], results.loc[rows, "n_train_overlap"].max()
+        )
         if reasons:
             decoder = rows[control == "decoder"]
             verdict[decoder], sources[decoder] = Verdict.LEAK.value, ", ".join(reasons)

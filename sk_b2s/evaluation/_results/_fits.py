@@ -35,7 +35,8 @@ from sk_b2s.evaluation._results._provenance import (
 )
 from sk_b2s.evaluation._scores import score_rows
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.model_selection._leakage import check_leakage, leaks_in
+from sk_b2s.model_selection._leakage import check_leakage
+from sk_b2s.model_selection._leakage_report import LEAK_SOURCES, LeakVerdict
 from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
 from sk_b2s.preprocessing._fingerprint import (
     describe_for_fingerprint,
@@ -194,7 +195,9 @@ def _describe_folds(cv, X, y, folds):
     found = check_leakage(X, y, list(folds.values())).set_axis(list(folds))
     for fold, row in found.iterrows():
         about[fold] |= {
-            "leakage": row["verdict"],
+            "leakage": row["verdict_text"],
+            "leakage_verdict": row["verdict"],
+            "leakage_sources": row["leak_sources"],
             "calibration_minutes_used": row.get("calibration_minutes_used"),
         }
         if pd.notna(row["leaking"]) and table is not None and set(NEEDED) <= set(table):
@@ -373,13 +376,14 @@ def _find_train_overlap(fold, about):
     n, known = int(found.rows.sum()), about.get("n_train_overlap")
     if not n or (known is not None and n <= known):
         return {}
-    by_rows = str(about.get("leakage"))
-    if leaks_in([by_rows]):  # explained by the training rows
+    if about.get("leakage_verdict") == LeakVerdict.LEAK:  # explained by the training rows
         return {"n_train_overlap": n}
     return {
         "n_train_overlap": n,
+        "leakage_verdict": LeakVerdict.LEAK.value,
+        "leakage_sources": LEAK_SOURCES[0],
         "leakage": f"LEAK: {n} of {len(found.rows)} test windows contain stimuli that the fitted estimator was trained "
-        f"on ({', '.join(found.where)}), outside the training rows of the fold; by rows: {by_rows}",
+        f"on ({', '.join(found.where)}), outside the training rows of the fold; by rows: {about.get('leakage')}",
     }
 
 

@@ -1,8 +1,10 @@
-"""Former names of columns and controls in results files and tables."""
+"""Former columns and controls of results files and tables."""
 
 from __future__ import annotations
 
 from sk_b2s.evaluation._controls._registry import FORMER_NAMES
+from sk_b2s.model_selection._leakage_copies import OTHERS
+from sk_b2s.model_selection._leakage_report import LEAK_SOURCES, TEXTS, LeakVerdict, unite_leak_sources
 
 FORMER_COLUMNS = {
     "near": "top_1_within_500ms",
@@ -11,16 +13,30 @@ FORMER_COLUMNS = {
     "own_minutes": "calibration_minutes_used",
     "unlabelled": "transductive_steps",
 }
+FORMER_SOURCES = {
+    "contain sound of training": "sound of training",
+    "contain a recording of training": "sound of training",
+    "segments are": "segments of training",
+    "share samples": "samples of training",
+    "the text of": "text of training",
+    OTHERS: "recordings of training",
+}  # words of the text of a leak, and its source
 
 
 def upgrade_former_line(line):
-    """Rename former columns and controls of a line in place."""
+    """Rename former columns and controls of a line in place.
+
+    The verdict on the leakage of a fold, formerly only a text, is added.
+    """
     if isinstance(common := line.get("common"), dict):
         common["control"] = _new_name(common.get("control"))
     rows = line["rows"] if isinstance(line.get("rows"), list) else []
     for part in [line.get("about"), *rows]:
         for former in FORMER_COLUMNS.keys() & (part if isinstance(part, dict) else {}):
             part[FORMER_COLUMNS[former]] = part.pop(former)
+    about = line.get("about")
+    if isinstance(about, dict) and isinstance(about.get("leakage"), str) and "leakage_verdict" not in about:
+        about["leakage_verdict"], about["leakage_sources"] = read_former_leakage(about["leakage"])
     plan = line.get("plan")
     work = plan.get("work") if isinstance(plan, dict) else None
     for name, controls in work.items() if isinstance(work, dict) else ():
@@ -36,6 +52,34 @@ def refuse_former_columns(results):
             f"results has the columns {found} of an earlier version of sk_b2s. Read its file again with read_results, "
             f"which renames columns, controls and verdicts. The new names are {new}."
         )
+
+
+def read_former_leakage(text):
+    """Return the verdict and the leak sources that a text stands for.
+
+    Parameters
+    ----------
+    text : str
+        The column ``leakage`` of a file without ``leakage_verdict``.
+
+    Returns
+    -------
+    verdict : str
+        Value of :class:`~sk_b2s.model_selection._leakage_report.LeakVerdict`.
+    sources : str
+        As in :func:`~sk_b2s.check_leakage`.
+
+    Examples
+    --------
+    >>> read_former_leakage("LEAK: 4 segments are on both sides")
+    ('leak', 'segments of training')
+    """
+    verdicts = [verdict for verdict, label in TEXTS.items() if text.startswith(label)]
+    verdict = verdicts[0] if verdicts else LeakVerdict.NOT_CHECKED
+    if verdict != LeakVerdict.LEAK:
+        return verdict.value, ""
+    named = [source for words, source in FORMER_SOURCES.items() if words in text]
+    return verdict.value, ", ".join(unite_leak_sources(named or LEAK_SOURCES[:1]))
 
 
 def _new_name(control):

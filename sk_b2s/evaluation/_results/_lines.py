@@ -12,10 +12,11 @@ import numpy as np
 from sk_b2s.evaluation._controls._leak_test import ControlOutcome
 from sk_b2s.evaluation._results._former import upgrade_former_line
 from sk_b2s.evaluation._scores import SCORE_COLUMNS, SCORES, TASK_COLUMNS
+from sk_b2s.model_selection._leakage_report import LeakVerdict
 
 MAX_BYTES = 2**26, 64  # of the arrays of a line, and per character of it
 NAME = object  # text or number, as in tables of users
-TEXTS, AMOUNTS = ("cv", "leakage", "transductive_steps", "task", "main_score"), (
+TEXTS, AMOUNTS = ("cv", "leakage", "leakage_verdict", "leakage_sources", "transductive_steps", "task", "main_score"), (
     "n_train_overlap", "train_seconds", "calibration_minutes", "calibration_minutes_used",
     "n_without_candidates",
 )  # fmt: skip
@@ -84,7 +85,7 @@ def find_line_problem(line):
             _problem("common", line["common"], COMMON)
             or _problem("cost", line["cost"], COSTS)
             or _problem("about", line["about"], {}, ABOUT)
-            or _problem_of_score(line["about"])
+            or _problem_of_choices(line["about"])
             or _problem_of_rows(line["rows"], bool(line["error"]))
             or _problem_of_outcome(line["outcome"])
             or _problem("line", line, {"made": dict} if "made" in line else {}, {"plan": dict})
@@ -131,10 +132,12 @@ def _problem(where, found, needed, optional=None):
     return None
 
 
-def _problem_of_score(about):
-    """Return the problem of the name of the main score of a task, or None."""
-    name = about.get("main_score")
-    return None if name is None or name in SCORES else f"its main score {name[:40]!r} is unknown"
+def _problem_of_choices(about):
+    """Return the problem of the main score or the leak verdict, or None."""
+    for column, known in (("main_score", SCORES), ("leakage_verdict", list(LeakVerdict))):
+        if (name := about.get(column)) is not None and name not in known:
+            return f"its {column} {name[:40]!r} is unknown"
+    return None
 
 
 def _problem_of_rows(rows, failed):

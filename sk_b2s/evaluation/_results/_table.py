@@ -26,8 +26,8 @@ from sk_b2s.evaluation._results._plan import (  # fmt: skip
 from sk_b2s.evaluation._scores import SCORE_COLUMNS, TASK_COLUMNS, VERDICT_COLUMNS
 
 ABOUT = (  # of the fold, and of the estimator in it
-    "cv", "leakage", "n_train_overlap", "train_seconds", "calibration_minutes", "calibration_minutes_used",
-    "transductive_steps", "n_without_candidates",
+    "cv", "leakage", "leakage_verdict", "leakage_sources", "n_train_overlap", "train_seconds",
+    "calibration_minutes", "calibration_minutes_used", "transductive_steps", "n_without_candidates",
 )  # fmt: skip
 COST = (  # may differ between equal results
     "seconds_fit", "seconds_score", "peak_memory_mb", "versions", "machine", "warnings", "written",

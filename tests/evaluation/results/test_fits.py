@@ -257,11 +257,16 @@ def test_benchmark_reports_leakage_of_folds():
         "with a gap of 1.0 s; its subject may be)"
     }
     checked, summary = check_leakage(X, y, cv), cv.summary(X, y)
-    assert results["leakage"].equals(checked["verdict"].loc[results.index].rename("leakage"))
+    for stored, name in (
+        ("leakage", "verdict_text"),
+        ("leakage_verdict", "verdict"),
+        ("leakage_sources", "leak_sources"),
+    ):
+        assert results[stored].equals(checked[name].loc[results.index].rename(stored))
     np.testing.assert_allclose(results["train_seconds"], summary["train_seconds"].loc[results.index])
     assert (results["n_train_overlap"] == 0).all()
     alone = benchmark(ONE, X, y, cv, controls=False, n_candidates=None, only=1, **FAST).iloc[0]
-    assert alone["leakage"] == checked.loc[1, "verdict"]
+    assert alone["leakage"] == checked.loc[1, "verdict_text"]
     # Given rows have no splitter, and masks are accepted.
     masks = [tuple(np.isin(np.arange(len(X)), side) for side in pair) for pair in cv.split(X, y)]
     plain = benchmark(ONE, X, y, masks, controls=False, n_candidates=None, **FAST).set_index("fold")
@@ -277,7 +282,7 @@ def test_benchmark_detects_text_in_other_voice():
     folds = [(np.flatnonzero(which), np.flatnonzero(~which))]
     results = benchmark(POOLED, X, y, folds, controls=False, **FAST)
     assert set(results["verdict"]) == {"leak"}
-    assert set(results["leak_sources"]) == {"text of training"}
+    assert set(results["leak_sources"]) == set(results["leakage_sources"]) == {"text of training"}
     assert (results["n_train_overlap"] == 0).all()
 
 

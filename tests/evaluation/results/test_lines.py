@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import zlib
 
 import numpy as np
@@ -129,6 +130,13 @@ def test_find_line_problem_accepts_own_lines(done):
         assert find_line_problem(json.loads(line)) is None
 
 
+@pytest.mark.parametrize("column", ["main_score", "leakage_verdict"])
+def test_find_line_problem_of_unknown_choice(done, column):
+    line = json.loads(next(filter(None, done[2])))
+    line["about"][column] = "junk"
+    assert find_line_problem(line) == f"its {column} 'junk' is unknown"
+
+
 @pytest.mark.parametrize("shape", [[3], [2, 3], [0], []])
 def test_unpack_result_line_array_inverts_pack_array(shape):
     array = np.random.default_rng(0).standard_normal(shape)
@@ -179,8 +187,11 @@ def test_read_results_renames_former_names(tmp_path):
     former = path.read_text().replace("phase_randomized", "surrogate")
     for old, new in FORMER_COLUMNS.items():
         former = former.replace(f'"{new}":', f'"{old}":')
+    former = re.sub(r'"leakage_(verdict|sources)":\s*"[^"]*",\s*', "", former)
     (tmp_path / "former.jsonl").write_text(former)
+    assert set(expected["leakage_verdict"]) == {"no_leak"}
     assert '"surrogate"' in former
+    assert "leakage_" not in former
     assert '"near"' in former
     same(read_results(tmp_path / "former.jsonl"), expected)
 
