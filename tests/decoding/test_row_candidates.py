@@ -147,7 +147,7 @@ def test_null_leaves_out_own_stimulus(data):
 # --- cost --------------------------------------------------------------------------------------------
 
 
-def test_random_candidates_are_all_free_ones_alike():
+def test_random_candidates_are_equally_frequent():
     rows = pd.DataFrame({"subject": "a", "recording": "r", "onset": np.arange(40.0), "duration": 2.0})
     y = pd.DataFrame({"segment": np.arange(40)})
     found, count = find_distinct_candidates(y), np.zeros((40, 40))
