@@ -241,6 +241,26 @@ def label_of_score(name, k=None):
     return f"top-{n} accuracy" if n.isdigit() else name.replace("_", " ")
 
 
+def is_score_correlation(table, name="top_k"):
+    """Return whether a score is a correlation, not a percentage.
+
+    In a table with the column ``main_score``, or in one of its rows, ``top_k``
+    is the score that this column names. The scores "r" of reconstructions and
+    encoding models are correlations as well.
+
+    Examples
+    --------
+    >>> is_score_correlation({"main_score": "reconstruction_r"})
+    True
+    >>> is_score_correlation({}, "top_1")
+    False
+    """
+    if name == "top_k" and "main_score" in table:
+        named = [one for one in np.atleast_1d(table["main_score"]) if isinstance(one, str)]
+        name = named[0] if named else name
+    return name == "r" or (name in SCORES and SCORES[name].is_correlation)
+
+
 def chance_of_score(table, name):
     """Return the chance level of each row of a table of scores.
 

@@ -14,7 +14,12 @@ from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_a
 from sk_b2s.evaluation._results._former import read_former_leakage
 from sk_b2s.evaluation._results._plan import UNKNOWN, list_missing_plan_parts, plans_that_differ
 from sk_b2s.evaluation._results._summarize import summarize
-from sk_b2s.evaluation._scores import chance_of_score, label_of_score, select_main_score
+from sk_b2s.evaluation._scores import (
+    chance_of_score,
+    is_score_correlation,
+    label_of_score,
+    select_main_score,
+)
 from sk_b2s.evaluation._statistics._comparison import compare_estimators
 from sk_b2s.evaluation._statistics._subjects import (
     compute_null_statistics,
@@ -135,6 +140,16 @@ class BenchmarkSummary:
     @cached_property
     def score_label(self):
         return get_summary_score_label(self.rows)
+
+    def is_correlation(self, score="top_k"):
+        """Return whether a score of this table is a correlation."""
+        return is_score_correlation(self.results, score)
+
+    @cached_property
+    def task(self):
+        """Entry of the task in its registry, None for other tables."""
+        named = self.results["task"] if "task" in self.results else ()
+        return TASKS.get(named.iloc[0]) if len(named) else None
 
     def label_score(self, score="top_k"):
         """Return the label of a score of this table."""

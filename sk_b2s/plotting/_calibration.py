@@ -9,6 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._results._amounts import AMOUNT, format_calibration_amounts
+from sk_b2s.evaluation._scores import is_score_correlation
 from sk_b2s.evaluation._statistics._subjects import select_subject_rows_for_statistics
 from sk_b2s.evaluation._summary import average_summary_scores, get_summary_score_label
 from sk_b2s.plotting._style import (
@@ -19,7 +20,7 @@ from sk_b2s.plotting._style import (
     get_styled_axes,
     spread_positions_in_style,
     style_axes,
-    style_ticks_as_percent,
+    style_score_ticks,
 )
 
 MARKERS = "osD^vPX"  # lines differ without color too
@@ -97,7 +98,7 @@ def plot_adaptation(results, score="top_k", ax=None):
         xlabel="minutes of calibration to the test subject", ylabel=get_summary_score_label(rows, score), ylim=(0, None),
         title=f"mean ± s.e.m. of {n_subjects} subject{'s' * (n_subjects > 1)}",
     )  # fmt: skip
-    style_ticks_as_percent(ax.yaxis)
+    style_score_ticks(ax.yaxis, is_score_correlation(rows, score))
     style_axes(ax)
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._curves import describe_learning_curve_edge
-from sk_b2s.evaluation._scores import chance_of_score
+from sk_b2s.evaluation._scores import chance_of_score, is_score_correlation
 from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import get_summary_score_label
 from sk_b2s.nn._losses import CROSS_ENTROPY, LOSSES
@@ -20,7 +20,7 @@ from sk_b2s.plotting._style import (
     draw_styled_chance,
     get_styled_axes,
     style_axes,
-    style_ticks_as_percent,
+    style_score_ticks,
 )
 
 STILL_FALLING = ", the last: the loss still decreases, consider a larger max_epochs"
@@ -153,7 +153,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     )
     ax.set(xlabel=UNITS.get(x, x), ylabel=get_summary_score_label(curve, score), ylim=(0, None),
            title=fill(f"{title}. {note}", 60) if note else title)  # fmt: skip
-    style_ticks_as_percent(ax.yaxis)
+    style_score_ticks(ax.yaxis, is_score_correlation(curve, score))
     style_axes(ax)
     ax.legend(frameon=False)
     return ax

@@ -11,6 +11,7 @@ from sk_b2s._utils._text import with_visible_text
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
+from sk_b2s.evaluation._scores import is_score_correlation
 from sk_b2s.evaluation._statistics._comparison import compare_estimators
 from sk_b2s.evaluation._statistics._subjects import (
     compute_subject_statistics,
@@ -26,7 +27,7 @@ from sk_b2s.plotting._style import (
     get_styled_axes,
     spread_positions_in_style,
     style_axes,
-    style_ticks_as_percent,
+    style_score_ticks,
 )
 
 # --- chance, null and legend -----------------------------------------------------------------------
@@ -48,11 +49,11 @@ def _shade_null(ax, places, low, high, half_width, horizontal=False):
             )
 
 
-def _draw_chances(ax, places, chance, half_width):
+def _draw_chances(ax, places, chance, half_width, is_correlation=False):
     """Draw one line of chance if it is constant, or a piece at each place."""
     known = np.asarray(chance, float)
     if len(known) and np.isfinite(known).all() and np.ptp(known) < 1e-9:
-        draw_styled_chance(ax, known[0])
+        draw_styled_chance(ax, known[0], f"chance {known[0]:.4g}" if is_correlation else None)
         return
     label = f"chance {100 * np.nanmin(known):.1f} to {100 * np.nanmax(known):.1f} %"
     style = {**DASHED, "linestyle": (0, (3, 2))}
@@ -103,12 +104,12 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
     ValueError
         If chance is missing, or differs between the retrieval results.
     """
-    scores, chance, name, null = _collect_scores(scores, chance, score)
+    scores, chance, name, null, is_correlation = _collect_scores(scores, chance, score)
     ax = get_styled_axes(ax, figsize=(max(6.4, 1.6 * scores.shape[1]), 4.8))
     place = np.arange(scores.shape[1])
     if null is not None:
         _shade_null(ax, place, null["null_low"], null["null_high"], 0.3)
-    _draw_chances(ax, place, np.broadcast_to(chance, len(place)), 0.3)
+    _draw_chances(ax, place, np.broadcast_to(chance, len(place)), 0.3, is_correlation)
     ax.plot(place, scores.to_numpy().T, color=MUTED, alpha=0.35, linewidth=0.8, zorder=1.6)
     for x, (decoder, color) in zip(place, assign_style_colors(scores).items(), strict=True):
         values = scores[decoder].to_numpy(float)
@@ -121,15 +122,15 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
         ylim=(0, None), ylabel=name,
         title=f"One point per subject (n = {len(scores)}), mean ± s.e.m.",
     )  # fmt: skip
-    style_ticks_as_percent(ax.yaxis)
+    style_score_ticks(ax.yaxis, is_correlation)
     style_axes(ax)
     _add_legend(ax, null is not None and null["null_high"].notna().any())
     return ax
 
 
 def _collect_scores(scores, chance, score):
-    """Collect accuracies by subject and decoder, chance, label and null."""
-    null, name = None, "accuracy"
+    """Collect scores by subject and decoder, chance, label, null and kind."""
+    null, name, is_correlation = None, "accuracy", False
     if isinstance(scores, pd.DataFrame) and {"estimator", "subject"} <= set(scores):
         scores = BenchmarkSummary(scores)
     if isinstance(scores, dict):
@@ -144,7 +145,11 @@ def _collect_scores(scores, chance, score):
         name = f"top-{ks.pop()} accuracy" if len(ks) == 1 else name
         scores = pd.DataFrame({label: result.by_subject()["top_k"] for label, result in scores.items()})
     elif isinstance(scores, BenchmarkSummary):
-        null, name = scores.means(score), scores.label_score(score)
+        null, name, is_correlation = (
+            scores.means(score),
+            scores.label_score(score),
+            scores.is_correlation(score),
+        )
         chance = null["chance"].to_numpy() if chance is None else chance
         scores = scores.means(score, ("label", "subject"))["score"].unstack("label")[list(null.index)]
     if chance is None:
@@ -152,7 +157,7 @@ def _collect_scores(scores, chance, score):
             "The 'chance' parameter of plot_scores must be given with a table of accuracies. "
             "Pass chance=chance_level(k, n_candidates)."
         )
-    return scores, chance, name, null
+    return scores, chance, name, null, is_correlation
 
 
 @with_visible_text
@@ -191,14 +196,14 @@ def plot_subjects(results, score="top_k", ax=None):
         ax.scatter(place, own["score"], s=42, color=color, linewidth=0, label=label, zorder=3)
         places += list(place)
         chances += list(own["chance"])
-    _draw_chances(ax, places, chances, 0.5 * width)
+    _draw_chances(ax, places, chances, 0.5 * width, summary.is_correlation(score))
     ax.set(
         xticks=range(len(subjects)), xticklabels=subjects, xlim=(-0.6, len(subjects) - 0.4), ylim=(0, None),
         xlabel="subject", ylabel=summary.label_score(score),
     )  # fmt: skip
     if max(len(str(name)) for name in subjects) * len(subjects) > 70:
         ax.tick_params(axis="x", labelrotation=90)
-    style_ticks_as_percent(ax.yaxis)
+    style_score_ticks(ax.yaxis, summary.is_correlation(score))
     style_axes(ax)
     _add_legend(ax, table["null_high"].notna().any(), loc="upper left", bbox_to_anchor=(1, 1))
     return ax
@@ -253,7 +258,7 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         yticks=place, yticklabels=[f"{row.estimator} − {row.reference}" for row in table.itertuples()],
         ylim=(len(table) - 0.4, -0.6), xlabel=f"difference in {get_summary_score_label(rows, score)}, one point per subject",
     )  # fmt: skip
-    style_ticks_as_percent(ax.xaxis)
+    style_score_ticks(ax.xaxis, is_score_correlation(rows, score))
     style_axes(ax, "x")
     return ax
 
@@ -300,7 +305,7 @@ def plot_controls(results, ax=None):
     ticks = [f"{name}\n(must be at chance)" if name in LEAK_TESTS else name for name in names]
     ax.set(yticks=range(len(names)), yticklabels=ticks, ylim=(len(names) - 0.4, -0.6), xlim=(0, None),
            xlabel=f"{summary.score_label}, mean ± s.e.m. over subjects")  # fmt: skip
-    style_ticks_as_percent(ax.xaxis)
+    style_score_ticks(ax.xaxis, summary.is_correlation())
     style_axes(ax, "x")
     _add_legend(ax, table["null_high"].notna().any(), loc="upper left", bbox_to_anchor=(1, 1))
     return ax

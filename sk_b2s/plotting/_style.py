@@ -44,6 +44,18 @@ def draw_styled_chance(ax, chance, label=None):
     ax.axhline(chance, **DASHED, label=f"chance {format_percent(chance)}" if label is None else label)
 
 
+def style_score_ticks(axis, is_correlation=False):
+    """Format the tick labels of scores, in percent unless correlations.
+
+    Correlations may be negative, so that their axis does not begin at 0.
+    """
+    if not is_correlation:
+        style_ticks_as_percent(axis)
+        return
+    axis.set_major_formatter(lambda value, _: f"{value:.4g}".replace("-", "−"))
+    axis.axes.autoscale(axis=axis.axis_name)
+
+
 def style_ticks_as_percent(axis):
     """Format the tick labels of a matplotlib axis in percent."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %".replace("-", "−"))

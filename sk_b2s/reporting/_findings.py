@@ -35,19 +35,38 @@ STYLES = {
 # --- numbers in text -------------------------------------------------------------------------------
 
 
-def format_finding_share(share):
+def format_finding_share(share, is_correlation=False):
     """Format a share in percent with a no-break space, NaN as a dash.
+
+    Correlations are formatted as numbers.
 
     Examples
     --------
     >>> missing = format_finding_share(float("nan"))
     >>> format_finding_share(0.3333).split(), missing
     (['33.3', '%'], '–')
+    >>> format_finding_share(-0.0512, is_correlation=True)
+    '−0.051'
     """
+    if is_correlation and np.isfinite(share):
+        return f"{share:.3f}".replace("-", "−")
     return format_percent(share).replace(" ", "\N{NO-BREAK SPACE}") if np.isfinite(share) else "–"
 
 
-def format_finding_null(row):
+def format_finding_error(error, is_correlation=False):
+    """Format a standard error as " ± 1.2", "" if it is NaN.
+
+    Examples
+    --------
+    >>> format_finding_error(0.012), format_finding_error(0.012, True)
+    (' ± 1.2', ' ± 0.012')
+    """
+    if not np.isfinite(error):
+        return ""
+    return f" ± {error:.3f}" if is_correlation else f" ± {100 * error:.1f}"
+
+
+def format_finding_null(row, is_correlation=False):
     """Format both limits of the null of a row, a missing null as a dash.
 
     Examples
@@ -57,7 +76,8 @@ def format_finding_null(row):
     """
     if not np.isfinite(row["null_high"]):
         return "–"
-    return f"{format_finding_share(row['null_low'])} to {format_finding_share(row['null_high'])}"
+    low, high = (format_finding_share(row[name], is_correlation) for name in ("null_low", "null_high"))
+    return f"{low} to {high}"
 
 
 def format_finding_count(n, noun):
@@ -207,11 +227,12 @@ def _note_timing(summary):
             f"(chance {chance})." + ("" if is_above else " The score of words may come from rhythm alone.")
         )
     timing = summary.controls[summary.controls["control"] == "timing_only"].set_index("label")["top_k"]
+    is_correlation = summary.is_correlation()
     for row in summary.scored.to_dict("records"):
         if not len(words) and row["label"] in timing.index:
             notes.append(
-                f"The timing of windows alone, without neural data, scores {format_finding_share(timing[row['label']])}, "
-                f"and {row['label']} {format_finding_share(row['top_k'])}."
+                f"The timing of windows alone, without neural data, scores {format_finding_share(timing[row['label']], is_correlation)}, "
+                f"and {row['label']} {format_finding_share(row['top_k'], is_correlation)}."
             )
     return notes
 
@@ -258,10 +279,10 @@ def _note_convergence(summary):
 
 def explain_leak_findings(summary):
     """Explain what leaks, and how much, in one text for each leak."""
-    tests = summary.leak_tests
+    tests, is_correlation = summary.leak_tests, summary.is_correlation()
     reasons = [
-        f"{row['label']}, {row['control']}: {format_finding_share(row['top_k'])} with a chance level of "
-        f"{format_finding_share(row['chance'])}; {_get_leak_meaning(row)}."
+        f"{row['label']}, {row['control']}: {format_finding_share(row['top_k'], is_correlation)} with a chance level "
+        f"of {format_finding_share(row['chance'], is_correlation)}; {_get_leak_meaning(row)}."
         for row in tests[tests["verdict"] == Verdict.LEAK].to_dict("records")
     ]
     folds, n_folds = summary.leaking_folds, summary.results["fold"].nunique()
@@ -292,7 +313,7 @@ def list_finding_folds(summary):
     """List the folds of decoders as columns and rows of texts."""
     columns = ["decoder", "seed", "fold", "subjects", "training windows", "test windows", "candidates",
                summary.score_label, "chance", "fit, s", "score, s", "memory, MB"]  # fmt: skip
-    rows = []
+    rows, is_correlation = [], summary.is_correlation()
     for (name, seed, fold), own in summary.decoders.groupby(
         ["estimator", "seed", "fold"], sort=False, dropna=False
     ):
@@ -303,8 +324,8 @@ def list_finding_folds(summary):
             str(name), f"{seed}", f"{fold}",
             ", ".join(subjects) if len(subjects) <= 3 else f"{len(subjects)} subjects",
             _format_number(own["n_train"].iloc[0]), _format_number(own["n_windows"].sum()),
-            _format_number(own["n_candidates"].iloc[0]), format_finding_share((weight * own["top_k"]).sum()),
-            format_finding_share((weight * own["chance"]).sum()), *(_format_number(number, 1) for number in cost),
+            _format_number(own["n_candidates"].iloc[0]), format_finding_share((weight * own["top_k"]).sum(), is_correlation),
+            format_finding_share((weight * own["chance"]).sum(), is_correlation), *(_format_number(number, 1) for number in cost),
         ])  # fmt: skip
     return columns, rows
 

@@ -20,7 +20,7 @@ from sk_b2s.evaluation._controls._verdicts import (
 from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
 from sk_b2s.evaluation._results._plan import read_plan
-from sk_b2s.evaluation._scores import SCORES
+from sk_b2s.evaluation._scores import is_score_correlation
 from sk_b2s.evaluation._statistics._subjects import compute_null_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import format_finding_count
@@ -154,6 +154,7 @@ def _describe_task(mine):
     return {
         "question": spec.question, "source": spec.source, "rows": settings.get("rows", ""),
         "candidates": own["text"] if own else spec.candidates, "label": spec.label.format(k=k), "chance": spec.chance,
+        "shifted": spec.shifted, "compared": spec.compared, "averaged": spec.averaged,
     }  # fmt: skip
 
 
@@ -223,8 +224,7 @@ def _describe_scores(mine, good):
         label = label + format_calibration_amounts(mine[column])
     mine = mine.assign(estimator=label)
     below = _find_below_null(mine)
-    is_correlation = score in SCORES and SCORES[score].is_correlation
-    show = "{:.3f}".format if is_correlation else format_percent
+    show = "{:.3f}".format if is_score_correlation(mine, score) else format_percent
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
         problem = join_text_items(_list_leaks(mine[mine["estimator"] == label]))
         if not problem and label in below:

@@ -10,10 +10,9 @@ import pandas as pd
 from sk_b2s._utils._text import make_texts_visible
 from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
-from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
-from sk_b2s.evaluation._scores import SCORES
+from sk_b2s.evaluation._scores import SCORES, is_score_correlation
 from sk_b2s.evaluation._summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import (
@@ -27,6 +26,7 @@ from sk_b2s.reporting._findings import (
     describe_finding_counts,
     explain_leak_findings,
     format_finding_count,
+    format_finding_error,
     format_finding_null,
     format_finding_share,
     get_finding_style,
@@ -122,10 +122,10 @@ def write_report(
     )
     with style_html_figures():
         blocks = [
-            *_show_findings(summary), *_show_task(summary.results), *_show_scores(summary.table), *_show_calibration(summary),
-            *_show_subjects(summary), *_show_comparison(summary), *_show_controls(summary), *_show_limits(),
+            *_show_findings(summary), *_show_task(summary), *_show_scores(summary.table), *_show_calibration(summary),
+            *_show_subjects(summary), *_show_comparison(summary), *_show_controls(summary), *_show_limits(summary),
             *make_appendix_section(results_by_decoder, encoders, positions, curves, figures or {}),
-            *_show_folds(summary), *_show_methods(summary.results, cv), *_show_help(summary.k),
+            *_show_folds(summary), *_show_methods(summary.results, cv), *_show_help(summary),
         ]  # fmt: skip
     text = render_page(title or _make_title(summary.results), describe_finding_counts(summary), blocks)
     path = Path(path)
@@ -181,17 +181,18 @@ def _show_findings(summary):
 
 def _make_card(row):
     """Make a card with the main score of one decoder."""
-    number = format_finding_share(row["top_k"])
-    sem = f"± {100 * row['top_k_sem']:.1f} s.e.m., " if np.isfinite(row["top_k_sem"]) else ""
-    null = f", null {format_finding_null(row)}" if np.isfinite(row["null_high"]) else ""
+    is_correlation = is_score_correlation(row)
+    number, chance = (format_finding_share(row[name], is_correlation) for name in ("top_k", "chance"))
+    sem = format_finding_error(row["top_k_sem"], is_correlation)
+    sem = f"{sem.strip()} s.e.m., " if sem else ""
+    null = f", null {format_finding_null(row, is_correlation)}" if np.isfinite(row["null_high"]) else ""
     label = get_summary_score_label(pd.DataFrame([row]))
     among = f" among {row['n_candidates']:.0f} candidates" if row["n_candidates"] else ""
     return {
         "label": row["label"], "number": number, "badge": _make_badge(row),
-        "score": f"{100 * row['top_k']:.2f}", "chance": f"{100 * row['chance']:.2f}",
-        "bar_text": f"A bar of {number} with chance at {format_finding_share(row['chance'])}.",
-        "details": f"{label}{among}, {sem}"
-        f"chance {format_finding_share(row['chance'])}{null}",
+        "score": f"{100 * max(row['top_k'], 0):.2f}", "chance": f"{100 * row['chance']:.2f}",
+        "bar_text": f"A bar of {number} with chance at {chance}.",
+        "details": f"{label}{among}, {sem}chance {chance}{null}",
     }  # fmt: skip
 
 
@@ -199,9 +200,9 @@ def _make_badge(row):
     return badge(row["verdict_text"], get_finding_style(row["verdict"]))
 
 
-def _show_task(results):
+def _show_task(summary):
     """Show question, candidates and source of a task."""
-    spec = TASKS.get(results["task"].iloc[0]) if "task" in results else None
+    spec, results = summary.task, summary.results
     if spec is None:
         return
     yield heading(f"Task: {spec.name}")
@@ -223,9 +224,15 @@ def _show_scores(means):
             for name, spec in SCORES.items()
             if spec.higher_is_better and name in own and own[name].notna().any()
         ]
+        main = own["main_score"].iloc[0] if "main_score" in own else "top_k"  # is in the column top_k
+        has_ranks = bool(own["median_relative_rank"].notna().any())
         names = [
             "top_k",
-            *(name for name in names if name not in ("top_k", *(f"top_{n}" for n in k[:1] if len(k) == 1))),
+            *(
+                name
+                for name in names
+                if name not in ("top_k", main, *(f"top_{n}" for n in k[:1] if len(k) == 1))
+            ),
         ]
         labels = {name: get_summary_score_label(own, name).replace(" accuracy", "") for name in names}
         columns = [
@@ -234,13 +241,13 @@ def _show_scores(means):
             "null",
             "verdict",
             *labels.values(),
-            "median rank",
+            *["median rank"] * has_ranks,
             "subjects",
         ]
         body = [
-            [row["label"], _make_score_cell(row, "top_k"), format_finding_null(row), cell(badge=_make_badge(row)),
+            [row["label"], _make_score_cell(row, "top_k"), format_finding_null(row, is_score_correlation(row)), cell(badge=_make_badge(row)),
              *(_make_score_cell(row, name) for name in labels),
-             _make_rank_cell(row["median_relative_rank"]),
+             *[_make_rank_cell(row["median_relative_rank"])] * has_ranks,
              cell(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
             for row in own.to_dict("records")
         ]  # fmt: skip
@@ -253,6 +260,8 @@ def _make_rank_cell(rank):
 
 def _describe_pool(pool, n):
     """Describe the candidates of a table of scores."""
+    if not n.max():
+        return "Without candidates"
     among = f"{n.min():.0f}" if np.ptp(n) < 0.5 else f"{n.min():.0f} to {n.max():.0f}"
     return f"Among {among} candidates, " + (
         "all that exist" if pool == "all" else "the mean over all such pools"
@@ -263,24 +272,25 @@ def _make_score_cell(row, name, badge=None):
     """Make a cell with a score, its standard error and chance level."""
     if not np.isfinite(row[name]):
         return cell("–", badge=badge)
-    error = row[f"{name}_sem"]
-    text = format_finding_share(row[name]) + (f" ± {100 * error:.1f}" if np.isfinite(error) else "")
-    return cell(text, f"chance {format_finding_share(SCORES[name].chance(row))}", badge)
+    is_correlation = is_score_correlation(row, name)
+    text = format_finding_share(row[name], is_correlation) + format_finding_error(
+        row[f"{name}_sem"], is_correlation
+    )
+    return cell(text, f"chance {format_finding_share(SCORES[name].chance(row), is_correlation)}", badge)
 
 
 # --- subjects, decoders, controls ------------------------------------------------------------------
 
 
-def _describe_scores(scores):
+def _describe_scores(scores, is_correlation):
     """Describe a table of scores in words, for an alternative text."""
     parts = []
     for name, row in scores.iterrows():
         name = " of ".join(map(str, name)) if isinstance(name, tuple) else name
-        error = f" ± {format_finding_share(row['sem'])}" if np.isfinite(row["sem"]) else ""
-        null = f", null {format_finding_null(row)}" if np.isfinite(row["null_high"]) else ""
-        parts.append(
-            f"{name} {format_finding_share(row['score'])}{error} (chance {format_finding_share(row['chance'])}{null})"
-        )
+        error = f" ± {format_finding_share(row['sem'], is_correlation)}" if np.isfinite(row["sem"]) else ""
+        null = f", null {format_finding_null(row, is_correlation)}" if np.isfinite(row["null_high"]) else ""
+        score, chance = (format_finding_share(row[column], is_correlation) for column in ("score", "chance"))
+        parts.append(f"{name} {score}{error} (chance {chance}{null})")
     return "; ".join(parts)
 
 
@@ -289,7 +299,7 @@ def _show_calibration(summary):
     if not amounts_in(summary.results):
         return
     yield heading("Calibration to the test subject")
-    alt = f"{summary.score_label} by minutes of calibration. {_describe_scores(summary.means())}."
+    alt = f"{summary.score_label} by minutes of calibration. {_describe_scores(summary.means(), summary.is_correlation())}."
     caption = "All durations are tested on the same windows. Calibration data were recorded before them."
     yield figure(plot_adaptation(summary.results).figure, alt, caption)
 
@@ -297,16 +307,20 @@ def _show_calibration(summary):
 def _show_subjects(summary):
     """Show scores, chance and null of each subject."""
     means, own, name = summary.means(), summary.means(by=("label", "subject")), summary.score_label
+    is_correlation = summary.is_correlation()
     yield heading("Subjects")
     yield from _count_significant(own[own["null_high"].notna()])
     yield figure(
-        plot_scores(summary).figure, f"{name} of each decoder, mean over subjects. {_describe_scores(means)}.",
+        plot_scores(summary).figure, f"{name} of each decoder, mean over subjects. {_describe_scores(means, is_correlation)}.",
         "A point for each subject, mean ± s.e.m. The null is the null of the mean.",
     )  # fmt: skip
     if own["score"].groupby("label").size().max() > 1:
         text = "; ".join(
             f"{label}: "
-            + ", ".join(f"{who} {format_finding_share(score)}" for (_, who), score in part["score"].items())
+            + ", ".join(
+                f"{who} {format_finding_share(score, is_correlation)}"
+                for (_, who), score in part["score"].items()
+            )
             for label, part in own.groupby("label", sort=False)
         )
         alt = f"{name} of each subject. {text}."
@@ -315,9 +329,9 @@ def _show_subjects(summary):
         [
             subject,
             label,
-            format_finding_share(row["score"]),
-            format_finding_share(row["chance"]),
-            format_finding_null(row),
+            format_finding_share(row["score"], is_correlation),
+            format_finding_share(row["chance"], is_correlation),
+            format_finding_null(row, is_correlation),
         ]
         for (label, subject), row in own.iterrows()
     ]
@@ -360,9 +374,10 @@ def _show_comparison(summary):
         "Wilcoxon signed-rank tests, paired over subjects, Holm-corrected for the number of comparisons. If the "
         "smallest possible p of so many subjects is 0.05 or above, no difference can be significant."
     )
-    name = summary.score_label
+    name, is_correlation = summary.score_label, summary.is_correlation()
     text = "; ".join(
-        f"{row.estimator} minus {row.reference} {100 * row.mean_difference:+.1f} points, better in {row.n_better} of "
+        f"{row.estimator} minus {row.reference} {_format_difference(row.mean_difference, is_correlation)}"
+        f"{'' if is_correlation else ' points'}, better in {row.n_better} of "
         f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
         for row in found.itertuples()
     )
@@ -370,11 +385,17 @@ def _show_comparison(summary):
     columns = ["comparison", "difference", "better", "worse", "p", "p, corrected", "smallest possible"]
     body = [
         [f"{row.estimator} − {row.reference}",
-         f"{100 * row.mean_difference:+.1f}".replace("-", "−") + (f" ± {100 * row.sem:.1f}" if row.sem >= 0 else ""),
+         _format_difference(row.mean_difference, is_correlation) + format_finding_error(row.sem, is_correlation),
          f"{row.n_better}", f"{row.n_worse}", f"{row.p:.2g}", f"{row.p_holm:.2g}", f"{row.smallest_p_holm:.2g}"]
         for row in found.itertuples()
     ]  # fmt: skip
-    yield table(columns, body, f"Differences in {name}, percentage points")
+    yield table(columns, body, f"Differences in {name}{'' if is_correlation else ', percentage points'}")
+
+
+def _format_difference(difference, is_correlation):
+    """Format a difference of scores, in percentage points or as a number."""
+    text = f"{difference:+.3f}" if is_correlation else f"{100 * difference:+.1f}"
+    return text.replace("-", "−")
 
 
 def _show_controls(summary):
@@ -385,7 +406,7 @@ def _show_controls(summary):
         yield paragraph("No control was run. A score above its null does not exclude a leak.")
         return
     name, scores = summary.score_label, summary.means(by=("control", "label"), decoders_only=False)
-    alt = f"{name} of controls and decoders. {_describe_scores(scores)}."
+    alt = f"{name} of controls and decoders. {_describe_scores(scores, summary.is_correlation())}."
     yield figure(plot_controls(summary).figure, alt)
     cells = {
         (row["control"], row["label"]): _make_score_cell(row, "top_k", _make_badge(row))
@@ -400,10 +421,11 @@ def _show_controls(summary):
     yield table(["control", *labels, "meaning"], body, f"{name} of controls, computed with the same code")
 
 
-def _show_limits():
+def _show_limits(summary):
+    compared = summary.task.compared if summary.task else "similarities"
     yield heading("What controls do not detect")
     yield paragraph(
-        "The null and the controls are computed from similarities. They do not detect these problems:"
+        f"The null and the controls are computed from {compared}. They do not detect these problems:"
     )
     yield items(LIMITS)
 
@@ -450,17 +472,21 @@ def _show_methods(results, cv):
         yield items(versions, code=True)
 
 
-def _show_help(k):
+def _show_help(summary):
     """Show the meaning of the terms of the report."""
-    k = "k" if k is None else k
+    spec = summary.task
+    terms = {} if spec else _explain_top_k("k" if summary.k is None else summary.k)
+    chance = (
+        f"Expected score without information: {spec.chance}."
+        if spec
+        else "Expected score of random guesses: the number of guesses divided by the number of candidates."
+    )
+    moved = spec.shifted if spec else "labels"
     yield heading("How to read this report")
-    terms = {
-        f"top-{k} accuracy": f"Proportion of windows whose target segment is among the {k} most similar candidates. It "
-        "decreases with the number of candidates, so only scores with the same number can be compared. Ties count "
-        "against the decoder.",
-        "chance": "Expected score of random guesses: the number of guesses divided by the number of candidates.",
-        "null": "Scores of the same decoder with labels that are circularly shifted in time within each recording. In "
-        "contrast to chance, the null includes the similarity of neighboring windows. A score above its null is above "
+    terms |= {
+        "chance": chance,
+        "null": f"Scores of the same decoder after circular shifts of the {moved} in time, within each recording. In contrast "
+        "to chance, the null includes the similarity of neighboring windows. A score above its null is above "
         "the 97.5 % quantile, a score below its null is below the 2.5 % quantile.",
         TEXTS[Verdict.BELOW_NULL]: MEANINGS[Verdict.BELOW_NULL],
         TEXTS[Verdict.LEAK]: MEANINGS[Verdict.LEAK],
@@ -468,3 +494,12 @@ def _show_help(k):
         "not increase the number of subjects.",
     }
     yield {"kind": "terms", "terms": terms}
+
+
+def _explain_top_k(k):
+    """Explain the score of segments."""
+    return {
+        f"top-{k} accuracy": f"Proportion of windows whose target segment is among the {k} most similar candidates. It "
+        "decreases with the number of candidates, so only scores with the same number can be compared. Ties count "
+        "against the decoder.",
+    }

@@ -47,6 +47,12 @@ class TaskSpec:
     label : str
         Noun phrase, the main score. "{k}" is replaced by the number of
         guesses.
+    compared : str, default="similarities"
+        Plural noun phrase, what scores, null and controls are computed from.
+    shifted : str, default="labels"
+        Plural noun phrase, what the null shifts in time.
+    averaged : str, default="windows"
+        Plural noun phrase, what a score is averaged over.
     judge : None or callable
         ``judge(result, fold, **options)`` returns a
         :class:`~sk_b2s.evaluation._questions._judgment.Judgment`, or another
@@ -81,6 +87,9 @@ class TaskSpec:
     candidates: str
     chance: str
     label: str
+    compared: str = "similarities"
+    shifted: str = "labels"
+    averaged: str = "windows"
     judge: Callable | None = None
     main_score: str = "top_k"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -147,6 +156,9 @@ TASKS = {
             candidates=f"{WORDS}, each with the mean probability of its test segments",
             chance="k divided by the number of words",
             label="top-{k} accuracy of words, each with equal weight",
+            compared="probabilities of words",
+            shifted="words",
+            averaged="words, each with equal weight,",
             judge=judge_words,
             options={"n_words": 50, "k": 10},
             source="d'Ascoli et al. (2025), Nature Communications",
@@ -159,6 +171,9 @@ TASKS = {
             candidates=f"{WORDS}, each with the mean features of its training segments",
             chance="k divided by the number of words",
             label="top-{k} accuracy of words, each with equal weight",
+            compared="probabilities of words",
+            shifted="words",
+            averaged="words, each with equal weight,",
             judge=judge_word_types,
             options={"n_words": 50, "k": 10},
             retrieve=FittedRows,
@@ -173,6 +188,9 @@ TASKS = {
             candidates="the phonemes with ten or more test windows, each with the mean features of its training segments",
             chance="one divided by the number of phonemes",
             label="balanced accuracy of phonemes",
+            compared="similarities to the mean features of phonemes",
+            shifted="phonemes",
+            averaged="phonemes, each with equal weight,",
             judge=judge_phonemes,
             options={"n_windows": 10},
             retrieve=FittedRows,
@@ -188,6 +206,9 @@ TASKS = {
             candidates="speech and silence at the center of the window, each with its mean features in training",
             chance="one half",
             label="balanced accuracy of speech and silence",
+            compared="similarities to the mean features of speech and silence",
+            shifted="labels of speech and silence",
+            averaged="two classes, each with equal weight,",
             judge=judge_speech,
             retrieve=FittedRows,
             controls=("phase_randomized", "shifted_labels", "timing_only"),
@@ -202,6 +223,9 @@ TASKS = {
             candidates="",
             chance="zero",
             label="Pearson correlation over time, mean over bands",
+            compared="estimated and true features",
+            shifted="estimated features relative to the true features",
+            averaged="recordings, weighted by their duration,",
             judge=judge_reconstruction,
             main_score="reconstruction_r",
             retrieve=reconstruct,

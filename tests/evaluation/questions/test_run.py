@@ -27,6 +27,7 @@ from sk_b2s.evaluation._questions._names import QUESTIONS
 from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._scores import SCORES
 from sk_b2s.evaluation._summary import BenchmarkSummary
+from sk_b2s.plotting._scores import plot_subjects
 from sk_b2s.reporting._findings import write_findings_headline
 
 FAST = {"cv": StimulusKFold(2), "n_shifts": 20, "verbose": 0}
@@ -226,10 +227,21 @@ def test_summarize_shows_main_score_of_a_task(tmp_path):
     summary = BenchmarkSummary(rows)
     assert summary.score_label == TASKS["reconstruction"].label
     assert summary.scored["top_k"].item() == summary.means()["score"].item() == 0.25
-    assert "0.250" in generate_methods_text(rows)
+    text = generate_methods_text(rows)
+    assert "0.250" in text
+    assert "circular shifts of the estimated features relative to the true features within" in text
+    assert "similarities" not in text
+    assert "labels" not in text
     page = write_report(rows, tmp_path / "report.html").read_text(encoding="utf-8")
     assert TASKS["reconstruction"].question in page
     assert "Pearson correlation over time, mean over bands" in page
-    assert "among 0 candidates" not in page
+    assert "mong 0 candidates" not in page
+    body = page[page.index("<body>") :]
+    assert "0.250 ±" in body
+    assert "null −0." in body
+    assert "25.0\N{NO-BREAK SPACE}%" not in body
+    plot = plot_subjects(rows)
+    assert plot.get_ylim()[0] < 0
+    assert "%" not in plot.yaxis.get_major_formatter()(0.2, 0)
     with pytest.raises(ValueError, match="must have one task"):
         write_report(pd.concat([rows, rows.assign(task="word")]), tmp_path / "report.html")
