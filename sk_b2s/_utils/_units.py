@@ -1,6 +1,49 @@
-"""Guesses of the unit of times, for error messages."""
+"""Units of samples, and guesses of the unit of times for error messages."""
 
 from __future__ import annotations
+
+UNITS = ("V", "mV", "uV", "nV", "T", "nT", "pT", "fT", "T/m", "fT/cm")
+PREFIXES = {
+    ("", ""): 1.0,
+    ("milli", "m"): 1e-3,
+    ("micro", "u", "µ", "μ"): 1e-6,  # the last two are the sign of micro and the Greek letter
+    ("nano", "n"): 1e-9,
+    ("pico", "p"): 1e-12,
+    ("femto", "f"): 1e-15,
+}
+FACTORS = {"t/m": 1.0, "ft/cm": 1e-13}
+for (word, *symbols), factor in PREFIXES.items():
+    FACTORS |= {f"{word}{name}": factor for name in ("volt", "volts", "tesla", "teslas")}
+    FACTORS |= {f"{symbol}{name}": factor for symbol in symbols for name in ("v", "t")}
+
+
+def get_unit_factor(unit):
+    """Return the factor from a unit of samples to V, T or T/m.
+
+    Parameters
+    ----------
+    unit : str, int or float
+        Name ("microvolts"), symbol ("uV") or exponent of ten (-6) as a string
+        or a number, as LSL streams have it. Case is ignored.
+
+    Returns
+    -------
+    factor : float or None
+        None if the unit is not known.
+    """
+    name = str(unit).strip().lower()
+    if name in FACTORS:
+        return FACTORS[name]
+    try:
+        exponent = float(name)
+    except ValueError:
+        return None
+    return 10.0**exponent if exponent.is_integer() and abs(exponent) <= 24 else None
+
+
+def format_unknown_unit(unit):
+    """Return the error about a unit that is not known, with those that are."""
+    return f"unit must be one of {', '.join(UNITS)}, or a name such as 'microvolts'. Got {unit!r}."
 
 
 def guess_unit(time, limit, sfreq=None, start=0.0):

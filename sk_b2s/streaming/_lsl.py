@@ -8,7 +8,8 @@ from time import perf_counter
 
 import numpy as np
 
-from sk_b2s.streaming._source import StreamSource, get_unit_factor, pick_channels
+from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
+from sk_b2s.streaming._source import StreamSource, pick_channels
 
 TIMEOUT = 5.0  # s, to find a stream and to measure its clock
 CORRECTED_EVERY = 5.0  # s between two readings of the clock offset
@@ -65,8 +66,8 @@ class _LSLSource(StreamSource):
         if None in factors:
             at = factors.index(None)
             raise ValueError(
-                f"The LSL stream states the unit {stated[at]!r} for channel {self.ch_names[at]!r}, which cannot be "
-                f"converted to V or T. Pass unit='uV', or the unit of the amplifier."
+                f"The LSL stream states the unit {stated[at]!r} for channel {self.ch_names[at]!r}: "
+                f"{format_unknown_unit(stated[at])} Pass unit='uV', or the unit of the amplifier."
             )
         self._factors = np.array(factors)[:, None]
 

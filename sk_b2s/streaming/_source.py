@@ -1,4 +1,4 @@
-"""Base class of the sources of streamed samples, and units."""
+"""Base class of the sources of streamed samples."""
 
 from __future__ import annotations
 
@@ -6,37 +6,7 @@ from time import sleep
 
 import numpy as np
 
-UNITS = {"": 1.0, "milli": 1e-3, "micro": 1e-6, "nano": 1e-9, "pico": 1e-12, "femto": 1e-15}
-SYMBOLS = {"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
-FACTORS = (
-    {f"{prefix}{name}": factor for prefix, factor in UNITS.items() for name in ("volt", "volts", "tesla", "teslas")}
-    | {f"{prefix}{name}": factor for prefix, factor in SYMBOLS.items() for name in ("v", "t")}
-)  # fmt: skip
 WAIT = 0.01  # s between two reads without samples, when a source is iterated
-
-
-def get_unit_factor(unit):
-    """Return the factor from a unit to V or T.
-
-    Parameters
-    ----------
-    unit : str, int or float
-        Name ("microvolts"), symbol ("uV"), exponent of ten (-6) as a string or
-        an integer, as LSL streams have it.
-
-    Returns
-    -------
-    factor : float or None
-        None if the unit is not known.
-    """
-    name = str(unit).strip().lower()
-    if name in FACTORS:
-        return FACTORS[name]
-    try:
-        exponent = float(name)
-    except ValueError:
-        return None
-    return 10.0**exponent if exponent.is_integer() and abs(exponent) <= 24 else None
 
 
 def pick_channels(available, ch_names):

@@ -8,8 +8,9 @@ from time import perf_counter
 import mne
 import numpy as np
 
+from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
 from sk_b2s.streaming._lsl import make_lsl_source
-from sk_b2s.streaming._source import StreamSource, get_unit_factor, pick_channels
+from sk_b2s.streaming._source import StreamSource, pick_channels
 
 FAST_CHUNK = 0.08  # s of samples in each read of a recording that is not paced
 
@@ -135,7 +136,7 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
         if value is not None and not (np.isscalar(value) and np.isreal(value) and 0 < value < np.inf):
             raise ValueError(f"{name} must be a positive number. Got {value!r}.")
     if unit is not None and get_unit_factor(unit) is None:
-        raise ValueError(f"unit must be a unit such as 'V', 'uV', 'T' or 'fT'. Got {unit!r}.")
+        raise ValueError(format_unknown_unit(unit))
     ch_names = None if ch_names is None else list(ch_names)
     if isinstance(stream, StreamSource):
         return stream

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from sk_b2s import StimulusArray, make_segments
-from sk_b2s._utils._units import guess_unit
 
 RNG = np.random.default_rng(0)
 STORY, TALE = (StimulusArray(RNG.random(20 * 64), sfreq=64, name=name) for name in ("story", "tale"))
@@ -93,18 +92,6 @@ def test_stimulus_without_words_is_named():
 def test_recording_with_few_windows_is_named():
     _, text = segment(change_second(table(), recording_duration=10.0))
     assert "Less than half of the windows are left in '2.fif' (3 of 36)" in text
-
-
-@pytest.mark.parametrize(
-    ("numbers", "expected"),
-    [
-        ((12_000, 60.0, 250.0), "samples of 250 Hz"), ((50_000, 60.0, 250.0), "milliseconds"),
-        ((75.0, 60.0, 250.0, 20.0), "20.000 s before the first sample"), ((61.0, 60.0, 250.0), ""), ((50.0, 60.0), ""),
-    ],
-)  # fmt: skip
-def test_guess_unit_suggests_units(numbers, expected):
-    text = guess_unit(*numbers)
-    assert (expected in text) if expected else (text == "")
 
 
 def test_make_segments_raises_if_no_window_fits():

@@ -10,15 +10,12 @@ import numpy as np
 from scipy.io import loadmat, whosmat
 
 from sk_b2s._utils._caching import get_cache_code
+from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
 from sk_b2s.io._file_parts import RecordingFormatError
 from sk_b2s.io._sensors import METERS, NOT_EEG
 
 CODE = get_cache_code(__file__)
 MIN_SD = 1e-2  # µV, below the standard deviation of any electrode
-UNITS = {
-    "v": 1.0, "mv": 1e-3, "uv": 1e-6, "µv": 1e-6, "nv": 1e-9, "t": 1.0, "pt": 1e-12, "ft": 1e-15, "t/m": 1.0,
-    "ft/cm": 1e-13,
-}  # fmt: skip
 MAGNETIC = re.compile(r"M[LRZ][CFOPT]\d\d(-\d+)?$|MEG ?\d{3,4}$")
 FIELDTRIP_TYPES = {
     "eeg": "eeg", "eog": "eog", "ecg": "ecg", "emg": "emg", "trigger": "stim", "megmag": "mag", "meggrad": "mag",
@@ -196,12 +193,9 @@ def _unit_scale(unit, kind, path):
     """Return the factor to volts or tesla."""
     if unit is None or str(unit).lower() in ("unknown", "[]", ""):
         return 1.0 if kind in ("mag", "grad", "ref_meg") else 1e-6  # FieldTrip stores MEG in tesla
-    try:
-        return UNITS[str(unit).lower()]
-    except KeyError as error:
-        raise RecordingFormatError(
-            f"recording {str(path)!r}: unit {str(unit)!r} must be one of {', '.join(UNITS)}."
-        ) from error
+    if (factor := get_unit_factor(unit)) is None:
+        raise RecordingFormatError(f"recording {str(path)!r}: {format_unknown_unit(unit)}")
+    return factor
 
 
 def _set_positions(raw, struct, header):

@@ -61,7 +61,7 @@ def test_read_fieldtrip_joins_contiguous_trials(fieldtrip):
 
 
 def test_read_fieldtrip_names_missing_fields(fieldtrip, tmp_path):
-    with pytest.raises(ValueError, match="unit 'furlong' must be one of v, mv"):
+    with pytest.raises(ValueError, match="unit must be one of V, mV.*Got 'furlong'"):
         read_raw(fieldtrip(["Cz"], header={"chanunit": ["furlong"]}))
     with pytest.raises(ValueError, match="'fsample' and 'hdr.Fs' are missing"):
         read_raw(fieldtrip(["Cz"], header={"Fs": None}, fsample=None, hdr={"label": ["Cz"]}))
