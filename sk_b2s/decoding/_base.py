@@ -298,6 +298,10 @@ class RetrievalMixin:
         weights = torch.as_tensor(self.frame_weights_, dtype=torch.float32, device=self._device())
         return iter_tiled_scores(embed, n_windows, candidates, weights, self._device())
 
+    def _score_targets(self, X, targets):
+        """Iterate over (rows, scores) of windows with target features."""
+        return self._scores(X, self._embed_targets(targets))
+
     def similarity(self, X, candidates=None):
         """Compute the similarity between windows and candidate segments.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from time import perf_counter
 
@@ -10,8 +11,9 @@ import pandas as pd
 from scipy.special import softmax
 
 from sk_b2s._utils._validation import validate_window_length
-from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.streaming._candidates import CandidateSounds
+from sk_b2s.streaming._latency import find_decoder_look_ahead
 from sk_b2s.streaming._pipeline import DELAY_AT, make_streaming_chain, split_streaming_pipeline
 
 EVIDENCE = ("sum", "leaky")
@@ -22,8 +24,8 @@ N_TIMED = 1000  # latest predictions whose computation is timed
 class StreamingDecoder:
     """Decode which of several sounds is presented, during the recording.
 
-    All candidate sounds begin at the same time, for example passages of which
-    one is played, or two talkers of which one is attended. Every ``step``
+    Candidates are sounds that could be presented, for example passages of
+    which one is played, or two talkers of which one is attended. Every ``step``
     seconds the latest window is compared with each of them, and the
     similarities add up to a posterior probability. The result does not depend
     on the sizes of the pushed chunks, and equals that of the same Pipeline on
@@ -36,8 +38,11 @@ class StreamingDecoder:
         ``RobustChannelScaler(calibration=...)`` or without it, and ends in a
         decoder of the package with ``speech``. Searches over such a Pipeline
         are allowed.
-    candidates : dict of str to (str, Path or StimulusArray)
-        Sounds by name, at least two.
+    candidates : dict of str to (str, Path, StimulusArray or tuple)
+        Sounds by name, at least two. A tuple ``(sound, delay)`` begins
+        ``delay`` seconds after the onset. With a negative delay, the sound has
+        begun before. Windows in which one of the sounds does not play have no
+        predictions.
     sfreq : float
         Sampling rate in Hz of the pushed samples.
     duration : float
@@ -65,14 +70,21 @@ class StreamingDecoder:
         ``BrainEncoder(spatial_attention=True)``.
     bads : sequence of str, default=()
         Channels that are set to zero, as bad channels of a recording.
+    callback : callable, default=None
+        Called with the predictions of each :meth:`push` that has some, for
+        example :class:`PosteriorOutlet`.
+    history : float, default=10.0
+        Seconds of samples that are stored for an onset in the past. An onset
+        that is found in an audio channel is several seconds old.
 
     Attributes
     ----------
     latency_ : Series
-        Seconds by stage: "step" (longest wait for a prediction), "lag" and
-        "filter" (group delay at 4 Hz), their "total", "window" (duration of
-        the evidence of one prediction), and "computation" (median of one
-        prediction, NaN before the first).
+        Seconds by stage: "step" (longest wait for a prediction), "lag",
+        "filter" (group delay at 4 Hz) and "look_ahead" (later signal that the
+        full estimate of one moment uses, see :func:`pipeline_latency`), their
+        "total", "window" (duration of the evidence of one prediction), and
+        "computation" (median of one prediction, NaN before the first).
     n_samples_ : int
         Samples that were pushed.
 
@@ -91,9 +103,14 @@ class StreamingDecoder:
     Notes
     -----
     Windows overlap, so each similarity is weighted by ``step / duration``, and
-    every sample counts once. The window that is compared at time t ends at t,
-    so a network with ``look_ahead`` does not wait for later samples, but its
-    last estimates have less context than in the middle of a window.
+    every sample counts once. The window that is compared at time t ends at t.
+    No prediction waits for the ``look_ahead`` of a decoder: the last estimates
+    of a window have less context, as in the windows of ``fit``, and the next
+    windows contain the same moments with all of it.
+
+    If ``callback`` raises an exception, a warning contains it. The state is
+    complete before the call, the predictions are returned, and decoding
+    continues.
     """
 
     def __init__(
@@ -109,8 +126,11 @@ class StreamingDecoder:
         subject=None,
         positions=None,
         bads=(),
+        callback=None,
+        history=10.0,
     ):
         self.pipeline, self.candidates, self.duration = pipeline, dict(candidates), duration
+        self.callback, self.history = callback, history
         self.sfreq, self.step, self.evidence = sfreq, step, evidence
         self.time_constant, self.temperature, self.subject = time_constant, temperature, subject
         self.parts = split_streaming_pipeline(pipeline)
@@ -124,29 +144,23 @@ class StreamingDecoder:
         self.positions = self._check_positions(positions)
         self.chain = make_streaming_chain(epocher, sfreq)
         self._hop = max(1, round(step * epocher.sfreq))
-        n_times = validate_window_length(self._make_rows([0]), epocher.sfreq)
+        n_times = validate_window_length(self._sounds.make_rows([0.0]), epocher.sfreq)
         self._first, last, self._steps = epocher.find_window_reach(n_times)
         self._n_read = last - self._first
+        self._n_history = max(self._n_read, round(self.history * epocher.sfreq))
         self.reset()
 
     def _check_parameters(self):
         """Raise if a parameter is invalid."""
-        if len(self.candidates) < 2:
-            raise ValueError(
-                f"candidates must contain at least two sounds by name. Got {list(self.candidates)}."
-            )
         if self.evidence not in EVIDENCE:
             raise ValueError(f"evidence must be one of {EVIDENCE}. Got {self.evidence!r}.")
-        for name in ("sfreq", "duration", "step", "time_constant", "temperature"):
+        for name in ("sfreq", "duration", "step", "time_constant", "temperature", "history"):
             value = getattr(self, name)
             if not (np.isscalar(value) and np.isreal(value) and 0 < value < np.inf):
                 raise ValueError(f"{name} must be a positive number. Got {value!r}.")
-        self._shortest = min(map(stimulus_duration, self.candidates.values()))
-        if self._shortest < self.duration:
-            raise ValueError(
-                f"candidates must last at least one window of {self.duration:g} s. The shortest has "
-                f"{self._shortest:.3f} s."
-            )
+        if self.callback is not None and not callable(self.callback):
+            raise ValueError(f"callback must be callable or None. Got {self.callback!r}.")
+        self._sounds = CandidateSounds(self.candidates, self.duration)
 
     def _check_positions(self, positions):
         """Return positions, NaN for bad channels: (1, n_channels, 2)."""
@@ -177,7 +191,7 @@ class StreamingDecoder:
 
     def _stop(self):
         self.onset = self._targets = self._frozen = None
-        self._next, self._total = 0, np.zeros(len(self.candidates))
+        self._next, self._end, self._total = 0, 0, np.zeros(len(self.candidates))
 
     def start(self, onset):
         """Set the onset of the sounds.
@@ -185,8 +199,8 @@ class StreamingDecoder:
         Parameters
         ----------
         onset : float
-            Seconds since the first pushed sample, not before the samples that
-            the last prediction used. A new call begins again without evidence.
+            Seconds since the first pushed sample, at most about ``history``
+            seconds in the past. A new call begins again without evidence.
 
         Returns
         -------
@@ -202,11 +216,12 @@ class StreamingDecoder:
             self.onset = None
             raise ValueError(
                 f"onset={onset:g} s is too early: samples before {lost:.3f} s are not kept. Call start before the "
-                f"sounds, or at most {self._n_read / self.parts.epocher.sfreq:.1f} s later."
+                f"sounds, at most {self._n_history / self.parts.epocher.sfreq:.1f} s later, or with a longer history."
             )
-        self._targets = self.parts.decoder._targets(
-            self._make_rows(self._list_steps(), self._begin, self.onset)
-        )
+        shift = self._begin / self.parts.epocher.sfreq - self.onset
+        self._next, self._end = self._sounds.find_steps(shift, self.parts.epocher.sfreq, self._hop)
+        self._first_step, times = self._next, self._list_times(np.arange(self._next, self._end))
+        self._targets = self.parts.decoder._targets(self._sounds.make_rows(times))
         self._frozen, self._calibrated = (None if self.parts.scalers else self._steps), 0
         for _, scaler in self.parts.scalers:
             n_first = max(2, round(scaler.calibration * self.parts.epocher.sfreq))
@@ -214,21 +229,9 @@ class StreamingDecoder:
             self._calibrated = max(self._calibrated, self._begin + n_tiles * self._n_read)
         return self
 
-    def _list_steps(self):
-        """Return the indices of all windows within the shortest sound."""
-        sfreq = self.parts.epocher.sfreq
-        shift = self._begin / sfreq - self.onset
-        last = int(np.floor((self._shortest - self.duration - shift) * sfreq / self._hop + 1e-6))
-        return np.arange(last + 1)
-
-    def _make_rows(self, steps, begin=0, onset=0.0):
-        """Return the stimuli of windows, the candidates of each in turn."""
-        n = len(self.candidates)
-        at = (begin + self._hop * np.asarray(steps)) / self.parts.epocher.sfreq - onset
-        return pd.DataFrame({
-            "sound": list(self.candidates.values()) * len(steps), "sound_onset": np.repeat(at, n),
-            "duration": float(self.duration), "segment": np.arange(n * len(steps)),
-        })  # fmt: skip
+    def _list_times(self, steps):
+        """Return the starts of windows, in seconds after the onset."""
+        return (self._begin + self._hop * steps) / self.parts.epocher.sfreq - self.onset
 
     # --- samples -----------------------------------------------------------------------------------
 
@@ -245,8 +248,8 @@ class StreamingDecoder:
         -------
         predictions : DataFrame of shape (n_predictions, 5 + n_candidates)
             ``time``, when the prediction is known, in seconds since the first
-            pushed sample; ``stimulus_time``, the end of the window in the
-            sounds; ``age``, seconds since that end was played; ``best``, the
+            pushed sample; ``stimulus_time``, the end of the window after the
+            onset; ``age``, seconds since that end was played; ``best``, the
             name of the most probable candidate, and its ``probability``; and
             the probability of each candidate in a column of its name.
 
@@ -274,6 +277,14 @@ class StreamingDecoder:
         self._kept = np.concatenate([self._kept, filtered.T.astype(np.float32)])
         predictions = self._make_table(self._iter_predictions())
         self._drop_old_samples()
+        if self.callback is not None and len(predictions):
+            try:
+                self.callback(predictions)
+            except Exception as error:
+                warnings.warn(
+                    f"callback raised {type(error).__name__}: {error}. Decoding continues.",
+                    RuntimeWarning, stacklevel=2,
+                )  # fmt: skip
         return predictions
 
     def _make_table(self, predictions):
@@ -285,8 +296,7 @@ class StreamingDecoder:
         if self.onset is None:
             return
         self._calibrate()
-        n_steps = len(self._targets) // len(self.candidates)
-        while self._frozen is not None and self._next < n_steps:
+        while self._frozen is not None and self._next < self._end:
             first = self._begin + self._first + self._hop * self._next
             last = first + self._n_read - self._kept_from
             if last > len(self._kept):
@@ -318,8 +328,8 @@ class StreamingDecoder:
 
     def _drop_old_samples(self):
         """Keep what later windows, calibration or a start can need."""
-        stop = self._kept_from + len(self._kept) - self._n_read
-        if self.onset is not None and self._next * len(self.candidates) < len(self._targets):
+        stop = self._kept_from + len(self._kept) - self._n_history
+        if self.onset is not None and self._next < self._end:
             stop = min(stop, self._begin + self._first + self._hop * self._next)
             stop = stop if self._frozen is not None else min(stop, self._begin)
         n_old = max(0, stop - self._kept_from)
@@ -330,9 +340,9 @@ class StreamingDecoder:
 
     def _predict(self, window, step):
         """Add the evidence of a window, and return one row of predictions."""
-        decoder, n = self.parts.decoder, len(self.candidates)
-        targets = decoder._embed_targets(self._targets[n * step : n * (step + 1)])
-        ((_, scores),) = decoder._scores(window, targets)
+        first, n = step - self._first_step, len(self.candidates)
+        targets = self._targets[n * first : n * (first + 1)]
+        ((_, scores),) = self.parts.decoder._score_targets(window, targets)
         sfreq = self.parts.epocher.sfreq
         weight = self._hop / (self.duration * sfreq) / self.temperature
         if self.evidence == "leaky":
@@ -365,12 +375,13 @@ class StreamingDecoder:
         twin = StreamingDecoder(
             self.pipeline, self.candidates, self.sfreq, self.duration, self.step, self.evidence,
             self.time_constant, self.temperature, self.subject, self.positions[0], self.bads,
+            history=self.history,
         ).start(onset)  # fmt: skip
-        sfreq, steps = self.parts.epocher.sfreq, twin._list_steps()
+        sfreq, steps = self.parts.epocher.sfreq, np.arange(twin._next, twin._end)
         table = pd.DataFrame({
             "recording": str(recording), "subject": self.subject, "onset": (twin._begin + twin._hop * steps) / sfreq,
             "duration": float(self.duration), "heard_start": twin._begin / sfreq,
-            "heard_stop": onset + self._shortest,
+            "heard_stop": onset + self._sounds.stop,
         })  # fmt: skip
         inside = (twin._begin + twin._first + twin._hop * steps) >= 0
         end = twin._begin + twin._first + twin._hop * steps + twin._n_read
@@ -388,6 +399,7 @@ class StreamingDecoder:
             "step": self._hop / epocher.sfreq,
             "lag": float(epocher.lag),
             "filter": float(self.chain.delay(DELAY_AT)[0]),
+            "look_ahead": find_decoder_look_ahead(self.parts.decoder, epocher.sfreq),
         }
         return pd.Series(
             parts | {

@@ -160,7 +160,7 @@ def _compare_types(estimator, X, train, vocabulary, templates):
     else:
         types = make_word_types(y_train, decoder.speech_, vocabulary)
         decoder._check_targets_shape(types)
-        pieces = decoder._scores(windows, decoder._embed_targets(types))
+        pieces = decoder._score_targets(windows, types)
     return np.concatenate([scores.cpu().numpy() for _, scores in pieces])
 
 

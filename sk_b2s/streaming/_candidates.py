@@ -1,0 +1,71 @@
+"""Candidate sounds of a stream, each with its own onset."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s.events._stimuli import stimulus_duration
+
+ROUNDING = 1e-6  # of a step
+
+
+class CandidateSounds:
+    """Sounds by name, with the seconds from the common onset to each.
+
+    Parameters
+    ----------
+    candidates : dict of str to sound or (sound, float)
+    duration : float
+        Seconds of a window.
+    """
+
+    def __init__(self, candidates, duration):
+        if len(candidates) < 2:
+            raise ValueError(f"candidates must contain at least two sounds by name. Got {list(candidates)}.")
+        self.names, self.duration = list(candidates), float(duration)
+        pairs = [_split_candidate(name, value) for name, value in candidates.items()]
+        self.sounds, self.delays = [sound for sound, _ in pairs], np.array([delay for _, delay in pairs])
+        lengths = np.array([stimulus_duration(sound) for sound in self.sounds])
+        self.start = max(0.0, float(self.delays.max()))
+        self.stop = float((lengths + self.delays).min())
+        if self.stop - self.start < duration:
+            detail = (
+                f"From {self.start:.3f} to {self.stop:.3f} s after the onset, all of them play."
+                if self.delays.any()
+                else f"The shortest has {self.stop:.3f} s."
+            )
+            raise ValueError(f"candidates must last at least one window of {duration:g} s. {detail}")
+
+    def __len__(self):
+        return len(self.names)
+
+    def find_steps(self, shift, sfreq, hop):
+        """Return the first step, and the one after the last, with all sounds.
+
+        ``shift`` is the time of step 0 after the onset, in seconds.
+        """
+        first = int(np.ceil((self.start - shift) * sfreq / hop - ROUNDING)) if self.start else 0
+        last = int(np.floor((self.stop - self.duration - shift) * sfreq / hop + ROUNDING))
+        return max(first, 0), last + 1
+
+    def make_rows(self, times):
+        """Return the stimuli of windows, the candidates of each in turn."""
+        times, n = np.asarray(times, float), len(self)
+        return pd.DataFrame({
+            "sound": self.sounds * len(times),
+            "sound_onset": np.repeat(times, n) - np.tile(self.delays, len(times)),
+            "duration": self.duration, "segment": np.arange(n * len(times)),
+        })  # fmt: skip
+
+
+def _split_candidate(name, value):
+    """Return the sound of a candidate, and its delay in seconds."""
+    if not isinstance(value, tuple):
+        return value, 0.0
+    if len(value) != 2 or not (np.isscalar(value[1]) and np.isreal(value[1]) and np.isfinite(value[1])):
+        raise ValueError(
+            f"Candidate {name!r} must be a sound or (sound, delay), with the delay in seconds after the onset. Got "
+            f"{value!r}."
+        )
+    return value[0], float(value[1])
