@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_decoder": ["StreamingDecoder"],
+        "_latency": ["pipeline_latency"],
         "_records": ["read_live_predictions", "score_live_predictions"],
         "_session": ["decode_live"],
         "_source": ["StreamSource"],

@@ -31,7 +31,7 @@ class CandidateSounds:
         self.stop = float((lengths + self.delays).min())
         if self.stop - self.start < duration:
             detail = (
-                f"From {self.start:.3f} to {self.stop:.3f} s after the onset, all of them play."
+                f"The last begins {self.start:.3f} s and the first ends {self.stop:.3f} s after the onset."
                 if self.delays.any()
                 else f"The shortest has {self.stop:.3f} s."
             )

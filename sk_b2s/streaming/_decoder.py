@@ -25,8 +25,8 @@ class StreamingDecoder:
     """Decode which of several sounds is presented, during the recording.
 
     Candidates are sounds that could be presented, for example passages of
-    which one is played, or two talkers of which one is attended. Every ``step``
-    seconds the latest window is compared with each of them, and the
+    which one is played, or two talkers of which one is attended. The latest
+    window is compared with each of them every ``step`` seconds, and the
     similarities add up to a posterior probability. The result does not depend
     on the sizes of the pushed chunks, and equals that of the same Pipeline on
     the recording (:meth:`replay`).
@@ -71,8 +71,7 @@ class StreamingDecoder:
     bads : sequence of str, default=()
         Channels that are set to zero, as bad channels of a recording.
     callback : callable, default=None
-        Called with the predictions of each :meth:`push` that has some, for
-        example :class:`PosteriorOutlet`.
+        Called with the predictions of each :meth:`push` that returns any.
     history : float, default=10.0
         Seconds of samples that are stored for an onset in the past. An onset
         that is found in an audio channel is several seconds old.
@@ -81,9 +80,9 @@ class StreamingDecoder:
     ----------
     latency_ : Series
         Seconds by stage: "step" (longest wait for a prediction), "lag",
-        "filter" (group delay at 4 Hz) and "look_ahead" (later signal that the
-        full estimate of one moment uses, see :func:`pipeline_latency`), their
-        "total", "window" (duration of the evidence of one prediction), and
+        "filter" (group delay at 4 Hz) and "look_ahead" (later signal in the
+        estimate of one moment, see :func:`pipeline_latency`), and their
+        "total", until a moment has its full effect; "window" (duration of the evidence of one prediction), and
         "computation" (median of one prediction, NaN before the first).
     n_samples_ : int
         Samples that were pushed.

@@ -6,9 +6,10 @@ import mne
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import get_inner_estimator
-from sk_b2s.nn._brain_module import distribute_look_ahead
+from sk_b2s.nn._brain_module import distribute_brain_module_look_ahead
 from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
 from sk_b2s.streaming._pipeline import DELAY_AT, make_streaming_chain
@@ -36,12 +37,15 @@ def pipeline_latency(pipeline, sfreq):
         on, inf for the whole recording. For a decoder, it is how much later
         signal takes part in the estimate of one moment: ``look_ahead`` of
         :class:`BrainEncoder`, and the largest of the ``lags`` of other
-        decoders.
+        decoders. :class:`LikelihoodDecoder` adds the order of its temporal
+        whitening.
 
     Raises
     ------
     TypeError
         If ``pipeline`` is not a Pipeline that begins with an Epocher.
+    NotFittedError
+        If its last step is not fitted.
     """
     while not isinstance(pipeline, Pipeline) and (found := get_inner_estimator(pipeline, fitted=True)):
         pipeline = found[1]
@@ -49,6 +53,7 @@ def pipeline_latency(pipeline, sfreq):
         raise TypeError(
             f"pipeline must be a Pipeline that begins with an Epocher. Got {type(pipeline).__name__}."
         )
+    check_is_fitted(pipeline.steps[-1][1])
     epocher, rows = pipeline.steps[0][1], {}
     for name, step in pipeline.steps:
         if step in (None, "passthrough"):
@@ -87,8 +92,13 @@ def find_decoder_look_ahead(decoder, sfreq):
         most = count_centered_look_ahead(depth, kernel_size, glu)
         ahead = architecture["look_ahead"]
         return (most if ahead is None else min(ahead, most)) / sfreq
-    lags = getattr(decoder, "lags", None)
-    return 0.0 if lags is None else max(0.0, float(lags[1]))
+    if (lags := getattr(decoder, "lags_", None)) is None:
+        return 0.0
+    n_whitened = int(
+        np.max(getattr(decoder, "order_", 0))
+    )  # later frames whose noise is predicted from this one
+    frame = decoder.n_times_in_ / len(decoder.frame_weights_) / sfreq
+    return max(0.0, float(lags[-1]) + n_whitened * frame)
 
 
 def count_centered_look_ahead(depth, kernel_size, glu):
@@ -100,6 +110,6 @@ def count_centered_look_ahead(depth, kernel_size, glu):
     67
     """
     most = 0
-    while None not in distribute_look_ahead(most, depth, kernel_size, glu):
+    while None not in distribute_brain_module_look_ahead(most, depth, kernel_size, glu):
         most += 1
     return most

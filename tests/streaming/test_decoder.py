@@ -8,60 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.pipeline import make_pipeline
 
-from sk_b2s import (
-    BrainEncoder,
-    Epocher,
-    FeatureScaler,
-    LikelihoodDecoder,
-    MelSpectrogram,
-    RidgeDecoder,
-    RobustChannelScaler,
-    StreamingDecoder,
-)
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s import RobustChannelScaler, StreamingDecoder
 
 SFREQ, TMAX = 64, 3.0
-
-
-def make_decoder(kind, memory):
-    speech = make_pipeline(MelSpectrogram(n_mels=4, sfreq=32, memory=memory), FeatureScaler())
-    if kind == "ridge":
-        return RidgeDecoder(speech=speech, lags=(-0.1, 0.2), k=5)
-    if kind == "likelihood":
-        return LikelihoodDecoder(speech=speech, lags=(-0.1, 0.2), k=5)
-    parameters = {"hidden": 8, "depth": 2, "max_epochs": 1, "validation": None, "spatial_attention": False}
-    return BrainEncoder(speech=speech, **parameters, k=5, look_ahead=0, random_state=0, verbose=0)
-
-
-@pytest.fixture(scope="module")
-def stream(listening_events):
-    """Recording of one subject, with its first sound and another one."""
-    sounds = listening_events[listening_events["type"] == "sound"]
-    mine = sounds[sounds["recording"] == sounds["recording"].iloc[0]].sort_values("onset")
-    heard = mine.iloc[0]
-    other = next(sound for sound in sounds["sound"] if str(sound) != str(heard["sound"]))
-    data = read_raw(heard["recording"]).get_data()
-    onset = heard["onset"] - heard["sound_onset"]
-    return heard, {"heard": heard["sound"], "other": other}, data, onset
-
-
-@pytest.fixture(scope="module")
-def fitted(listening, tmp_path_factory):
-    """Make and fit pipelines that run on a stream."""
-    memory, kept = str(tmp_path_factory.mktemp("cache")), {}
-    X, y = listening
-
-    def make(kind="ridge", calibration=8.0, **changes):
-        key = kind, calibration, *changes.items()
-        if key not in kept:
-            epocher = Epocher(
-                **{"sfreq": 32, "lag": 0.1, "l_freq": 0.5, "h_freq": 12, "causal": True, **changes}
-            )
-            steps = [] if calibration is None else [RobustChannelScaler(calibration=calibration)]
-            kept[key] = make_pipeline(epocher, *steps, make_decoder(kind, memory)).fit(X, y)
-        return kept[key]
-
-    return make
 
 
 def push_all(decoder, data, sizes):
@@ -136,7 +85,8 @@ def test_streaming_states_its_latency_and_age(fitted, stream):
     latency = decoder.latency_
     assert latency["lag"] == 0.1
     assert latency["step"] == 0.25
-    assert latency["total"] == pytest.approx(0.35 + decoder.chain.delay(4.0)[0])
+    assert latency["look_ahead"] == 6 / 32  # lags of the ridge, rounded to samples
+    assert latency["total"] == pytest.approx(0.35 + 6 / 32 + decoder.chain.delay(4.0)[0])
     assert latency["computation"] > 0
     np.testing.assert_allclose(predictions["age"], 0.1, atol=2 / 32)  # the lag, rounded to samples
     np.testing.assert_allclose(np.diff(predictions["time"]), 0.25, atol=1 / SFREQ)
@@ -152,6 +102,43 @@ def test_streaming_memory_does_not_grow(fitted, stream):
             decoder.push(data[:, first : first + SFREQ])
             sizes.append(len(decoder._kept))
     assert max(sizes) < 30 * 32
+
+
+def test_streaming_calls_back_after_its_state(fitted, stream):
+    heard, candidates, data, onset = stream
+    arguments = {"sfreq": SFREQ, "duration": TMAX, "step": 0.25, "subject": heard["subject"]}
+    tables = []
+    decoder = StreamingDecoder(fitted(), candidates, callback=tables.append, **arguments).start(onset)
+    parts = push_all(decoder, data[:, : 20 * SFREQ], [100] * 12)
+    assert sum(map(len, tables)) == len(parts)
+    assert all(map(len, tables))
+
+    def fail(predictions):
+        raise OSError("no network")
+
+    decoder = StreamingDecoder(fitted(), candidates, callback=fail, **arguments).start(onset)
+    with pytest.warns(RuntimeWarning, match="callback raised OSError: no network"):
+        failed = push_all(decoder, data[:, : 20 * SFREQ], [100] * 12)
+    np.testing.assert_array_equal(failed["heard"], parts["heard"])
+    with pytest.raises(ValueError, match="callback must be callable or None. Got 3"):
+        StreamingDecoder(fitted(), candidates, callback=3, **arguments)
+
+
+def test_streaming_accepts_onsets_in_its_history(fitted, stream):
+    heard, candidates, data, onset = stream
+    arguments = {"sfreq": SFREQ, "duration": TMAX, "step": 0.25, "subject": heard["subject"]}
+    data = data[:, : 30 * SFREQ]
+    known = StreamingDecoder(fitted(), candidates, **arguments).start(onset).push(data)
+    late = StreamingDecoder(fitted(), candidates, history=25.0, **arguments)
+    late.push(data[:, : 26 * SFREQ])
+    predictions = late.start(onset).push(data[:, 26 * SFREQ :])
+    np.testing.assert_allclose(predictions["heard"], known["heard"], atol=1e-9)
+    late = StreamingDecoder(fitted(), candidates, history=5.0, **arguments)
+    late.push(data)
+    with pytest.raises(
+        ValueError, match=r"too early: samples before .* Call start before .* at most 5\.0 s later"
+    ):
+        late.start(onset)
 
 
 @pytest.mark.parametrize(
