@@ -14,10 +14,10 @@ from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import make_text_visible, suggest_name
 from sk_b2s._utils._validation import validate_count
 from sk_b2s.datasets._registry import load_dataset
-from sk_b2s.decoding._presets import make_decoders
+from sk_b2s.decoding._presets import XLSR, make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
-from sk_b2s.evaluation._questions._registry import find_question
+from sk_b2s.evaluation._questions._registry import PAPER_WINDOW, find_question
 from sk_b2s.evaluation._questions._run import benchmark_task, complete_question_run_options
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN
@@ -32,6 +32,7 @@ from sk_b2s.preprocessing._segments import make_segments
 from sk_b2s.reporting._methods import generate_methods_text
 from sk_b2s.reporting._report import write_report
 
+FLAGS = {"k": "--k", "n_candidates": "--pool"}  # by the option of a task
 WIDTH = 110  # characters of a line of printed paragraphs
 DATASET_OPTIONS = (
     "n_subjects", "minutes", "modality", "snr", "sessions", "artifacts", "data_seed", "root", "subjects", "task",
@@ -53,11 +54,18 @@ def _run_folds(args):
     """Run a benchmark, print its summary, and return its results."""
     validate_count("--shifts", args.shifts, least=0)
     spec = apply_command_question(args)
-    options = make_command_question_options(spec, args.option, args.k)
+    given = {} if args.k is None else {"k": args.k}
+    given |= {"n_candidates": args.pool} if hasattr(args, "pool") else {}
+    options = make_command_question_options(spec, args.option, given)
+    check_command_options(args)
     cv = _make_splitter(args, spec)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
     estimators = make_decoders(
-        args.estimator or ["ridge", "clip-mel"], args.size, memory, args.wav2vec2, verbose=int(args.verbose)
+        args.estimator or ["ridge", "clip-mel"],
+        args.size,
+        memory,
+        args.wav2vec2 or XLSR,
+        verbose=int(args.verbose),
     )
     apply_command_settings(estimators, args.set)
     dataset, X, y = _load_windows(args)
@@ -73,7 +81,12 @@ def _run_folds(args):
     }  # fmt: skip
     if spec is None:
         results = benchmark(
-            estimators, X, y, k=10 if args.k is None else args.k, n_candidates=args.pool, **common
+            estimators,
+            X,
+            y,
+            k=10 if args.k is None else args.k,
+            n_candidates=getattr(args, "pool", 50),
+            **common,
         )
     else:
         results = benchmark_task(spec.name, estimators, (X, y), options=options, **common)
@@ -103,6 +116,7 @@ def run_demo_command(args):
 
 def run_folds_command(args):
     """Print folds, their sizes, and what training and test sets share."""
+    complete_command_windows(args)
     cv = _make_splitter(args)
     _, X, y = _load_windows(args)
     _print_plan(args, X, y, cv)
@@ -116,6 +130,8 @@ def run_folds_command(args):
 
 def run_report_command(args):
     """Print a summary of results files, and write a report and a table."""
+    if args.page == "none" and args.title is not None:
+        raise ValueError("--title requires an HTML report. Remove --title, or --page none.")
     results = read_results(args.results, args.conflicts)
     print(make_text_visible(format_command_scores(summarize(results))))
     print(f"\n{_wrap(generate_methods_text(results))}\n")
@@ -171,14 +187,50 @@ def apply_command_question(args):
     if args.question is None:
         if args.option:
             raise ValueError("--option requires --question. Add a task, or remove --option.")
+        complete_command_windows(args)
         return None
     spec = find_question(args.question)
-    if args.anchor == ["word"]:
-        args.anchor = [spec.rows["anchor"]]
-    for name, default in (("tmin", -0.5), ("tmax", 2.35)):  # others were given
-        if getattr(args, name) == default:
-            setattr(args, name, spec.rows[name])
+    anchor = spec.rows["anchor"]
+    is_fixed = anchor == "word" and spec.judge is not None or anchor in ("sentence", "phoneme")
+    if is_fixed and args.anchor not in (None, [anchor]):
+        given = ",".join(map(str, args.anchor))
+        raise ValueError(
+            f"--anchor {given}: task {spec.name!r} requires windows at each {anchor}. Remove --anchor, or use another task."
+        )
+    complete_command_windows(args, spec.rows)
     return spec
+
+
+def complete_command_windows(args, rows=PAPER_WINDOW):
+    """Set the options of windows that were not given.
+
+    Parameters
+    ----------
+    args : Namespace
+        Modified in place.
+    rows : dict, default=PAPER_WINDOW
+        ``anchor, tmin`` and ``tmax``.
+    """
+    if args.cv == "hashed" and args.block is not None:
+        raise ValueError(
+            "--cv hashed has the blocks of the published split. Remove --block, or use another --cv."
+        )
+    for name, value in {**rows, "anchor": [rows["anchor"]], "margin": 0.5, "block": 20.0}.items():
+        if getattr(args, name, None) is None:
+            setattr(args, name, value)
+
+
+def check_command_options(args):
+    """Raise if an option was given that nothing uses."""
+    if args.wav2vec2 is not None and "clip-wav2vec2" not in (args.estimator or []):
+        raise ValueError(
+            "--wav2vec2 requires --estimator clip-wav2vec2. Add this decoder, or remove --wav2vec2."
+        )
+
+
+def _get_given(args, *names):
+    """Return the options that were given, as a dict."""
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
 def parse_command_option(text):
@@ -194,7 +246,7 @@ def parse_command_option(text):
         ) from None
 
 
-def make_command_question_options(spec, texts, k=None):
+def make_command_question_options(spec, texts, given=None):
     """Make the checked options of a task, None without a task.
 
     Parameters
@@ -202,8 +254,9 @@ def make_command_question_options(spec, texts, k=None):
     spec : None or TaskSpec
     texts : sequence of str
         Values of ``--option``.
-    k : None or int, default=None
-        Value of ``--k``.
+    given : None or dict, default=None
+        Values of ``--k`` and ``--pool`` by the option that they set, if they
+        were given.
 
     Returns
     -------
@@ -212,11 +265,14 @@ def make_command_question_options(spec, texts, k=None):
     if spec is None:
         return None
     options = dict(parse_command_option(text) for text in texts)
-    if k is not None:
-        if "k" not in spec.options:
-            raise ValueError(f"--k: task {spec.name!r} has no option 'k'. Remove --k.")
-        if options.setdefault("k", k) != k:
-            raise ValueError(f"--k {k} contradicts --option k={options['k']}. Remove one of them.")
+    for parameter, value in (given or {}).items():
+        name = FLAGS[parameter]
+        if parameter not in spec.options:
+            raise ValueError(f"{name}: task {spec.name!r} has no option {parameter!r}. Remove {name}.")
+        if options.setdefault(parameter, value) != value:
+            raise ValueError(
+                f"{name} {value} contradicts --option {parameter}={options[parameter]}. Remove one of them."
+            )
     return complete_question_run_options(spec, options)
 
 
@@ -224,6 +280,9 @@ def _make_splitter(args, spec=None):
     """Make the splitter of the options, or the default one of a task."""
     if spec is not None and args.cv is None and args.folds is None and args.gap is None:
         return spec.make_splitter()
+    if spec is not None and args.cv is None:
+        names = {splitter.load(): name for name, splitter in SPLITTERS.items()}
+        args.cv = names[spec.make_splitter]
     args.cv = args.cv or "loso"
     return make_command_splitter(args.cv, args.folds, args.gap)
 
@@ -239,7 +298,7 @@ def _write_page(results, path, title=None):
 
 def _load_windows(args):
     """Load a data set and cut its windows: Dataset, X and y."""
-    options = {name: getattr(args, name) for name in DATASET_OPTIONS if hasattr(args, name)}
+    options = _get_given(args, *DATASET_OPTIONS)
     if len(args.anchor) > 1 and args.cv != "hashed":
         raise ValueError(
             "Several anchors require --cv hashed, which trains on a regular grid and tests at word onsets. "

@@ -34,14 +34,18 @@ def run_live_command(args):
         )
     if args.stream is not None and (args.no_lsl or args.speed is not None):
         raise ValueError("--no-lsl and --speed require --replay. Remove them, or replay a recording.")
+    if args.time_constant is not None and args.evidence != "leaky":
+        raise ValueError("--time-constant requires --evidence leaky. Add it, or remove --time-constant.")
+    if args.port is not None and args.no_page:
+        raise ValueError("--port and --no-page contradict each other. Remove one of them.")
     pipeline = load(args.model)
     epocher, _, fitted = split_streaming_pipeline(pipeline)
     duration = args.window or (fitted.n_times_in_ - 1) / epocher.sfreq  # both ends are in the window
     with ExitStack() as stack:
         source, sfreq = open_live_source(args, list(epocher.ch_names_), stack)
         decoder = StreamingDecoder(
-            pipeline, candidates, sfreq, duration, args.step, args.evidence, args.time_constant,
-            args.temperature, args.subject, bads=args.bads,
+            pipeline, candidates, sfreq, duration, args.step, args.evidence,
+            10.0 if args.time_constant is None else args.time_constant, args.temperature, args.subject, bads=args.bads,
         )  # fmt: skip
         header = {
             "model": str(args.model), "model_sha256": hashlib.sha256(Path(args.model).read_bytes()).hexdigest(),
@@ -50,7 +54,7 @@ def run_live_command(args):
         view = TerminalView(list(candidates), args.quiet)
         callbacks, statuses = [view.show], [view.show_status]
         reason = "interrupted"
-        page = None if args.no_page else LivePage(list(candidates), args.port)
+        page = None if args.no_page else LivePage(list(candidates), 8642 if args.port is None else args.port)
         try:
             if page is not None:
                 callbacks.append(page.show)

@@ -33,7 +33,7 @@ def add_options(parser):
         help="sampling rates and layer sizes, for minutes or hours of recordings on a laptop, or as published (default: laptop)",
     )  # fmt: skip
     group.add_argument(
-        "--wav2vec2", metavar="MODEL", default=XLSR,
+        "--wav2vec2", metavar="MODEL",
         help=f"model name or folder for clip-wav2vec2 (default: {XLSR})",
     )  # fmt: skip
     group.add_argument(
@@ -59,8 +59,8 @@ def add_options(parser):
         help="k of the top-k accuracy that is compared with its null (default: 10, or that of the task)",
     )
     group.add_argument(
-        "--pool", metavar="N", type=_parse_count_or_none, default=50,
-        help="also score candidate pools of this size, or none (default: 50)",
+        "--pool", metavar="N", type=_parse_count_or_none, default=argparse.SUPPRESS,
+        help="also score candidate pools of this size, or none (default: 50, or that of the task)",
     )  # fmt: skip
     group.add_argument(
         "--shifts", metavar="N", type=int, default=1000, help="circular shifts for the null (default: 1000)"
@@ -141,9 +141,10 @@ def add_data_options(parser):
         )
     group = parser.add_argument_group("windows")
     group.add_argument(
-        "--anchor", metavar="WHERE", type=_parse_anchors, default=["word"],
-        help="word, for a window at each word, or seconds between windows; 0.5,word with --cv hashed (default: word)",
+        "--anchor", metavar="WHERE", type=_parse_anchors,
+        help="word, for a window at each word, or seconds between windows; 0.5,word with --cv hashed (default: word, or that of the task)",
     )  # fmt: skip
+    or_task = ", or that of the task"
     for name, default, text in (
         ("tmin", -0.5, "start of a window in s, relative to its anchor"),
         ("tmax", 2.35, "end of a window in s, relative to its anchor"),
@@ -151,7 +152,10 @@ def add_data_options(parser):
         ("block", 20.0, "minimum duration in s of the stimulus blocks that are split"),
     ):
         group.add_argument(
-            f"--{name}", metavar="S", type=float, default=default, help=f"{text} (default: {default:g})"
+            f"--{name}",
+            metavar="S",
+            type=float,
+            help=f"{text} (default: {default:g}{or_task * (name in ('tmin', 'tmax'))})",
         )
     group.add_argument("--stream", metavar="NAME", help="use only this one of several concurrent streams")
 
@@ -194,9 +198,7 @@ def add_live_options(parser):
         "--evidence", choices=["sum", "leaky"], default="sum",
         help="add all evidence, or forget it with the time constant (default: sum)",
     )  # fmt: skip
-    group.add_argument(
-        "--time-constant", metavar="S", type=float, default=10.0, help="of leaky (default: 10)"
-    )
+    group.add_argument("--time-constant", metavar="S", type=float, help="of leaky (default: 10)")
     group.add_argument(
         "--temperature", metavar="T", type=float, default=1.0, help="divisor of similarities (default: 1)"
     )
@@ -231,7 +233,6 @@ def add_live_options(parser):
     group.add_argument(
         "--port",
         type=int,
-        default=8642,
         help="port of the page on 127.0.0.1, 0 for a free one (default: 8642)",
     )
     group.add_argument("--no-page", action="store_true", help="serve no page")

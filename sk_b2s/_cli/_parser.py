@@ -102,6 +102,8 @@ def main(argv=None):
     args = make_parser().parse_args(argv)
     if args.command == "demo":
         args.estimator = args.estimator or DEMO["estimator"]  # names of the user would be added to a default
+        if args.tmax is None and args.question is None:  # a task has windows of its own
+            args.tmax = DEMO["tmax"]
         args.shown_command = _format_demo_command(args, argv[1:])
     _configure_streams()
     try:
@@ -240,7 +242,7 @@ def _add_demo(commands):
         if action.dest in DEMO:
             text = re.sub(r"(^|[ (]+)default: .*", "", str(action.help))
             action.help = f"{text} (default: {_format_value(DEMO[action.dest])})".lstrip()
-    parser.set_defaults(command="demo", **{**DEMO, "estimator": None})
+    parser.set_defaults(command="demo", **{**DEMO, "estimator": None, "tmax": None})
 
 
 def _format_demo_command(args=None, argv=()):

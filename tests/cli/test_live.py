@@ -73,8 +73,10 @@ def test_live_equals_the_decoder(arguments, tmp_path, capsys):
         ({"--candidates": ["a=none.wav"]}, [], "'none.wav' does not exist"),
         ({}, ["--truth", "third"], "--truth must be one of the candidates heard, other"),
         ({"--model": "none.safetensors"}, [], "none.safetensors"),
+        ({}, ["--time-constant", "10"], "--time-constant requires --evidence leaky"),
+        ({}, ["--port", "8642"], "--port and --no-page contradict each other"),
     ],
-    ids=["name", "sound", "truth", "model"],
+    ids=["name", "sound", "truth", "model", "time constant", "port"],
 )
 def test_live_names_the_wrong_option(arguments, change, options, message, capsys, tmp_path):
     output = tmp_path / "live.jsonl"

@@ -118,6 +118,14 @@ def test_usage_error_has_status_2(argv, text, capsys):
         (["benchmark", *WORD, "--option", "n_word=5"], "did you mean 'n_words'"),
         (["benchmark", *WORD, "--k", "5", "--option", "k=3"], "--k 5 contradicts --option k=3"),
         (["benchmark", "nowhere", "--question", "speech", "--k", "5"], "no option 'k'"),
+        (
+            ["benchmark", *WORD, "--pool", "50"],
+            "--pool: task 'word' has no option 'n_candidates'. Remove --pool",
+        ),
+        (["benchmark", *WORD, "--anchor", "1"], "task 'word' requires windows at each word"),
+        (["benchmark", "nowhere", "--wav2vec2", "x"], "--wav2vec2 requires --estimator clip-wav2vec2"),
+        (["folds", "nowhere", "--cv", "hashed", "--block", "20"], "Remove --block"),
+        (["report", "nowhere.jsonl", "--page", "none", "--title", "x"], "--title requires an HTML report"),
         (["report", "nowhere.jsonl"], "'nowhere.jsonl'"),
     ],
 )
