@@ -303,8 +303,12 @@ class SpeechReconstructor(BaseEstimator):
         estimates = estimates.reshape(*estimates.shape[:2], -1)
         if isinstance(decoder, LikelihoodDecoder):
             estimates = FeaturePrior(decoder._targets(decoder.segments_)).apply(estimates)
+        return self._map_to_mel(estimates)
+
+    def _map_to_mel(self, features):
+        """Map feature windows to log mel windows: (n, n_mels, n_frames)."""
         weights, intercept = self.mel_map_[:-1], self.mel_map_[-1]
-        return np.einsum("nft,fm->nmt", estimates, weights) + intercept[:, None]
+        return np.einsum("nft,fm->nmt", features, weights) + intercept[:, None]
 
     def _select_segments(self, y):
         """Return a sample of the distinct segments of y."""

@@ -1,0 +1,383 @@
+"""Scores, verdict and audio of a reconstruction and its controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+
+from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult
+from sk_b2s.synthesis._confidence import compare_seconds, compute_confidence
+from sk_b2s.synthesis._identification import LEAST_SHIFT, identify_pieces, list_identification_shifts
+from sk_b2s.synthesis._verdicts import describe_synthesis_verdict, judge_controls, judge_score
+
+DEFAULT_SFREQ = 50.0  # of features without a rate
+MEASURES = ("two_way", "n_way")
+
+
+@dataclass(frozen=True)
+class ReconstructionControls:
+    """Reconstruction and its controls, with scores, verdict and audio.
+
+    :func:`~sk_b2s.synthesis.reconstruct_with_controls` returns it.
+
+    Parameters
+    ----------
+    results : dict of str to ReconstructionResult
+        Estimates and targets by control, "decoder" first. ``rows`` has the
+        fold of each recording.
+    models : list of SpeechReconstructor
+        Fitted reconstructor of each fold, whose vocoder makes the audio.
+    scores : DataFrame of shape (n_rows, ...)
+        ``control``, ``subject`` ("mean" is the mean over subjects),
+        ``measure`` ("r", "two_way", "n_way"), ``band`` ("mean", or the number
+        of a band), ``score, chance, null_low, null_mean, null_high``,
+        ``p_value`` of as high a score after a circular shift, ``n``, the
+        number of frames or pieces, and ``verdict``.
+    verdict : SynthesisVerdict
+        "above_null", "at_null", "below_null", "at_prior", "leak" or
+        "no_null".
+    settings : dict
+        ``n_way``, ``seconds``, ``n_shifts`` and ``random_state``.
+    specs : dict of str to SynthesisControl
+        Labels and meanings of controls.
+    """
+
+    results: dict
+    models: list
+    scores: pd.DataFrame
+    verdict: Any
+    settings: dict
+    specs: dict
+
+    @property
+    def verdict_text(self):
+        """Sentences of the verdict, with the scores of the decoder."""
+        return describe_synthesis_verdict(self.verdict, self.select_means())
+
+    @property
+    def sfreq(self):
+        """Frames per second."""
+        return self.results["decoder"].sfreq or DEFAULT_SFREQ
+
+    def select_means(self):
+        """Return the scores of the mean over subjects and bands."""
+        is_mean = (self.scores["subject"] == MEAN) & (self.scores["band"] == MEAN)
+        return self.scores[is_mean].reset_index(drop=True)
+
+    def summarize(self):
+        """Return a table with one row per control.
+
+        Returns
+        -------
+        table : DataFrame of shape (n_controls, ...)
+            Score and p of r, and of 2-way and N-way identification, means over
+            subjects, indexed by control.
+        """
+        rows = self.select_means()
+        table = rows.pivot(index="control", columns="measure", values=["score", "null_high", "p_value"])
+        table.columns = [
+            name if kind == "score" else f"{name}_{'p' if kind == 'p_value' else kind}"
+            for kind, name in table.columns
+        ]
+        order = [name + end for name in ("r", *MEASURES) for end in ("", "_null_high", "_p")]
+        return table.loc[list(self.results), order]
+
+    def list_pieces(self, control="decoder"):
+        """List the identification and confidence of each piece.
+
+        Parameters
+        ----------
+        control : str, default="decoder"
+            Name of a control.
+
+        Returns
+        -------
+        pieces : DataFrame of shape (n_pieces, ...)
+            ``subject, recording, fold``, ``piece``, ``rank`` of the true piece
+            from 1 among ``n_candidates`` pieces of the recording, ``two_way``,
+            ``n_way`` and ``confidence``, see
+            :func:`~sk_b2s.synthesis.compute_confidence`.
+        """
+        result, parts = self._get_result(control), []
+        for index, row in result.rows.iterrows():
+            similarity = _compare_recording(result, index, self.sfreq, self.settings["seconds"])
+            if similarity is None:
+                continue
+            n, at = len(similarity), np.arange(len(similarity))
+            rank, share = identify_pieces(similarity, self.settings["n_way"])
+            parts.append(pd.DataFrame({
+                "subject": row["subject"], "recording": row["recording"], "fold": row.get("fold", 0), "piece": at,
+                "rank": rank[at, at], "n_candidates": n, "two_way": 1 - (rank[at, at] - 1) / (n - 1), "n_way": share[at, at],
+                "confidence": self.compute_confidence(control, index),
+            }))  # fmt: skip
+        return pd.concat(parts, ignore_index=True)
+
+    def compute_confidence(self, control="decoder", index=0):
+        """Compute the confidence of each piece of a recording.
+
+        Parameters
+        ----------
+        control : str, default="decoder"
+            Name of a control.
+        index : int, default=0
+            Row of ``results[control].rows``.
+
+        Returns
+        -------
+        confidence : ndarray of shape (n_pieces,)
+            See :func:`~sk_b2s.synthesis.compute_confidence`.
+        """
+        result = self._get_result(control)
+        return compute_confidence(
+            result.estimate[index].T, result.target[index].T, self.sfreq, self.settings["seconds"]
+        )[0]
+
+    def to_audio(self, control="decoder", index=0, start=0.0, stop=None, threshold=None):
+        """Synthesize audio of a control.
+
+        Parameters
+        ----------
+        control : str, default="decoder"
+            Name of a control.
+        index : int, default=0
+            Row of ``results[control].rows``, a recording of a fold.
+        start, stop : float, default=0.0, None
+            Seconds of the reconstruction. By default, its end.
+        threshold : float, default=None
+            Seconds of less confidence fade to silence. If None, none.
+
+        Returns
+        -------
+        audio : ndarray of shape (n_samples,)
+            float32 at 16 kHz.
+
+        Raises
+        ------
+        ValueError
+            If the control or seconds do not exist.
+        """
+        result = self._get_result(control)
+        first, last = self._find_frames(result, index, start, stop)
+        mel = result.estimate[index].T
+        model = self.models[int(result.rows["fold"].iloc[index])]
+        if control != "prior_only":  # its bands are constant, and their scale would amplify rounding
+            mel = model._match_level(mel)
+        confidence = None
+        if threshold is not None:
+            if self.settings["seconds"] != 1:
+                raise ValueError("The 'threshold' parameter requires pieces of one second. Use seconds=1.")
+            confidence = self.compute_confidence(control, index)[int(start) :]
+        return model.to_audio(
+            mel[first:last],
+            confidence=confidence,
+            match_level=False,
+            **({} if threshold is None else {"threshold": threshold}),
+        )
+
+    def get_mel(self, control="decoder", index=0, start=0.0, stop=None):
+        """Return the log mel spectra of some seconds, (n_frames, n_mels)."""
+        result = self._get_result(control)
+        first, last = self._find_frames(result, index, start, stop)
+        return result.estimate[index][:, first:last].T
+
+    def average_subjects(self):
+        """Average the reconstructions of subjects with the same stimuli.
+
+        Returns
+        -------
+        controls : ReconstructionControls
+            With one subject, "average", and one recording per fold. Frames
+            of a part of the subjects are averaged over these.
+        """
+        results = {name: average_result(result) for name, result in self.results.items()}
+        return score_controls(results, self.models, self.specs, **self.settings)
+
+    def _get_result(self, control):
+        if control not in self.results:
+            raise ValueError(
+                f"The 'control' parameter must be one of {list(self.results)}. Got {control!r} instead."
+            )
+        return self.results[control]
+
+    def _find_frames(self, result, index, start, stop):
+        """Return the first and last frame of some seconds."""
+        if not 0 <= index < len(result.rows):
+            raise ValueError(
+                f"The 'index' parameter must be a row from 0 to {len(result.rows) - 1}. Got {index!r} instead."
+            )
+        n_frames = result.estimate[index].shape[1]
+        stop = n_frames / self.sfreq if stop is None else stop
+        first, last = round(start * self.sfreq), min(round(stop * self.sfreq), n_frames)
+        if not 0 <= first < last:
+            raise ValueError(
+                f"'start' and 'stop' must be within the {n_frames / self.sfreq:.1f} s of the reconstruction. Got {start:g} and "
+                f"{stop:g} instead."
+            )
+        return first, last
+
+
+# --- scores ----------------------------------------------------------------------------------------
+
+
+def score_controls(results, models, specs, n_way, seconds, n_shifts, random_state):
+    """Score all controls: ReconstructionControls."""
+    n_folds = results["decoder"].rows["fold"].nunique()
+    sfreq = results["decoder"].sfreq or DEFAULT_SFREQ
+    parts = [
+        pd.DataFrame(_score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_folds)).assign(
+            control=name
+        )
+        for name, result in results.items()
+    ]
+    scores = pd.concat(parts, ignore_index=True)
+    scores["verdict"] = [
+        judge_score(row["p_value"], specs[row["control"]].is_leak_test, specs[row["control"]].is_context)
+        for row in scores.to_dict("records")
+    ]
+    columns = ["control", "subject", "measure", "band", "score", "chance", "null_low", "null_mean", "null_high", "p_value",
+               "n", "verdict"]  # fmt: skip
+    settings = {"n_way": n_way, "seconds": seconds, "n_shifts": n_shifts, "random_state": random_state}
+    found = ReconstructionControls(results, models, scores[columns], None, settings, specs)
+    return replace(found, verdict=judge_controls(found.select_means()))
+
+
+def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_folds):
+    """Score each subject and their mean: list of dicts."""
+    names = [MEAN, *map(str, range(result.n_bands))] if result.n_bands > 1 else [MEAN]
+    curves, pieces, counts, n_distinct = [], [], [], []
+    for index, row in enumerate(result.rows.to_dict("records")):
+        # Equal draws for recordings of equal length: subjects share the stimulus, so their shifts must be common.
+        random = check_random_state(random_state + row["fold"])
+        curves.append(result.correlate_recording(index, n_shifts, random)[:, : len(names)])
+        similarity = _compare_recording(result, index, sfreq, seconds)
+        least = max(LEAST_SHIFT, int(np.ceil(result.window / sfreq / seconds)))
+        found = (
+            np.full((1, 2), np.nan)
+            if similarity is None
+            else list_identification_shifts(similarity, n_way, least)
+        )
+        n_null = len(found) - 1
+        n_distinct.append(n_null)
+        drawn = found[1 + random.randint(0, n_null, n_shifts)] if n_null else np.full((n_shifts, 2), np.nan)
+        pieces.append(np.vstack([found[:1], drawn]))
+        counts.append((0 if similarity is None else len(similarity), n_way))
+    if not sum(n for n, _ in counts):
+        raise ValueError(
+            f"No recording has five pieces of {seconds:g} s during the stimulus, so none can be identified. Use longer "
+            f"recordings or a smaller value of 'seconds'."
+        )
+    limit = 1 / (1 + _count_distinct(result.rows["fold"], n_distinct))
+    measures = {"r": (curves, result.rows["n_frames"], names, 0.0)}
+    for column, measure in enumerate(MEASURES):
+        chance = 0.5 if measure == "two_way" else 1 / min(n_way, max(n for n, _ in counts))
+        values = [part[:, [column]] for part in pieces]
+        measures[measure] = (values, pd.Series([n for n, _ in counts]), [MEAN], chance)
+    rows = []
+    for measure, (values, weights, bands, chance) in measures.items():
+        by_subject = {
+            subject: (
+                _average([values[i] for i in own], weights.iloc[own].to_numpy(float)),
+                int(weights.iloc[own].sum()),
+            )
+            for subject, own in result.rows.groupby("subject", sort=False).indices.items()
+        }
+        mean = np.nanmean(np.stack([value for value, _ in by_subject.values()]), axis=0)
+        by_subject = {**by_subject, MEAN: (mean, int(weights.sum()))}
+        for subject, (value, n) in by_subject.items():
+            for column, band in enumerate(bands):
+                rows.append({
+                    "subject": subject, "measure": measure, "band": band, "chance": chance, "n": n,
+                    **_compare_with_null(value[:, column], n_folds, 0 if measure == "r" else limit),
+                })  # fmt: skip
+    return rows
+
+
+def _compare_recording(result, index, sfreq, seconds):
+    """Return the similarity of pieces, None if the recording is too short."""
+    least = 2 * LEAST_SHIFT + 1
+    if result.estimate[index].shape[1] < least * max(round(seconds * sfreq), 1):
+        return None
+    return compare_seconds(result.estimate[index], result.target[index], sfreq, seconds)
+
+
+def _count_distinct(fold, n_distinct):
+    """Return the number of distinct sets of shifts of all folds."""
+    least = pd.Series(n_distinct).groupby(fold.to_numpy()).min()
+    return float(np.prod(least.to_numpy(float)))
+
+
+def _average(values, weights):
+    """Average recordings of a subject without those that are NaN."""
+    values = np.stack(values)
+    weights = weights[:, None, None] * ~np.isnan(values)
+    total = weights.sum(0)
+    return np.divide(
+        (weights * np.nan_to_num(values)).sum(0),
+        total,
+        out=np.full(values.shape[1:], np.nan),
+        where=total > 0,
+    )
+
+
+def _compare_with_null(values, n_folds, limit):
+    """Compare a score, the first value, with its null distribution."""
+    score, null = values[0], values[1:]
+    null = null[~np.isnan(null)]
+    if not len(null) or np.isnan(score):
+        return {"score": score, **dict.fromkeys(("null_low", "null_mean", "null_high", "p_value"), np.nan)}
+    if n_folds > 1:  # folds are not independent: the covariance of two folds by chance is in both
+        null = null.mean() + np.sqrt(2) * (null - null.mean())
+    p = max((1 + (null >= score - 1e-12).sum()) / (1 + len(null)), limit)
+    low, high = np.quantile(null, [0.025, 0.975])
+    return {
+        "score": score,
+        "null_low": low,
+        "null_mean": null.mean(),
+        "null_high": high,
+        "p_value": min(p, 1.0),
+    }
+
+
+def average_result(result):
+    """Average the recordings of a fold at equal places of the stimulus.
+
+    Parameters
+    ----------
+    result : ReconstructionResult
+        With ``place``.
+
+    Returns
+    -------
+    result : ReconstructionResult
+        One recording per fold, of the subject "average".
+    """
+    estimate, target, place, rows = [], [], [], []
+    for fold, own in result.rows.groupby("fold", sort=False).indices.items():
+        at = np.concatenate([result.place[i] for i in own])
+        found, inverse = np.unique(at, return_inverse=True)
+        count = np.bincount(inverse)
+        sums = []
+        for parts in (result.estimate, result.target):
+            joined = np.concatenate(
+                [_standardize(parts[i]) if parts is result.estimate else parts[i] for i in own], axis=1
+            )
+            sums.append(np.stack([np.bincount(inverse, band) / count for band in joined]))
+        estimate.append(sums[0])
+        target.append(sums[1])
+        place.append(found)
+        rows.append({
+            "subject": "average", "recording": f"fold {fold}", "fold": fold, "n_frames": len(found),
+            "n_windows": int(result.rows["n_windows"].iloc[own].sum()),
+        })  # fmt: skip
+    return ReconstructionResult(estimate, target, pd.DataFrame(rows), result.window, result.sfreq, place)
+
+
+def _standardize(estimate):
+    """Standardize bands, so that each recording has the same weight."""
+    spread = estimate.std(1, keepdims=True)
+    centered = estimate - estimate.mean(1, keepdims=True)
+    return np.divide(centered, spread, out=np.zeros_like(centered), where=spread > 1e-9)
