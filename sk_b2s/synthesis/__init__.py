@@ -13,7 +13,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_confidence": ["compute_confidence"],
         "_controls": ["reconstruct_with_controls"],
         "_controls_result": ["ReconstructionControls"],
-        "_verdicts": ["SynthesisVerdict", "describe_synthesis_verdict"],
         "_reconstructor": ["SpeechReconstructor"],
         "_voice": ["SpeakerVoice", "make_example_voice"],
         "_wav": ["read_wav_metadata", "write_wav"],

@@ -179,7 +179,22 @@ class ReconstructionControls:
         )
 
     def get_mel(self, control="decoder", index=0, start=0.0, stop=None):
-        """Return the log mel spectra of some seconds, (n_frames, n_mels)."""
+        """Return the estimated log mel spectra of some seconds.
+
+        Parameters
+        ----------
+        control : str, default="decoder"
+            Name of a control.
+        index : int, default=0
+            Row of ``results[control].rows``, a recording of a fold.
+        start, stop : float, default=0.0, None
+            Seconds of the reconstruction. By default, its end.
+
+        Returns
+        -------
+        mel : ndarray of shape (n_frames, n_mels)
+            Log mel spectra.
+        """
         result = self._get_result(control)
         first, last = self._find_frames(result, index, start, stop)
         return result.estimate[index][:, first:last].T

@@ -10,9 +10,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import RidgeDecoder, SpeechReconstructor
 from sk_b2s.preprocessing._windows import Windows
-from sk_b2s.synthesis import SynthesisVerdict, describe_synthesis_verdict, reconstruct_with_controls
+from sk_b2s.synthesis import reconstruct_with_controls
 from sk_b2s.synthesis._identification import identify_pieces
-from sk_b2s.synthesis._verdicts import judge_controls
+from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, judge_controls
 
 N = 59  # windows of a recording
 FOLD = [(np.r_[:29, N : N + 29], np.r_[30:N, N + 30 : 2 * N])]
