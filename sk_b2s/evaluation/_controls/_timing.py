@@ -122,7 +122,7 @@ def rank_by_timing(test, target, candidates, train=None, random_state=0):
     -------
     scores : ndarray of shape (n_windows, n_candidates)
     """
-    scores = 1e-7 * check_random_state(random_state).random_sample((len(test), len(candidates)))
+    scores = separate_timing_ties(np.zeros((len(test), len(candidates))), random_state)
     if "word" in candidates:
         words = make_vocabulary_words(candidates["word"])
         vocabulary = sorted({word for word in words if word})
@@ -139,6 +139,11 @@ def rank_by_timing(test, target, candidates, train=None, random_state=0):
         first[target[::-1]] = own[::-1]
         scores -= np.nan_to_num((own[:, None] - first) / SAME_DURATION, nan=1e3) ** 2 / 2
     return scores
+
+
+def separate_timing_ties(scores, random_state):
+    """Separate equal scores at random, since ties count as misses."""
+    return scores + 1e-7 * check_random_state(random_state).random_sample(scores.shape)
 
 
 def _sum_over_window(scores, rows, target):

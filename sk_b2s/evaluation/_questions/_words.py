@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
@@ -18,7 +18,7 @@ from sk_b2s.evaluation._classification._classifiers import (
 )
 from sk_b2s.evaluation._classification._labels import label_segments
 from sk_b2s.evaluation._classification._scores import compute_class_scores
-from sk_b2s.evaluation._controls._timing import K_WORDS, has_timed_rows
+from sk_b2s.evaluation._controls._timing import K_WORDS, has_timed_rows, separate_timing_ties
 from sk_b2s.evaluation._questions._judgment import Judgment
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.metrics._ranking import balanced_top_k, ranks
@@ -111,12 +111,7 @@ def _judge_timing_of_words(result, fold, found, vocabulary, k):
     presented = np.array([*vocabulary, None], dtype=object)[codes[found.target]]
     train = train.assign(word=make_vocabulary_words(_list_training_words(fold)["word"]))
     scores = np.log(timing_probabilities(rows, presented, list(vocabulary), train, features="all"))
-    return judge_types(_separate_ties(scores, fold.seed), codes, found.target, rows, k)
-
-
-def _separate_ties(scores, seed):
-    """Separate equal scores at random, since ties count as misses."""
-    return scores + 1e-7 * check_random_state(seed).random_sample(scores.shape)
+    return judge_types(separate_timing_ties(scores, fold.seed), codes, found.target, rows, k)
 
 
 def _score_timing(words, rows, codes, fold):
@@ -179,7 +174,7 @@ def _judge_classes(result, fold, kind, n_windows=1):
         labels[train], labels[test] = trained, own[target]
         known = train[np.isin(trained.astype(str), classes)]
         scores, _ = classify_by_timing(fold.rows, labels.astype(str), known, test)
-        scores = _separate_ties(scores, fold.seed)
+        scores = separate_timing_ties(scores, fold.seed)
     else:
         make, fit = make_template_classifier(result.estimator, X, y)
         kept = np.isin(trained.astype(str), classes)

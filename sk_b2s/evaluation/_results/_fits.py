@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import joblib
@@ -309,24 +310,34 @@ def _run_task(index, task, X, y, rows, file, start):
 
 def _score(task, fold, result):
     """Return the rows of a result, and the outcome of a leak test or None."""
-    settings, is_leak_test = task.settings, task.control in LEAK_TESTS
-    rest = settings["n_shifts"], fold.seed, fold.n_left_out
+    settings, n_shifts, judge = task.settings, task.settings["n_shifts"], _get_judge(task.settings)
+    if judge is None:
+        result = fold.add_timing_columns(result)
+        rows = score_rows(result, settings["n_candidates"], n_shifts, task.seed)
+    else:
+        rows = judge(result, fold).make_rows(TASKS[settings["task"]].main_score, n_shifts, task.seed)
+    if task.control not in LEAK_TESTS:
+        return rows, None
+    outcome = _make_outcome(judge, result, fold, n_shifts)
+    if fold.separate is not None:
+        outcome.separate = _make_outcome(judge, fold.separate, fold, n_shifts)
+    return rows, format_result_line_outcome(outcome)
+
+
+def _get_judge(settings):
+    """Return the judge of a task with its options, None if segments are ranked."""
     spec = TASKS[settings["task"]] if "task" in settings else None
     if spec is None or spec.judge is None:
-        result, n_shifts = fold.add_timing_columns(result), settings["n_shifts"]
-        rows = score_rows(result, settings["n_candidates"], n_shifts, task.seed)
-        make_outcome = lambda part: run_control_outcome([part], *rest)  # noqa: E731
-    else:
-        options = {name: settings[name] for name in spec.options}
-        judgment = spec.judge(result, fold, **options)
-        rows = judgment.make_rows(spec.main_score, settings["n_shifts"], task.seed)
-        make_outcome = lambda part: spec.judge(part, fold, **options).make_outcome(*rest)  # noqa: E731
-    if not is_leak_test:
-        return rows, None
-    outcome = make_outcome(result)
-    if fold.separate is not None:
-        outcome.separate = make_outcome(fold.separate)
-    return rows, format_result_line_outcome(outcome)
+        return None
+    return partial(spec.judge, **{name: settings[name] for name in spec.options})
+
+
+def _make_outcome(judge, result, fold, n_shifts):
+    """Reduce the result of a leak test to the input of a verdict."""
+    arguments = n_shifts, fold.seed, fold.n_left_out
+    if judge is None:
+        return run_control_outcome([result], *arguments)
+    return judge(result, fold).make_outcome(*arguments)
 
 
 def fits_rank_segments(settings):
