@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s._utils._chunks import split_rows_into_chunks
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._validation import validate_rows_in_step
-from sk_b2s.decoding._base import count_stimulus_minutes
 from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._inputs import count_stimulus_minutes
 from sk_b2s.decoding._unseen_subjects import BATCH
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._validation import validate_rows_in_step
-from sk_b2s.decoding._base import count_stimulus_minutes
+from sk_b2s.decoding._inputs import count_stimulus_minutes
 from sk_b2s.decoding._likelihood._response import ResponsePrior, cut_response_rank
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
