@@ -38,6 +38,7 @@ from sk_b2s.io._raw._processing import (
 from sk_b2s.io._raw._recordings import Processing, read_recording_header, read_recording_signal
 from sk_b2s.io._sensors import load_montage, pick_sensor_channels, project_sensors, set_montage
 from sk_b2s.preprocessing._base import WindowsTransformer
+from sk_b2s.preprocessing._channels import find_channel_columns, make_channel_layouts, place_channels
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
 from sk_b2s.preprocessing._signals import Signal
 from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes
@@ -62,13 +63,10 @@ def _read_header(path, state, processing):
     return read_recording_header(path, None, processing)
 
 
-def _place_channels(read, columns, n_channels):
-    """Return a signal with all channels, zero if the recording lacks them."""
-    signal = read()
-    whole = np.zeros((len(signal), n_channels), np.float32)
-    own = np.flatnonzero(np.asarray(columns) >= 0)
-    whole[:, np.asarray(columns)[own]] = signal[:, own]
-    return whole
+def _pad_end(read, n_padding):
+    """Append samples, which no window uses."""
+    data = read()
+    return np.concatenate([data, np.zeros((n_padding, data.shape[1]), data.dtype)])
 
 
 class Epocher(WindowsTransformer):
@@ -359,7 +357,7 @@ class Epocher(WindowsTransformer):
         signals = [
             self._make_signal(path, header, processings[path], n_padding) for path, header in headers.items()
         ]
-        positions, layout = self._make_layouts(headers)
+        positions, layout = make_channel_layouts(headers, self.ch_names_, self.bads == "mask")
         which = pd.Categorical(X["recording"].map(str), categories=list(headers)).codes
         start, n_read, steps = self._find_samples(X, which, signals, n_valid, n_padding)
         windows = Windows(
@@ -375,44 +373,12 @@ class Epocher(WindowsTransformer):
         read = self._from_file(read_recording_signal, path, processing)
         n_times = compute_processed_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
-            read = partial(_place_channels, read, self._find_columns(header, path), len(self.ch_names_))
+            read = partial(
+                place_channels, read, find_channel_columns(header, path, self.ch_names_), len(self.ch_names_)
+            )
         if n_padding:
             read = partial(_pad_end, read, n_padding)
         return Signal(read, (n_times + n_padding, len(self.ch_names_)))
-
-    def _find_columns(self, header, path):
-        """Return the index of channels in ``ch_names_``, -1 if missing."""
-        columns = tuple(pd.Index(self.ch_names_).get_indexer(header.ch_names).tolist())
-        unknown = [name for name, column in zip(header.ch_names, columns, strict=True) if column < 0]
-        if len(unknown) == len(columns):
-            raise ValueError(
-                f"The recording {path!r} has none of the channels seen in fit ({', '.join(self.ch_names_[:5])}, ...) "
-                f"but {', '.join(unknown[:5])}, ... Call fit with recordings of both kinds."
-            )
-        if unknown:
-            warnings.warn(
-                f"The recording {path!r} has {len(unknown)} channels that no recording in fit had. They are not used: "
-                f"{', '.join(unknown[:8])}. Select channels with picks=[...] or include such a recording in fit.",
-                stacklevel=5,
-            )
-        return columns
-
-    def _make_layouts(self, headers):
-        """Return distinct sensor layouts and the layout of each recording."""
-        places, index = [], pd.Index(self.ch_names_)
-        for path, header in headers.items():
-            whole = np.full((len(self.ch_names_), 2), np.nan)
-            columns = index.get_indexer(header.ch_names)
-            seen = (columns >= 0) & ~((self.bads == "mask") & np.isin(header.ch_names, header.bads))
-            whole[columns[seen]] = header.positions[seen]
-            places.append(whole.tobytes())
-            if np.isnan(whole).all() and self.bads == "mask" and set(header.bads) == set(header.ch_names):
-                raise ValueError(
-                    f"All channels of the recording {path!r} are marked as bad. Exclude it or correct its bad channels."
-                )
-        layout, distinct = pd.factorize(pd.Series(places))
-        positions = np.stack([np.frombuffer(place).reshape(-1, 2) for place in distinct])
-        return positions, layout
 
     def _find_samples(self, X, which, signals, n_valid=None, n_padding=0):
         """Return first samples, number of samples and steps of windows."""
@@ -530,9 +496,3 @@ class Epocher(WindowsTransformer):
                 f"gap={np.ceil(tail):g} or more, or phase='minimum'.",
                 stacklevel=4,
             )
-
-
-def _pad_end(read, n_padding):
-    """Append samples, which no window uses."""
-    data = read()
-    return np.concatenate([data, np.zeros((n_padding, data.shape[1]), data.dtype)])
