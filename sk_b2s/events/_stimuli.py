@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._caching import digest_cached_content, get_cached_file_state
+from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import validate_column
 from sk_b2s.events._audio._facts import measure_audio
 from sk_b2s.events._audio._files import AudioTrack, audio_path, read_audio_file_info
@@ -236,3 +237,8 @@ def identify_stimuli(table):
         key[copied] = table["copy_of"].to_numpy(object)[copied]
         shift[copied] = table["copy_shift"].to_numpy(float)[copied]
     return key, shift
+
+
+def format_stimulus_names(sounds, most=5):
+    """Format the names of the first few distinct stimuli: str."""
+    return shorten_list(map(repr, dict.fromkeys(map(stimulus_name, sounds))), most)

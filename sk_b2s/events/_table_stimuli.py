@@ -10,13 +10,9 @@ import pandas as pd
 
 from sk_b2s._utils._text import shorten_text, unwrap_scalar_for_text
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._audio._checks import (
-    describe_checked_audio_length,
-    describe_checked_audio_ratio,
-    select_checked_audio_tracks,
-    warn_of_checked_audio_tracks,
-)
+from sk_b2s.events._audio._checks import describe_audio_length, describe_audio_ratio
 from sk_b2s.events._audio._files import AudioTrack, audio_path, is_audio_file
+from sk_b2s.events._audio._tracks import select_audio_tracks, warn_of_differing_audio_tracks
 from sk_b2s.events._stimuli import NOT_FILES, stimulus_duration, stimulus_name
 from sk_b2s.events._table_rows import LONG, map_distinct_row_values, raise_for_rows
 
@@ -46,7 +42,7 @@ def choose_table_stimuli_tracks(events, is_sound):
     """Replace files by selected tracks, and warn of differing tracks."""
     if "sound_channel" in events:
         try:
-            events["sound"] = select_checked_audio_tracks(events)
+            events["sound"] = select_audio_tracks(events)
         except ValueError as error:
             raise ValueError(f"events {error}") from error
         chosen = events[is_sound & events["sound"].map(lambda sound: isinstance(sound, AudioTrack))]
@@ -61,7 +57,7 @@ def choose_table_stimuli_tracks(events, is_sound):
                 [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[is_path], dtype=object
             )
     _call_with_row(
-        events, is_sound, lambda sounds: warn_of_checked_audio_tracks(pd.unique(sounds), stacklevel=6)
+        events, is_sound, lambda sounds: warn_of_differing_audio_tracks(pd.unique(sounds), stacklevel=6)
     )
 
 
@@ -120,20 +116,18 @@ def _warn_of_short(sounds, given, left, lengths):
                 f"{stimulus_name(sound)!r} has {lengths[row]:.1f} s, but row {unwrap_scalar_for_text(sounds.index[row])!r} ends at "
                 f"{last:.1f} s ({n_rows} such row{'s' * (n_rows > 1)})"
             )
-            found[sound] += describe_checked_audio_ratio(lengths[row] / last) or guess_unit(
-                last, lengths[row]
-            )
+            found[sound] += describe_audio_ratio(lengths[row] / last) or guess_unit(last, lengths[row])
     whole = (sounds["sound_onset"] == 0) & (given > LONG)
     ratios = (lengths / given).where(whole, 1.0).to_numpy()
     for row in np.flatnonzero(np.abs(ratios * 44.1 / 48 - 1) < 0.01):
         sound, hint = (
             sounds["sound"].iloc[row],
-            describe_checked_audio_ratio(ratios[row], only_audio_rates=True),
+            describe_audio_ratio(ratios[row], only_audio_rates=True),
         )
         if sound not in found and hint:
             found[sound] = f"{stimulus_name(sound)!r} has {lengths[row]:.1f} s{hint}"
     for sound in pd.unique(sounds["sound"]):
-        if sound not in found and (note := describe_checked_audio_length(sound)):
+        if sound not in found and (note := describe_audio_length(sound)):
             found[sound] = f"{stimulus_name(sound)!r}: {note}"
     if found:
         texts = [text.rstrip("?.") for text in found.values()]

@@ -16,16 +16,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._validation import get_validated_sample_counts, validate_window_length
-from sk_b2s.events._audio._checks import (
-    check_audio_is_silent,
-    check_audio_level,
-    format_checked_audio_names,
-    measure_checked_audio_of_stimulus,
-    select_checked_audio_tracks,
-    warn_of_checked_audio_tracks,
-)
+from sk_b2s.events._audio._checks import check_audio_level, is_audio_silent
+from sk_b2s.events._audio._facts import measure_audio_facts
+from sk_b2s.events._audio._tracks import select_audio_tracks, warn_of_differing_audio_tracks
 from sk_b2s.events._images import ImageStimulus
-from sk_b2s.events._stimuli import StimulusArray, digest_stimuli, digest_stimulus, stimulus_duration
+from sk_b2s.events._stimuli import (
+    StimulusArray,
+    digest_stimuli,
+    digest_stimulus,
+    format_stimulus_names,
+    stimulus_duration,
+)
 from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_audio_with_silence
 from sk_b2s.features._audio import CODE as AUDIO_CODE
 from sk_b2s.preprocessing._signals import Signal
@@ -93,7 +94,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
             message names the file.
         """
         self._check_fitted_table(X)
-        X = X.assign(sound=select_checked_audio_tracks(X)) if "sound_channel" in X else X
+        X = X.assign(sound=select_audio_tracks(X)) if "sound_channel" in X else X
         if (n_features := self._count_features(X["sound"])) != self.n_features_out_:
             raise ValueError(
                 f"The stimuli have {n_features} features, but those passed to fit had {self.n_features_out_}. "
@@ -127,7 +128,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
                 if isinstance(sound, ImageStimulus):
                     check_feature_audio_file(sound, type(self).__name__)
                 if not isinstance(sound, StimulusArray):
-                    measure_checked_audio_of_stimulus(sound, self.memory)  # same cache as the features
+                    measure_audio_facts(sound, self.memory)  # same cache as the features
         if empty := self._find_constant(sounds):
             warnings.warn(
                 f"{self._describe_constant(empty)}. All windows of such a stimulus are identical, which lowers every "
@@ -135,7 +136,7 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
                 stacklevel=4,
             )
         if self._reads_audio and not any(isinstance(sound, StimulusArray) for sound in sounds):
-            warn_of_checked_audio_tracks(sounds, stacklevel=4)
+            warn_of_differing_audio_tracks(sounds, stacklevel=4)
             check_audio_level(sounds, stacklevel=4)
 
     def _find_constant(self, sounds):
@@ -143,16 +144,14 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         stored = [isinstance(sound, StimulusArray) for sound in sounds]
         if self._reads_audio and any(stored):
             return []  # an error is raised when they are read
-        return [sound for sound in sounds if check_audio_is_silent(sound)]
+        return [sound for sound in sounds if is_audio_silent(sound)]
 
     def _describe_constant(self, sounds):
         """Describe stimuli with constant features for a warning."""
         kind = "silent or constant" if self._reads_audio else "constant in all features"
-        cancel = self._reads_audio and any(
-            measure_checked_audio_of_stimulus(sound).n_tracks > 1 for sound in sounds
-        )
+        cancel = self._reads_audio and any(measure_audio_facts(sound).n_tracks > 1 for sound in sounds)
         fix = " (or the tracks cancel each other: select one in the column 'sound_channel')" * cancel
-        return f"{format_checked_audio_names(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
+        return f"{format_stimulus_names(sounds)} {'is' if len(sounds) == 1 else 'are'} {kind} from beginning to end{fix}"
 
     def _find_intervals(self, X, codes, sounds):
         """Return the intervals of each stimulus to compute, or None."""

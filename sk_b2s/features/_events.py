@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._checks import format_checked_audio_names, select_checked_audio_tracks
+from sk_b2s.events._audio._tracks import select_audio_tracks
 from sk_b2s.events._silence import is_silence
-from sk_b2s.events._stimuli import digest_stimuli, digest_stimulus
+from sk_b2s.events._stimuli import digest_stimuli, digest_stimulus, format_stimulus_names
 from sk_b2s.features._base import SpeechFeatures
 
 # Phones in ARPAbet by manner, place and voicing of consonants, and by height, place and glide of vowels.
@@ -149,7 +149,7 @@ class EventFeatures(SpeechFeatures):
         out = (
             rows[["sound_onset", "duration"]]
             .astype(float)
-            .assign(sound=digest_stimuli(select_checked_audio_tracks(rows)), text=text)
+            .assign(sound=digest_stimuli(select_audio_tracks(rows)), text=text)
         )
         return out.drop_duplicates()
 
@@ -159,7 +159,7 @@ class EventFeatures(SpeechFeatures):
         return [sound for sound in sounds if digest_stimulus(sound) not in known]
 
     def _describe_constant(self, sounds):
-        return f"'events' has no {self.kind} in {format_checked_audio_names(sounds)}"
+        return f"'events' has no {self.kind} in {format_stimulus_names(sounds)}"
 
     def _compute_features(self, sound):
         rows = self.rows_[self.rows_["sound"] == digest_stimulus(sound)]

@@ -27,7 +27,7 @@ from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._channel_names import CODE as NAMES
 from sk_b2s.io._channel_names import match_channel_names
-from sk_b2s.io._file_parts import check_file_part_is_regular, decode_file_text, read_json_file
+from sk_b2s.io._recording_files import check_regular_file, decode_file_text, read_json_file
 from sk_b2s.io._sensors import METERS
 
 CODE = f"{get_cache_code(__file__)}-{NAMES}"
@@ -173,7 +173,7 @@ def open_sidecar_table(path):
         With the line, if it has fewer fields than the header, as in truncated
         files, or more non-empty ones.
     """
-    check_file_part_is_regular(path, "table")
+    check_regular_file(path, "table")
     data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
         decode_file_text(data, path)

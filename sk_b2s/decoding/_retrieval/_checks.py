@@ -14,7 +14,7 @@ def check_columns(columns, table, purpose):
         )
 
 
-def check_shared_retrieval_windows(rows, table):
+def count_shared_windows(rows, table):
     """Count the windows of a table that another one contains."""
     keys = [name for name in ("subject", "recording", "onset") if name in rows]
     if "onset" not in keys or not set(keys) <= set(table):
@@ -25,11 +25,7 @@ def check_shared_retrieval_windows(rows, table):
 
 def check_other_windows(result, reference, owner):
     """Raise if a reference contains windows of this result."""
-    n_shared = (
-        len(result.rows)
-        if reference is result
-        else check_shared_retrieval_windows(result.rows, reference.rows)
-    )
+    n_shared = len(result.rows) if reference is result else count_shared_windows(result.rows, reference.rows)
     if n_shared:
         raise ValueError(
             f"The 'reference' parameter of {owner} must contain other windows than those that are scored. It contains "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._retrieval._checks import check_columns, check_shared_retrieval_windows
+from sk_b2s.decoding._retrieval._checks import check_columns, count_shared_windows
 from sk_b2s.decoding._retrieval._word_result import WordResult
 from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_vocabulary_words
 from sk_b2s.metrics._words import word_log_probabilities
@@ -65,7 +65,7 @@ class WordScoresMixin:
         elif (
             isinstance(vocabulary, int)
             and train is not None
-            and (n_shared := check_shared_retrieval_windows(self.rows, train))
+            and (n_shared := count_shared_windows(self.rows, train))
         ):
             raise ValueError(
                 f"vocabulary={vocabulary} must be selected from training rows, but 'train' contains {n_shared} of the "

@@ -14,7 +14,7 @@ from sk_b2s.decoding._stimulus_artifacts import (
     score_stimulus_artifact,
 )
 from sk_b2s.evaluation._alignment._notes import MIN_SECONDS, compare_alignment_notes, make_alignment_notes
-from sk_b2s.events._audio._checks import check_audio_is_silent
+from sk_b2s.events._audio._checks import is_audio_silent
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
@@ -282,7 +282,7 @@ def _align_envelope(sounds, n_times, processing, memory):
     for (onset, begun, seconds, sound), rate in zip(
         sounds[names].itertuples(index=False), get_table_times_clock_rate(sounds), strict=True
     ):
-        if check_audio_is_silent(sound, memory):
+        if is_audio_silent(sound, memory):
             silent.append(sound)
             continue
         whole = _envelope(sound, sfreq, memory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s.decoding._stimulus_artifacts import LEAK
-from sk_b2s.events._audio._checks import format_checked_audio_names
+from sk_b2s.events._stimuli import format_stimulus_names
 from sk_b2s.metrics._lag_curve import ZERO_LAG
 
 BEFORE = (-0.4, -0.1)  # s, lags without a response
@@ -58,9 +58,7 @@ def _judge_part(part, max_offset, tolerance, level):
     leak = max([leak, *(one[4] for one in singles if abs(one[1] - usual) <= tolerance)], key=np.nan_to_num)
     early = curve[(lags >= BEFORE[0]) & (lags <= BEFORE[1])].max()
     notes = (
-        [f"{format_checked_audio_names(silent)} {'is' if len(silent) == 1 else 'are'} silent"]
-        if silent
-        else []
+        [f"{format_stimulus_names(silent)} {'is' if len(silent) == 1 else 'are'} silent"] if silent else []
     )
     notes += [f"channel {name!r} contains the stimulus: its envelope at 0 ms has correlation {likeness:.2f}. Exclude "
               "it with picks, or set its type to 'misc'" for name, likeness in holders]  # fmt: skip

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._checks import measure_checked_audio_of_stimulus
+from sk_b2s.events._audio._facts import measure_audio_facts
 from sk_b2s.events._audio._files import audio_path, is_audio_file
 from sk_b2s.events._audio._fingerprints import match_audio_fingerprints
 from sk_b2s.events._intervals import StimulusIntervals
@@ -115,7 +115,7 @@ class StimulusCopies:
         files = {digest_stimulus(sound): sound for sound in distinct if not isinstance(sound, NOT_FILES)}
         for digest in sorted(files) if len(files) > 1 else ():
             try:
-                prints.append(measure_checked_audio_of_stimulus(files[digest]).fingerprint)
+                prints.append(measure_audio_facts(files[digest]).fingerprint)
                 self.sounds[digest] = files[digest]
             except (ValueError, OSError):  # raised with the row when features are computed
                 continue

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sk_b2s._utils._caching import cached, get_cache_code
+from sk_b2s._utils._caching import cached, digest_cached_content, get_cache_code
 from sk_b2s.events._audio import _files as audio
 from sk_b2s.events._audio import _fingerprints as fingerprints
 from sk_b2s.events._audio._files import (
@@ -132,3 +132,8 @@ class _Tracks:
         covariance = self.products[np.ix_(varying, varying)] / self.count - np.outer(mean, mean)
         deviation = np.sqrt(np.diag(covariance))
         return float((covariance / np.outer(deviation, deviation)).min())
+
+
+def measure_audio_facts(sound, memory=None):
+    """Measure an audio file, see :func:`measure_audio`, by its content."""
+    return measure_audio(sound, digest_cached_content(audio_path(sound)), memory)

@@ -11,13 +11,6 @@ import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.io._annex import check_annex_content
-from sk_b2s.io._file_parts import CODE as PARTS
-from sk_b2s.io._file_parts import (
-    RecordingFormatError,
-    check_file_part_is_regular,
-    check_file_parts,
-    describe_file_part_size,
-)
 from sk_b2s.io._raw._arrays import CODE as ARRAYS
 from sk_b2s.io._raw._arrays import read_npy
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
@@ -30,6 +23,13 @@ from sk_b2s.io._raw._kit import CODE as KIT_CODE
 from sk_b2s.io._raw._kit import KIT, read_kit
 from sk_b2s.io._raw._matlab import CODE as MATLAB
 from sk_b2s.io._raw._matlab import read_mat
+from sk_b2s.io._recording_files import CODE as PARTS
+from sk_b2s.io._recording_files import (
+    RecordingFormatError,
+    check_recording_files,
+    check_regular_file,
+    describe_file_size,
+)
 
 CODE = "-".join([get_cache_code(__file__), PARTS, MATLAB, HEADERS, KIT_CODE, HDF5, ARRAYS])
 # Warnings of MNE about files that are shorter than their header or markers.
@@ -94,7 +94,7 @@ def read_raw(path):
     _check_exists(path)
     check_opened_raw_is_not_4d(path)
     check_header(path)
-    check_file_parts(path)
+    check_recording_files(path)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -142,7 +142,7 @@ def _explain_error(path, error):
             f"with the option, {save}."
         )
     return ValueError(
-        f"{start}Check that it is complete ({describe_file_part_size(path)} here) and in a format of mne.io.read_raw. "
+        f"{start}Check that it is complete ({describe_file_size(path)} here) and in a format of mne.io.read_raw. "
         f"If a reader of MNE opens it with other options, {save}."
     )
 
@@ -172,7 +172,7 @@ def make_open_truncation_error(raw, error):
     """Return an error that names the file whose samples cannot be read."""
     files = getattr(raw, "filenames", None)
     path = Path(files[0]) if files and files[0] else None
-    size = describe_file_part_size(path) if path else "size unknown"
+    size = describe_file_size(path) if path else "size unknown"
     return ValueError(
         f"recording {str(path)!r} opens, but its samples cannot be read: {type(error).__name__}: "
         f"{str(error).strip()[:200]}. It is probably truncated ({size} here). Fetch or copy it again, and "
@@ -189,7 +189,7 @@ def _check_exists(path):
             "mne.io.read_raw reads."
         )
     if not path.is_dir():
-        check_file_part_is_regular(path, "recording")
+        check_regular_file(path, "recording")
 
 
 def _read_any(path):

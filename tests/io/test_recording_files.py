@@ -9,9 +9,9 @@ from helpers.raw_files import write_brainvision
 
 from sk_b2s import make_segments, read_bids, read_textgrid
 from sk_b2s.io._events_file import read_events
-from sk_b2s.io._file_parts import check_file_parts, list_file_parts_of_header
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._raw._recordings import open_recording
+from sk_b2s.io._recording_files import check_recording_files, list_files_of_header
 
 
 def make_link_loop(path):
@@ -93,7 +93,7 @@ def test_list_header_files_reads_brainvision_header(tmp_path):
     path.write_text(
         "[Common Infos]\nDataFile=$b.eeg\nMarkerFile=marks é.vmrk\n[Comment]\nDataFile=x\n", "latin-1"
     )
-    assert list_file_parts_of_header(path) == {
+    assert list_files_of_header(path) == {
         "DataFile": tmp_path / "töne.eeg",
         "MarkerFile": tmp_path / "marks é.vmrk",
     }
@@ -107,4 +107,4 @@ def test_check_parts_refuses_incomplete_ctf(there, tmp_path):
         (folder / name).write_bytes(b"")
     message = {0: "no 'a.res4'", 1: "no 'a.meg4'", 3: "no 'a.1_meg4', but later parts"}[len(there)]
     with pytest.raises(FileNotFoundError, match="holds 'b.res4'" if there == ["b.res4"] else message):
-        check_file_parts(folder)
+        check_recording_files(folder)

@@ -20,7 +20,13 @@ class RecordingFormatError(ValueError):
     """Error that already contains the way out, so that readers pass it on."""
 
 
-def describe_file_part_size(path):
+def format_recording_name(raw):
+    """Return the name of a recording for a message."""
+    files = getattr(raw, "filenames", None)  # epochs and a Raw made by a hook have none
+    return f"recording {Path(files[0]).name!r}" if files and files[0] else "the recording"
+
+
+def describe_file_size(path):
     """Return the size of a file or folder as text."""
     if not path.exists():
         return "absent"
@@ -28,7 +34,7 @@ def describe_file_part_size(path):
     return f"{sum(file.stat().st_size for file in files):,} bytes"
 
 
-def check_file_part_is_regular(path, what="file"):
+def check_regular_file(path, what="file"):
     """Raise an OSError unless a path is a regular file, as pipes never end."""
     path = Path(path)
     start = f"{what} {shorten_text(path)}"
@@ -64,7 +70,7 @@ def decode_file_text(data, path):
 
 def read_json_file(path):
     """Read a JSON object, {} if the file holds something else."""
-    check_file_part_is_regular(path, "JSON file")
+    check_regular_file(path, "JSON file")
     try:
         content = json.loads(decode_file_text(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8), path))
     except (json.JSONDecodeError, RecursionError) as error:
@@ -72,7 +78,7 @@ def read_json_file(path):
     return content if isinstance(content, dict) else {}
 
 
-def list_file_parts_of_header(path):
+def list_files_of_header(path):
     """List the files that the header of a recording names.
 
     Parameters
@@ -102,7 +108,7 @@ def list_file_parts_of_header(path):
     }
 
 
-def check_file_parts(path):
+def check_recording_files(path):
     """Raise if a file that belongs to a recording is missing.
 
     Parameters
@@ -118,7 +124,7 @@ def check_file_parts(path):
     """
     if path.suffix.lower() == ".ds" and path.is_dir():
         _check_ctf(path)
-    for key, part in list_file_parts_of_header(path).items():
+    for key, part in list_files_of_header(path).items():
         check_annex_content(part, "samples" if key == "DataFile" else "markers")
         if part.is_file():
             continue
