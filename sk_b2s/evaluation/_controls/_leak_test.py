@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.evaluation._controls._registry import LEAK_ALPHA
+from sk_b2s.evaluation._reconstruction._result import FOLDS_FACTOR
 
 TINY = 1e-9  # difference below which two scores are equal
 MIN_RECORDINGS = 5  # with fewer, the true one of the 4! permutations cannot be rarer than LEAK_ALPHA
@@ -39,6 +40,9 @@ class ControlOutcome:
         Test windows whose stimulus the fitted estimator was trained on.
     separate : None or ControlOutcome, default=None
         Outcome of surrogates whose windows share no samples.
+    is_correlation : bool, default=False
+        Whether scores are correlations of a reconstruction, whose null of a
+        mean over folds is wider than that of independent folds.
     """
 
     records: list
@@ -46,6 +50,7 @@ class ControlOutcome:
     n_left_out: int
     n_train_overlap: int = 0
     separate: ControlOutcome | None = None
+    is_correlation: bool = False
 
 
 def pool_leak_test_rows(outcomes, random_state=0):
@@ -113,12 +118,15 @@ def pool_leak_test_rows(outcomes, random_state=0):
     weight = 1 / (len(n_of) * table["subject"].map(n_of))
     subjects = table.groupby("subject")[["top_1", "top_k"]].sum().div(n_of, axis=0)
     relative = table.groupby("subject")["relative"].agg(lambda parts: np.median(np.concatenate(list(parts))))
-    null = sum(w * part for w, part in zip(weight, table["null"], strict=True))
+    is_shared = sum(outcome.is_correlation for outcome in outcomes) > 1
+    factor = FOLDS_FACTOR if is_shared else 1.0
+    null = _widen(sum(w * part for w, part in zip(weight, table["null"], strict=True)), factor)
     chance = float((weight * table["chance"]).sum())
     low, high = np.quantile(null, [0.025, 0.975])
     random = np.random.default_rng(random_state)
     records = table.to_dict("records")
     allowed = sum(w * _null_or_widest(record, random) for w, record in zip(weight, records, strict=True))
+    allowed = _widen(allowed, factor)
     within = np.quantile(allowed, 1 - LEAK_ALPHA) - allowed.mean()
     permuted = permute_leak_test_labels(outcomes, weight.groupby(table["recording"]).first(), random)
     between = np.quantile(permuted, 1 - LEAK_ALPHA, method="higher") - permuted.mean()
@@ -134,6 +142,11 @@ def pool_leak_test_rows(outcomes, random_state=0):
         "inverted_below": chance - np.hypot(*below),
         "recording_identity_p": np.mean(permuted >= permuted[0] - TINY) if len(permuted) > 1 else np.nan,
     }  # fmt: skip
+
+
+def _widen(null, factor):
+    """Increase the distances of a null from its mean."""
+    return null if factor == 1 else null.mean() + factor * (null - null.mean())
 
 
 def _null_or_widest(record, random):

@@ -47,7 +47,7 @@ class ReconstructionJudgment:
                     "subject": row["subject"], "recording": str(row["recording"]), "n": n, "top_1": n * r[0],
                     "top_k": n * r[0], "chance": 0.0, "null": n * r[1:], "relative": np.zeros(1), "n_candidates": 0,
                 })  # fmt: skip
-        return ControlOutcome(records, [], n_left_out)
+        return ControlOutcome(records, [], n_left_out, is_correlation=True)
 
 
 def judge_reconstruction(result, fold):

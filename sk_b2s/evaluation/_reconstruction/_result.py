@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sk_b2s.metrics._reconstruction import correlate_reconstruction_shifts
 
 MEAN = "mean"  # name of the mean over bands
+FOLDS_FACTOR = np.sqrt(2)  # by which the null of a mean over folds is wider than that of independent folds
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,8 @@ def format_result_line_outcome(outcome):
     ]
     across = [[list(names), pack_result_line_array(hits)] for names, hits in outcome.across]
     line = {"records": records, "across": across, "n_left_out": outcome.n_left_out}
+    if outcome.is_correlation:
+        line["is_correlation"] = True
     if outcome.separate is not None:
         line["separate"] = format_result_line_outcome(outcome.separate)
     return line
@@ -206,4 +208,7 @@ def parse_result_line_outcome(outcome):
     across = [(tuple(names), unpack_result_line_array(hits)) for names, hits in outcome["across"]]
     separate = outcome.get("separate")
     separate = None if separate is None else parse_result_line_outcome(separate)
-    return ControlOutcome(records, across, outcome["n_left_out"], separate=separate)
+    is_correlation = outcome.get("is_correlation") is True
+    return ControlOutcome(
+        records, across, outcome["n_left_out"], separate=separate, is_correlation=is_correlation
+    )

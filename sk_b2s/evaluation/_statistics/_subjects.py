@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_float_dtype
 
+from sk_b2s.evaluation._reconstruction._result import FOLDS_FACTOR
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._scores import SCORES, select_main_score
 
@@ -225,7 +226,7 @@ def compute_null_statistics(results, by, weight="n_windows"):
     away = away.groupby(columns, sort=False, dropna=False).sum()
     away = np.sqrt((away**2).groupby(by, sort=False, dropna=False).sum()).div(table["n_subjects"], axis=0)
     is_shared = _is_correlation_over_folds(known, by).reindex(away.index, fill_value=False)
-    away = away.mul(np.where(is_shared, np.sqrt(2), 1), axis=0)
+    away = away.mul(np.where(is_shared, FOLDS_FACTOR, 1), axis=0)
     without = results[missing].drop_duplicates([*keys, "fold"]).groupby(by, sort=False, dropna=False).size()
     groups = results.groupby(by, sort=False, dropna=False).size().index
     return pd.DataFrame({
