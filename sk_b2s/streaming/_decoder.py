@@ -14,7 +14,13 @@ from sk_b2s._utils._validation import validate_window_length
 from sk_b2s.preprocessing._windows import Windows
 from sk_b2s.streaming._candidates import CandidateSounds
 from sk_b2s.streaming._latency import find_decoder_look_ahead
-from sk_b2s.streaming._pipeline import DELAY_AT, make_streaming_chain, split_streaming_pipeline
+from sk_b2s.streaming._pipeline import (
+    DELAY_AT,
+    find_settling_time,
+    make_streaming_chain,
+    split_streaming_pipeline,
+)
+from sk_b2s.streaming._regularizer import COUNTS, FAULTS, ChannelMask, StreamRegularizer
 
 EVIDENCE = ("sum", "leaky")
 RECORDING = "stream"  # value of the column recording
@@ -75,6 +81,13 @@ class StreamingDecoder:
     history : float, default=10.0
         Seconds of samples that are stored for an onset in the past. An onset
         that is found in an audio channel is several seconds old.
+    max_gap : float, default=0.05
+        Longest gap in seconds that is interpolated. Windows that touch a
+        longer one have no predictions. Only used with time stamps.
+    max_age : float, default=2.0
+        Samples that come this many seconds late are discarded: they pass the
+        filters, but have no predictions. Only used with time stamps and
+        times of arrival.
 
     Attributes
     ----------
@@ -86,7 +99,14 @@ class StreamingDecoder:
         of one prediction), and "computation" (median of one prediction, NaN
         before the first).
     n_samples_ : int
-        Samples that were pushed.
+        Samples of the time line: those that were pushed, and with time stamps
+        those that were interpolated or lost.
+    sample_counts_ : dict of str to int
+        What became of the samples, see :meth:`push`.
+    faults_ : DataFrame
+        ``time`` in seconds, ``kind``, duration in ``seconds``, ``n_samples``
+        and ``channel`` of gaps, clock jumps, dead and recovered channels, and
+        samples that came too late. Empty without time stamps.
 
     Raises
     ------
@@ -128,11 +148,14 @@ class StreamingDecoder:
         bads=(),
         callback=None,
         history=10.0,
+        max_gap=0.05,
+        max_age=2.0,
     ):
         self.pipeline, self.candidates, self.duration = pipeline, dict(candidates), duration
         self.callback, self.history = callback, history
         self.sfreq, self.step, self.evidence = sfreq, step, evidence
         self.time_constant, self.temperature, self.subject = time_constant, temperature, subject
+        self.max_gap, self.max_age = max_gap, max_age
         self.parts = split_streaming_pipeline(pipeline)
         self._check_parameters()
         epocher = self.parts.epocher
@@ -143,6 +166,7 @@ class StreamingDecoder:
         self.is_bad = np.isin(names, self.bads)
         self.positions = self._check_positions(positions)
         self.chain = make_streaming_chain(epocher, sfreq)
+        self._settle = find_settling_time(self.chain)
         self._hop = max(1, round(step * epocher.sfreq))
         n_times = validate_window_length(self._sounds.make_rows([0.0]), epocher.sfreq)
         self._first, last, self._steps = epocher.find_window_reach(n_times)
@@ -154,10 +178,12 @@ class StreamingDecoder:
         """Raise if a parameter is invalid."""
         if self.evidence not in EVIDENCE:
             raise ValueError(f"evidence must be one of {EVIDENCE}. Got {self.evidence!r}.")
-        for name in ("sfreq", "duration", "step", "time_constant", "temperature", "history"):
+        for name in ("sfreq", "duration", "step", "time_constant", "temperature", "history", "max_age"):
             value = getattr(self, name)
             if not (np.isscalar(value) and np.isreal(value) and 0 < value < np.inf):
                 raise ValueError(f"{name} must be a positive number. Got {value!r}.")
+        if not (np.isscalar(self.max_gap) and np.isreal(self.max_gap) and 0 <= self.max_gap < np.inf):
+            raise ValueError(f"max_gap must be a number of seconds, at least 0. Got {self.max_gap!r}.")
         if self.callback is not None and not callable(self.callback):
             raise ValueError(f"callback must be callable or None. Got {self.callback!r}.")
         self._sounds = CandidateSounds(self.candidates, self.duration)
@@ -183,7 +209,7 @@ class StreamingDecoder:
 
     def reset(self):
         """Forget all samples and the sounds, as before the first push."""
-        self.n_samples_, self._state = 0, None
+        self.n_samples_, self._state, self._regularizer = 0, None, None
         self._kept, self._kept_from = np.empty((0, len(self.is_bad)), np.float32), 0
         self._seconds: deque[float] = deque(maxlen=N_TIMED)
         self._stop()
@@ -227,6 +253,9 @@ class StreamingDecoder:
             n_first = max(2, round(scaler.calibration * self.parts.epocher.sfreq))
             n_tiles = -(-n_first // self._n_read)
             self._calibrated = max(self._calibrated, self._begin + n_tiles * self._n_read)
+        self._n_calibrated = self._calibrated - self._begin
+        if self._regularizer is not None:
+            self._regularizer.is_aligned = True
         return self
 
     def _list_times(self, steps):
@@ -235,7 +264,7 @@ class StreamingDecoder:
 
     # --- samples -----------------------------------------------------------------------------------
 
-    def push(self, samples):
+    def push(self, samples, timestamps=None, arrived=None):
         """Add samples, and return the predictions that they complete.
 
         Parameters
@@ -243,6 +272,17 @@ class StreamingDecoder:
         samples : array-like of shape (n_channels, n_times)
             Any number of samples of the channels of the Pipeline, in its order
             and unit (V and T as in MNE).
+        timestamps : array-like of shape (n_times,), default=None
+            Time of each sample in seconds of the clock in which the sounds are
+            timed. Lost samples, drift and jumps of the clock are found, and
+            dead channels are masked. If None, all samples are taken as
+            continuous. With or without it must be the same for all pushes.
+        arrived : float, default=None
+            Time of arrival of the samples, in seconds of a steady
+            clock such as :func:`time.perf_counter`. Distinguishes lost samples
+            from a changed clock, and finds samples that are too old. If None,
+            steps of the time stamps by more than 1 s end the predictions until
+            the next :meth:`start`.
 
         Returns
         -------
@@ -256,7 +296,24 @@ class StreamingDecoder:
         Raises
         ------
         ValueError
-            If the number of channels differs, or a sample is not finite.
+            If the number of channels differs, or a sample without time stamp
+            is not finite.
+
+        Warns
+        -----
+        UserWarning
+            At the first gap that is not interpolated, at jumps of the clock of
+            0.1 s and more, if samples are too old, and if a channel dies or
+            recovers.
+
+        Notes
+        -----
+        Each sample is in one of the ``sample_counts_``: "received" = "used" +
+        "discarded" (too old) + "repeated" + "dropped" (a slower clock) +
+        "waiting" (for the decision whether samples before them were lost). The
+        time line has "used" + "discarded" + "interpolated" + "lost" samples.
+        "replaced" samples had values that were not finite, for which the last
+        finite ones are used.
         """
         samples = np.asarray(samples, np.float64)
         names = self.parts.epocher.ch_names_
@@ -265,26 +322,52 @@ class StreamingDecoder:
                 f"samples must have the shape (n_channels={len(names)}, n_times), with the channels {', '.join(names[:5])}"
                 f"{', ...' * (len(names) > 5)}. Got {samples.shape}."
             )
-        if not (finite := np.isfinite(samples) | self.is_bad[:, None]).all():
-            channel, sample = np.argwhere(~finite)[0]
-            raise ValueError(
-                f"Sample {self.n_samples_ + sample} of channel {names[channel]!r} is not finite. Replace missing samples, "
-                f"or name the channel in bads."
+        if (timestamps is None) == (self._regularizer is not None) and self.n_samples_:
+            raise ValueError("timestamps must be passed with all samples or with none. Call reset before.")
+        if timestamps is None:
+            return self._report(self._add(self._check_finite(samples)))
+        if self._regularizer is None:
+            self._regularizer = StreamRegularizer(
+                self.sfreq, names, self.max_gap, self.max_age, self._settle, self.is_bad
             )
-        samples = np.where(self.is_bad[:, None], 0.0, samples)
-        filtered, self._state = self.chain(samples, self._state)
-        self.n_samples_ += samples.shape[1]
-        self._kept = np.concatenate([self._kept, filtered.T.astype(np.float32)])
-        predictions = self._make_table(self._iter_predictions())
-        self._drop_old_samples()
+        predictions = []
+        for piece in self._regularizer.push(samples, timestamps, arrived):
+            if not self._regularizer.is_aligned:
+                self._stop()
+            predictions += self._add(piece)
+        return self._report(predictions)
+
+    def _report(self, predictions):
+        """Return predictions as a table, after the call of the callback."""
+        predictions = self._make_table(predictions)
         if self.callback is not None and len(predictions):
             try:
                 self.callback(predictions)
             except Exception as error:
                 warnings.warn(
                     f"callback raised {type(error).__name__}: {error}. Decoding continues.",
-                    RuntimeWarning, stacklevel=2,
+                    RuntimeWarning, stacklevel=3,
                 )  # fmt: skip
+        return predictions
+
+    def _check_finite(self, samples):
+        """Return samples, or raise if one is not finite."""
+        if not (finite := np.isfinite(samples) | self.is_bad[:, None]).all():
+            channel, sample = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"Sample {self.n_samples_ + sample} of channel {self.parts.epocher.ch_names_[channel]!r} is not finite. "
+                f"Replace missing samples, push them with timestamps, or name the channel in bads."
+            )
+        return samples
+
+    def _add(self, samples):
+        """Filter continuous samples, and return the predictions as rows."""
+        samples = np.where(self.is_bad[:, None], 0.0, samples)
+        filtered, self._state = self.chain(samples, self._state)
+        self.n_samples_ += samples.shape[1]
+        self._kept = np.concatenate([self._kept, filtered.T.astype(np.float32)])
+        predictions = list(self._iter_predictions())
+        self._drop_old_samples()
         return predictions
 
     def _make_table(self, predictions):
@@ -303,17 +386,46 @@ class StreamingDecoder:
                 return
             if first >= 0 and first + self._n_read >= self._calibrated:
                 begun = perf_counter()
-                signal = np.ascontiguousarray(self._kept[last - self._n_read : last])
-                yield self._predict(self._make_window([signal]), self._next)
-                self._seconds.append(perf_counter() - begun)
+                if self._is_answered(first):
+                    signal = np.ascontiguousarray(self._kept[last - self._n_read : last])
+                    yield self._predict(self._make_window([signal], self._mask(first)), self._next)
+                    self._seconds.append(perf_counter() - begun)
+                else:
+                    self._forget_evidence()
             self._next += 1
+
+    def _find_samples(self, first, last):
+        """Return the places of the time line that output samples are from."""
+        start = (first - 1) * self.chain.down // self.chain.up + 1
+        return start, (last - 1) * self.chain.down // self.chain.up + 1
+
+    def _is_answered(self, first):
+        """Return whether a window has a prediction, despite faults."""
+        if self._regularizer is None:
+            return True
+        start, stop = self._find_samples(first, first + self._n_read)
+        return not (self._regularizer.is_marked(start, stop) or self._regularizer.is_old(stop - 1))
+
+    def _mask(self, first):
+        """Return the steps of a window, with its dead channels masked."""
+        if self._regularizer is None:
+            return None
+        is_dead = self._regularizer.find_dead(*self._find_samples(first, first + self._n_read))
+        return (*self._frozen, ChannelMask(is_dead)) if is_dead.any() else None
 
     def _calibrate(self):
         """Freeze the scalers as soon as their samples are there."""
         if self._frozen is not None or self._kept_from + len(self._kept) < self._calibrated:
             return
-        first = self._begin - self._kept_from
-        windows = self._make_window([self._kept[first : self._calibrated - self._kept_from]], self._steps)
+        signal = self._kept[self._begin - self._kept_from : self._calibrated - self._kept_from]
+        if self._regularizer is not None:
+            places = np.arange(self._begin, self._calibrated)
+            lost = [self._regularizer.is_marked(*self._find_samples(place, place + 1)) for place in places]
+            signal = signal[~np.array(lost, bool)]
+        if len(signal) < self._n_calibrated:
+            self._calibrated += self._n_calibrated - len(signal)
+            return self._calibrate()
+        windows = self._make_window([signal], self._steps)
         for _, scaler in self.parts.scalers:
             windows = scaler.transform(windows)
         self._frozen = windows.steps
@@ -322,9 +434,15 @@ class StreamingDecoder:
         """Return Windows of one window at the start of a signal."""
         rows = pd.DataFrame({"recording": [RECORDING], "subject": [self.subject]})
         return Windows(
-            signals, [0], [0], self._n_read, float(self.parts.epocher.sfreq), positions=self.positions,
+            signals, [0], [0], self._n_read, float(self.parts.epocher.sfreq), positions=self._mask_positions(steps),
             rows=rows, ch_names=self.parts.epocher.ch_names_, steps=self._frozen if steps is None else steps,
         )  # fmt: skip
+
+    def _mask_positions(self, steps):
+        """Return positions, NaN for channels that the last step masks."""
+        if not steps or not isinstance(steps[-1], ChannelMask):
+            return self.positions
+        return np.where(steps[-1].is_masked[None, :, None], np.nan, self.positions)
 
     def _drop_old_samples(self):
         """Keep what later windows, calibration or a start can need."""
@@ -335,8 +453,15 @@ class StreamingDecoder:
         n_old = max(0, stop - self._kept_from)
         if n_old > len(self._kept) // 2:  # copied seldom
             self._kept, self._kept_from = self._kept[n_old:].copy(), self._kept_from + n_old
+            if self._regularizer is not None:
+                self._regularizer.forget(self._find_samples(self._kept_from, self._kept_from)[0])
 
     # --- predictions -----------------------------------------------------------------------------------
+
+    def _forget_evidence(self):
+        """Let evidence decay over one step."""
+        if self.evidence == "leaky":
+            self._total *= np.exp(-self._hop / self.parts.epocher.sfreq / self.time_constant)
 
     def _predict(self, window, step):
         """Add the evidence of a window, and return one row of predictions."""
@@ -345,8 +470,7 @@ class StreamingDecoder:
         ((_, scores),) = self.parts.decoder._score_targets(window, targets)
         sfreq = self.parts.epocher.sfreq
         weight = self._hop / (self.duration * sfreq) / self.temperature
-        if self.evidence == "leaky":
-            self._total *= np.exp(-self._hop / sfreq / self.time_constant)
+        self._forget_evidence()
         self._total += weight * scores[0].double().cpu().numpy()
         probability = softmax(self._total)
         best = int(probability.argmax())
@@ -390,6 +514,22 @@ class StreamingDecoder:
         for _, scaler in self.parts.scalers:
             windows = scaler.transform(windows)
         return self._make_table(twin._predict(windows[[row]], step) for row, step in enumerate(steps))
+
+    @property
+    def sample_counts_(self):
+        """Number of samples by what became of them."""
+        if self._regularizer is None:
+            return dict.fromkeys(COUNTS, 0) | {"received": self.n_samples_, "used": self.n_samples_}
+        return dict(self._regularizer.counts)
+
+    @property
+    def faults_(self):
+        """Gaps, clock jumps, dead channels and discarded samples."""
+        return (
+            pd.DataFrame(columns=list(FAULTS))
+            if self._regularizer is None
+            else self._regularizer.make_faults()
+        )
 
     @property
     def latency_(self):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.signal import sosfilt
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,6 +17,9 @@ from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
 
 DELAY_AT = 4.0  # Hz, where the delay of filters is stated; the envelope of speech is strongest there
+
+SETTLED = 0.05  # share of the impulse response that is left when filters have settled
+MAX_SETTLING = 60.0  # s
 
 
 class StreamingParts(NamedTuple):
@@ -97,3 +101,12 @@ def make_streaming_chain(epocher, sfreq):
     """Make the causal filters of an Epocher for a sampling rate."""
     notch = () if epocher.notch is None else np.atleast_1d(epocher.notch).astype(float).tolist()
     return CausalChain(sfreq, epocher.sfreq, epocher.l_freq, epocher.h_freq, notch)
+
+
+def find_settling_time(chain):
+    """Return the seconds after which 5 % of the impulse response is left."""
+    impulse = np.zeros((1, round(MAX_SETTLING * chain.sfreq_in)))
+    impulse[0, 0] = 1.0
+    response = abs(sosfilt(chain.sections, impulse, axis=1)[0]) if len(chain.sections) else impulse[0]
+    left = np.cumsum(response[::-1])[::-1]
+    return (np.count_nonzero(left > SETTLED * left[0]) + chain.n_past) / chain.sfreq_in

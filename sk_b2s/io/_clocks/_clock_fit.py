@@ -92,13 +92,7 @@ def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     """
     which, s, r = _check_marks(which, in_sound, in_recording)
     n_sounds = which.max() + 1
-    weights = np.ones(len(s))
-    for _ in range(60):  # least absolute deviations by reweighted least squares
-        onsets, drift = _fit_weighted_line(which, s, r - s, weights, n_sounds)
-        error = np.abs(r - s - onsets[which] - drift * s)
-        weights = 1 / np.maximum(error, 1e-5)
-    used = error <= max(3 * 1.4826 * float(np.median(error)), 0.002, resolution)
-    onsets, drift = _fit_weighted_line(which, s, r - s, used.astype(float), n_sounds)
+    onsets, drift, used = fit_clock_line(which, s, r, resolution)
     error = (r - s - onsets[which] - drift * s)[used]
     marks = np.bincount(which[used], minlength=n_sounds)
     unknowns = np.count_nonzero(marks) + (marks > 1).any()
@@ -131,6 +125,31 @@ def _check_marks(which, s, r):
             f"which must number the stimuli from 0 without gaps. Got {present.tolist()[:12]} instead."
         )
     return which.astype(int), s, r
+
+
+def fit_clock_line(which, s, r, resolution=0.0):
+    """Fit the line of :func:`fit_clock`, without a search for breaks.
+
+    Parameters
+    ----------
+    which : ndarray of int of shape (n_marks,)
+    s, r : ndarray of shape (n_marks,)
+        Times by both clocks, in seconds.
+    resolution : float, default=0.0
+
+    Returns
+    -------
+    onsets : ndarray of shape (n_sounds,)
+    drift : float
+    used : ndarray of bool of shape (n_marks,)
+    """
+    n_sounds, weights = which.max() + 1, np.ones(len(s))
+    for _ in range(60):  # least absolute deviations by reweighted least squares
+        onsets, drift = _fit_weighted_line(which, s, r - s, weights, n_sounds)
+        error = np.abs(r - s - onsets[which] - drift * s)
+        weights = 1 / np.maximum(error, 1e-5)
+    used = error <= max(3 * 1.4826 * float(np.median(error)), 0.002, resolution)
+    return *_fit_weighted_line(which, s, r - s, used.astype(float), n_sounds), used
 
 
 def _fit_weighted_line(which, s, shift, weights, n_sounds):
