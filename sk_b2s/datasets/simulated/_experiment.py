@@ -25,29 +25,27 @@ References
    Computational Neuroscience 9:5. https://doi.org/10.3389/fncom.2015.00005
 """
 
-import hashlib
-import json
-import os
 import shutil
-import uuid
-from numbers import Integral, Real
 from pathlib import Path
 
-import mne
 import numpy as np
 import pandas as pd
-import pooch
 import soundfile as sf
 
 from sk_b2s.datasets.simulated._artifacts import check_artifact_names
-from sk_b2s.datasets.simulated._ground_truth import (
-    RecordingTruth,
-    SubjectTruth,
-    make_ground_truth_rng,
-    read_truth,
-    write_truth,
+from sk_b2s.datasets.simulated._folder import (
+    check_simulation_parameters,
+    find_simulated_truth,
+    is_simulation_count,
+    locate_simulation_folder,
+    name_simulated_recordings,
+    read_simulated_events,
+    read_simulated_truth,
+    write_simulated_recording,
+    write_simulation_folder,
 )
-from sk_b2s.datasets.simulated._head import EEG_CAPS, make_sensors_on_head
+from sk_b2s.datasets.simulated._ground_truth import SubjectTruth, make_ground_truth_rng, write_truth
+from sk_b2s.datasets.simulated._head import make_sensors_on_head
 from sk_b2s.datasets.simulated._recording import simulate_recording
 from sk_b2s.datasets.simulated._sources import (
     FEATURE_RATE,
@@ -60,12 +58,6 @@ from sk_b2s.datasets.simulated._speech import load_speech
 VERSION = 4  # of files and simulation; folders of other versions are not reused
 # Default number of sensors and mean signal-to-noise ratio.
 MODALITIES = {"meg": {"n_channels": 208, "snr_db": -18.0}, "eeg": {"n_channels": 128, "snr_db": -22.0}}
-# Fields that BIDS requires.
-SIDECAR_FIELDS = {
-    "meg": {"DewarPosition": "upright", "DigitizedLandmarks": False, "DigitizedHeadPoints": False},
-    "eeg": {"EEGReference": "average"},
-}
-CHANNELS = {"meg": {"type": "MEGGRADAXIAL", "units": "T"}, "eeg": {"type": "EEG", "units": "V"}}
 COLUMNS = """study subject session task run recording type onset duration sound sound_onset text sequence
 word_index condition speaker language stream recording_duration""".split()
 SILENCE = (3.5, 6.0)  # s, between stimuli and at both ends of a recording
@@ -188,59 +180,38 @@ def make_listening(
         n_subjects=n_subjects, minutes=minutes, modality=modality, snr_db=snr_db, sessions=sessions, runs=runs,
         artifacts=artifacts, responses=responses, n_channels=n_channels, sfreq=sfreq, random_state=random_state,
     )  # fmt: skip
-    root = Path(root or os.environ.get("SK_B2S_CACHE") or pooch.os_cache("sk_b2s")).absolute()
-    key = json.dumps(parameters, sort_keys=True)
-    folder = root / f"listening-{modality}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
-    if not _is_complete(folder, parameters):
-        _write_folder(folder, load_speech(minutes), parameters)
-    stems = {i: list(_name_recordings(folder, i, parameters).values()) for i in range(n_subjects)}
+    folder = locate_simulation_folder(root, "listening", parameters)
+    write_simulation_folder(
+        folder,
+        parameters,
+        lambda temporary: _write_all(temporary, load_speech(minutes), parameters),
+        "make_listening",
+    )
+    stems = {
+        i: list(name_simulated_recordings(folder, i, parameters, "listening").values())
+        for i in range(n_subjects)
+    }
     events = pd.concat(
         [_read_events(folder, stem, modality) for i in stems for stem in stems[i]], ignore_index=True
     )
     if not return_truth:
         return events
-    return events, {f"{i + 1:02d}": _read_truth(folder, i, stems[i], modality) for i in stems}
+    return events, {f"{i + 1:02d}": read_simulated_truth(folder, i, stems[i], modality) for i in stems}
 
 
-def _is_count(value):
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value):
-    return isinstance(value, Real) and np.isfinite(value)
-
-
-def _check_parameters(minutes, modality, snr_db, artifacts, responses, n_channels, **others):
+def _check_parameters(minutes, modality, snr_db, artifacts, responses, n_channels, runs, **others):
     """Check the parameters and fill in defaults, which identify the folder."""
     speech = load_speech(minutes)
-    if modality not in MODALITIES:
-        raise ValueError(
-            f"The 'modality' parameter of make_listening must be one of {list(MODALITIES)}. Got {modality!r} instead."
-        )
-    default = MODALITIES[modality]
-    snr_db = default["snr_db"] if snr_db is None else snr_db
-    n_channels = default["n_channels"] if n_channels is None else n_channels
-    allowed = EEG_CAPS if modality == "eeg" else range(4, default["n_channels"] + 1)
+    default = MODALITIES.get(modality, {}) if isinstance(modality, str) else {}
+    snr_db = default.get("snr_db") if snr_db is None else snr_db
+    n_channels = default.get("n_channels") if n_channels is None else n_channels
+    given = {"modality": modality, "snr_db": snr_db, "n_channels": n_channels, "runs": runs, **others}
     n_sounds = int((speech["type"] == "sound").sum())
-    n_subjects, sessions, runs, sfreq, random_state = (
-        others[name] for name in ("n_subjects", "sessions", "runs", "sfreq", "random_state")
-    )
-    for name, value, valid, expected in [
-        ("n_subjects", n_subjects, _is_count(n_subjects) and n_subjects > 0, "an integer above 0"),
-        ("sessions", sessions, _is_count(sessions) and sessions > 0, "an integer above 0"),
-        ("runs", runs, _is_count(runs) and 0 < runs <= n_sounds,
-         f"an integer from 1 to {n_sounds}, the number of audio files in minutes={minutes}"),
-        ("snr_db", snr_db, _is_number(snr_db) or snr_db == -np.inf, "a number of decibels"),
-        ("n_channels", n_channels, n_channels in allowed, _describe_allowed(allowed)),
-        ("sfreq", sfreq, _is_number(sfreq) and 50 <= sfreq <= 1000, "a rate from 50 to 1000 Hz"),
-        ("random_state", random_state, _is_count(random_state) and random_state >= 0,
-         "an integer of 0 or more, as it identifies the folder"),
-    ]:  # fmt: skip
-        if not valid:
-            raise ValueError(
-                f"The {name!r} parameter of make_listening must be {expected} (modality={modality!r}). Got {value!r} "
-                f"instead."
-            )
+    expected = f"an integer from 1 to {n_sounds}, the number of audio files in minutes={minutes}"
+    check_simulation_parameters(
+        "make_listening", given, {name: values["n_channels"] for name, values in MODALITIES.items()},
+        [("runs", is_simulation_count(runs) and runs <= n_sounds, expected)],
+    )  # fmt: skip
     names = check_artifact_names(artifacts)
     if "ignored" in names and speech.loc[speech["type"] == "sound", "speaker"].nunique() < 2:
         raise ValueError(
@@ -248,10 +219,10 @@ def _check_parameters(minutes, modality, snr_db, artifacts, responses, n_channel
             f"more minutes."
         )
     return {
-        "version": VERSION, "modality": modality, "n_subjects": int(n_subjects), "sessions": int(sessions),
-        "runs": int(runs), "artifacts": names, "snr_db": float(snr_db), "n_channels": int(n_channels),
-        "sfreq": float(sfreq), "minutes": minutes and float(minutes), "random_state": int(random_state),
-        **_check_responses(responses),
+        "version": VERSION, "modality": modality, "n_subjects": int(others["n_subjects"]),
+        "sessions": int(others["sessions"]), "runs": int(runs), "artifacts": names, "snr_db": float(snr_db),
+        "n_channels": int(n_channels), "sfreq": float(others["sfreq"]), "minutes": minutes and float(minutes),
+        "random_state": int(others["random_state"]), **_check_responses(responses),
     }  # fmt: skip
 
 
@@ -269,48 +240,7 @@ def _check_responses(responses):
     return {} if chosen == list(SOURCES) else {"responses": chosen}
 
 
-def _describe_allowed(allowed):
-    if isinstance(allowed, range):
-        return f"an integer from {allowed.start} to {allowed.stop - 1}"
-    return f"one of {list(allowed)}"
-
-
 # --- folder ------------------------------------------------------------------------------------
-
-
-def _name_recordings(folder, index, parameters):
-    """Return the paths of recordings without suffix, by (session, run)."""
-    stems = {}
-    for session in range(parameters["sessions"]):
-        for run in range(parameters["runs"]):
-            ses = f"ses-{session + 1:02d}" if parameters["sessions"] > 1 else ""
-            part = f"run-{run + 1:02d}" if parameters["runs"] > 1 else ""
-            name = "_".join(filter(None, [f"sub-{index + 1:02d}", ses, "task-listening", part]))
-            stems[session, run] = folder / f"sub-{index + 1:02d}" / ses / parameters["modality"] / name
-    return stems
-
-
-def _is_complete(folder, parameters):
-    """Return whether the folder has these parameters and all its files."""
-    try:
-        description = json.loads((folder / "dataset_description.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return description.get("Parameters") == parameters and all(
-        (folder / name).is_file() for name in description.get("Files", [None])
-    )
-
-
-def _write_folder(folder, speech, parameters):
-    """Write to a temporary folder and rename it when it is complete."""
-    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        _write_all(temporary, speech, parameters)
-        if not _is_complete(folder, parameters):  # another process may have written it
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_all(folder, speech, parameters):
@@ -323,17 +253,6 @@ def _write_all(folder, speech, parameters):
     sensors = make_sensors_on_head(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
     for index in range(parameters["n_subjects"]):
         _write_subject(folder, index, sensors, sounds, features, parameters)
-    subjects = [f"sub-{index + 1:02d}" for index in range(parameters["n_subjects"])]
-    pd.DataFrame({"participant_id": subjects}).to_csv(folder / "participants.tsv", sep="\t", index=False)
-    (folder / "README").write_text(
-        "Simulated listening experiment without real recordings, see sk_b2s.datasets.make_listening.\n"
-    )
-    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    description = {
-        "Name": "Simulated listening", "BIDSVersion": "1.10.0", "DatasetType": "raw",
-        "GeneratedBy": [{"Name": "sk_b2s.datasets.make_listening"}], "Parameters": parameters, "Files": files,
-    }  # fmt: skip
-    (folder / "dataset_description.json").write_text(json.dumps(description, indent=1))
 
 
 def _write_stimuli(folder, sounds):
@@ -359,9 +278,9 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
     responses = parameters.get("responses", SOURCES)
     subject = subject._replace(weights={name: w * (name in responses) for name, w in subject.weights.items()})
     truth = SubjectTruth(*subject[:5])
-    write_truth(_find_truth(folder, f"sub-{index + 1:02d}"), truth)
+    write_truth(find_simulated_truth(folder, f"sub-{index + 1:02d}"), truth)
     scale = None
-    for (session, run), stem in _name_recordings(folder, index, parameters).items():
+    for (session, run), stem in name_simulated_recordings(folder, index, parameters, "listening").items():
         stem.parent.mkdir(parents=True, exist_ok=True)
         recording_seed = [*seed, session, run]
         events, schedule, seconds = _plan_recording(recording_seed, sounds, features, parameters)
@@ -377,21 +296,8 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
             n_times,
             scale,
         )
-        raw = mne.io.RawArray(data, sensors[0].copy(), verbose="ERROR")
-        raw.save(f"{stem}_{modality}.fif", fmt="single", verbose="ERROR")
-        write_truth(_find_truth(folder, stem.name), truth)
-        sidecar = {
-            "TaskName": "listening", "SamplingFrequency": sfreq, "RecordingDuration": n_times / sfreq,
-            "PowerLineFrequency": 50, "SoftwareFilters": "n/a", **SIDECAR_FIELDS[modality],
-        }  # fmt: skip
-        Path(f"{stem}_{modality}.json").write_text(json.dumps(sidecar, indent=1))
-        channels = {"name": raw.ch_names, **CHANNELS[modality], "status": "good"}
-        pd.DataFrame(channels).to_csv(f"{stem}_channels.tsv", sep="\t", index=False)
-        events.to_csv(f"{stem}_events.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f")
-
-
-def _find_truth(folder, name):
-    return folder / "derivatives" / "truth" / f"{name}.npz"
+        write_truth(find_simulated_truth(folder, stem.name), truth)
+        write_simulated_recording(stem, data, sensors[0], modality, "listening", events)
 
 
 # --- schedule ----------------------------------------------------------------------------------
@@ -470,20 +376,6 @@ def _plan_ignored(own, onsets, sounds, features):
 
 
 def _read_events(folder, stem, modality):
-    events = pd.read_csv(f"{stem}_events.tsv", sep="\t", keep_default_na=False, na_values=["n/a"])
-    events = events.rename(columns={"trial_type": "type", "stim_file": "sound"})
+    events = read_simulated_events(stem, modality).rename(columns={"stim_file": "sound"})
     events["sound"] = [str(folder / "stimuli" / name) for name in events["sound"]]
-    entities = dict(part.split("-") for part in stem.name.split("_"))
-    events = events.assign(condition="story", study="simulated", subject=entities["sub"], task="listening")
-    events = events.assign(session=entities.get("ses", ""), run=entities.get("run", ""))
-    events["recording"] = f"{stem}_{modality}.fif"
-    sidecar = json.loads(Path(f"{stem}_{modality}.json").read_text())
-    return events.assign(recording_duration=sidecar["RecordingDuration"])[COLUMNS]
-
-
-def _read_truth(folder, index, stems, modality):
-    truth = read_truth(_find_truth(folder, f"sub-{index + 1:02d}"), SubjectTruth)
-    for stem in stems:
-        path = _find_truth(folder, stem.name)
-        truth.recordings[f"{stem}_{modality}.fif"] = read_truth(path, RecordingTruth)
-    return truth
+    return events.assign(condition="story")[COLUMNS]

@@ -15,6 +15,8 @@ from sk_b2s.datasets.simulated._noise import (
 )
 from sk_b2s.datasets.simulated._sources import (
     FEATURE_RATE,
+    KERNEL_SECONDS,
+    SOURCES,
     compute_source_levels,
     compute_source_responses,
     draw_sources_of_noise,
@@ -29,8 +31,10 @@ IGNORED_AMPLITUDE = 0.4
 FINGERPRINT_EXPONENT = (0.3, 0.9)
 
 
-def simulate_recording(seed, subject, sensors, modality, names, features, schedule, n_times, scale=None):
-    """Simulate a recording of a subject who listens to stimuli.
+def simulate_recording(
+    seed, subject, sensors, modality, names, features, schedule, n_times, scale=None, sources=SOURCES
+):
+    """Simulate a recording of a subject who is presented stimuli.
 
     Parameters
     ----------
@@ -45,16 +49,20 @@ def simulate_recording(seed, subject, sensors, modality, names, features, schedu
     names : list of str
         Names of artifacts.
     features : list of dict
-        Output of ``compute_source_features`` for each stimulus.
+        Output of ``compute_source_features`` for each stimulus, or the
+        features of each image.
     schedule : dict
         ``onsets`` of the stimuli (s, NaN if not presented), onsets of
         ``sentences`` (s), and ``ignored`` (features) and ``ignored_onsets`` of
-        the concurrent stream.
+        the concurrent stream. If ``drifting`` is given, it replaces
+        ``features`` in the recording, but not in the expected response.
     n_times : int
         Number of samples.
     scale : float, default=None
         T or V per unit of response. If None, set it to the ``snr_db`` of the
         subject at the channel where it is largest.
+    sources : dict of str to dict, default=SOURCES
+        Sources of the subject.
 
     Returns
     -------
@@ -70,29 +78,35 @@ def simulate_recording(seed, subject, sensors, modality, names, features, schedu
     if "shift" in names:
         positions, orientations = move_head(make_ground_truth_rng(session, "shift"), positions, orientations)
     gain = make_ground_truth_rng(session, "gain").uniform(*GAIN) if "gain" in names else 1.0
-    patterns, noise_gain, eyes = split_source_gain(compute_head_lead_field(*sensors, positions, orientations))
+    patterns, noise_gain, eyes = split_source_gain(
+        compute_head_lead_field(*sensors, positions, orientations), subject.weights
+    )
     noise_level = gain * NOISE_LEVEL[modality]
     data, noise = draw_noise(
         make_ground_truth_rng(seed, "noise"), noise_gain, noise_level, n_times, sfreq, exponent
     )
     patterns, onsets = gain * patterns, schedule["onsets"]
     level = compute_source_levels(subject, features)
-    expected = compute_source_responses(subject, features, onsets, n_times, sfreq, level)
+    expected = compute_source_responses(subject, features, onsets, n_times, sfreq, level, sources)
     if scale is None:
-        has_audio = _find_audio(features, onsets, n_times, sfreq)
-        scale = _find_scale(patterns, expected, data, has_audio, subject.snr_db, sfreq)
-    sources = expected
+        is_evoked = _find_evoked(features, onsets, n_times, sfreq)
+        scale = _find_scale(patterns, expected, data, is_evoked, subject.snr_db, sfreq)
+    courses = expected
+    if "drifting" in schedule:
+        courses = compute_source_responses(
+            subject, schedule["drifting"], onsets, n_times, sfreq, level, sources
+        )
     if "ignored" in names:
-        sources = sources + IGNORED_AMPLITUDE * compute_source_responses(
+        courses = courses + IGNORED_AMPLITUDE * compute_source_responses(
             subject, schedule["ignored"], schedule["ignored_onsets"], n_times, sfreq, level
         )
-    sources = _vary_responses(seed, names, sources, schedule["sentences"], sfreq)
+    courses = _vary_responses(seed, names, courses, schedule["sentences"], sfreq)
     loudness = _compute_loudness(features, onsets, n_times, sfreq)
     context = SimulationContext(
         modality, sfreq, data.std(axis=1), find_head_sensor_directions(sensors[0]), eyes, loudness
     )
-    truth = RecordingTruth(scale * patterns, sources, expected, noise, names, seed, context)
-    data += truth.patterns.T.astype(np.float32) @ sources
+    truth = RecordingTruth(scale * patterns, courses, expected, noise, names, seed, context)
+    data += truth.patterns.T.astype(np.float32) @ courses
     add_artifacts(data, names, lambda name: make_ground_truth_rng(seed, name), context)
     return data, truth, scale
 
@@ -129,33 +143,38 @@ def _vary_responses(seed, names, courses, sentences, sfreq):
     return np.array([amplitude * np.interp(when, times, course) for course in courses], np.float32)
 
 
-def _find_scale(patterns, courses, noise, has_audio, snr_db, sfreq):
+def _find_scale(patterns, courses, noise, is_evoked, snr_db, sfreq):
     """Find the scale for a largest signal-to-noise ratio of ``snr_db``."""
     spectrum = rfft(courses)
     spectrum[:, ~is_inside_noise_band(np.fft.rfftfreq(courses.shape[1], 1 / sfreq), BAND)] = 0
-    filtered = irfft(spectrum, courses.shape[1])[:, has_audio]
+    filtered = irfft(spectrum, courses.shape[1])[:, is_evoked]
     covariance = filtered @ filtered.T / filtered.shape[1]
     evoked = np.sqrt(np.einsum("ic,ij,jc->c", patterns, covariance, patterns))
     return 10 ** (snr_db / 20) / np.max(evoked / compute_noise_band_rms(noise, sfreq))
 
 
-def _find_audio(features, onsets, n_times, sfreq):
-    """Return which samples have audio, (n_times,)."""
-    times, has_audio = np.arange(n_times) / sfreq, np.zeros(n_times, bool)
+def _find_evoked(features, onsets, n_times, sfreq):
+    """Return which samples have audio, or the response to an image."""
+    times, is_evoked = np.arange(n_times) / sfreq, np.zeros(n_times, bool)
     for onset, feature in zip(onsets, features, strict=True):
         if np.isfinite(onset):
-            stop = onset + feature["envelope"].shape[1] / FEATURE_RATE
-            has_audio |= (times >= onset) & (times < stop)
-    return has_audio
+            seconds = feature["envelope"].shape[1] / FEATURE_RATE if "envelope" in feature else KERNEL_SECONDS
+            is_evoked |= (times >= onset) & (times < onset + seconds)
+    return is_evoked
 
 
 def _compute_loudness(features, onsets, n_times, sfreq):
-    """Compute the audio envelope, of root mean square 1 during audio."""
+    """Compute the audio envelope, of root mean square 1 during audio.
+
+    It is 0 without audio.
+    """
     times, course = np.arange(n_times) / sfreq, np.zeros(n_times)
+    if "envelope" not in features[0]:
+        return course.astype(np.float32)
     for onset, feature in zip(onsets, features, strict=True):
         if np.isfinite(onset):
             envelope = feature["envelope"].mean(axis=0)
             when = onset + np.arange(len(envelope)) / FEATURE_RATE
             course += np.interp(times, when, envelope, left=0, right=0)
-    has_audio = _find_audio(features, onsets, n_times, sfreq)
+    has_audio = _find_evoked(features, onsets, n_times, sfreq)
     return (course / np.sqrt(np.mean(course[has_audio] ** 2))).astype(np.float32)

@@ -59,18 +59,42 @@ class SimulatedSubject(NamedTuple):
     orientations: np.ndarray  # (n_dipoles, 3), unit vectors
 
 
-def draw_subject_sources(rng, snr_db):
-    """Draw a subject with a signal-to-noise ratio around ``snr_db``."""
-    snr_db = snr_db + SNR_SPREAD * rng.standard_normal()
-    lags = np.arange(0, KERNEL_SECONDS, 1 / FEATURE_RATE)
-    weights = {
+def draw_speech_weights(rng):
+    """Draw the weights of each source of speech."""
+    return {
         "onset": rng.gamma(4, 1 / 4, (1, N_BANDS)),
         "envelope": rng.gamma(2, 1 / 2, (1, N_BANDS)),
         "phonetic": rng.standard_normal((2, len(PHONETIC_CLASSES))),
         "word": np.ones((1, 1)),
     }
+
+
+def draw_subject_sources(rng, snr_db, sources=SOURCES, draw_weights=draw_speech_weights):
+    """Draw a subject with a signal-to-noise ratio around ``snr_db``.
+
+    Parameters
+    ----------
+    rng : Generator
+        Random number generator.
+    snr_db : float
+        Mean signal-to-noise ratio over subjects.
+    sources : dict of str to dict, default=SOURCES
+        Position, amplitude and peaks of each source.
+    draw_weights : callable, default=draw_speech_weights
+        ``draw_weights(rng)`` returns the weights of each source, of shape
+        (n_courses, n_features). Two courses are those of both hemispheres, and
+        one course is equal in both.
+
+    Returns
+    -------
+    subject : SimulatedSubject
+        Subject.
+    """
+    snr_db = snr_db + SNR_SPREAD * rng.standard_normal()
+    lags = np.arange(0, KERNEL_SECONDS, 1 / FEATURE_RATE)
+    weights = draw_weights(rng)
     kernels, latencies, positions, orientations = {}, {}, [], []
-    for name, source in SOURCES.items():
+    for name, source in sources.items():
         latency, width, weight = np.array(source["peaks"]).T
         latency = np.maximum(latency + LATENCY_SPREAD * rng.standard_normal(len(latency)), 0.010)
         weight = weight * (1 + WEIGHT_SPREAD * rng.standard_normal(len(weight)))
@@ -102,28 +126,30 @@ def draw_sources_of_noise(rng):
     return positions, normalize_head_vectors(np.cross(positions, rng.standard_normal(positions.shape)))
 
 
-def split_source_gain(gain):
+def split_source_gain(gain, weights):
     """Split the lead field of a subject into sources, noise and eyes.
 
     Parameters
     ----------
     gain : ndarray of shape (n_channels, n_dipoles)
         Lead field of the dipoles of a subject.
+    weights : dict of str to ndarray of shape (n_courses, n_features)
+        Weights of each source of the subject.
 
     Returns
     -------
     patterns : ndarray of shape (n_courses, n_channels)
-        Sensor pattern of each of ``COURSES``.
+        Sensor pattern of each course, of ``COURSES`` for speech.
     noise : ndarray of shape (n_channels, 156)
         Lead field of brain noise and alpha.
     eyes : ndarray of shape (n_channels,)
         Sensor pattern of the eyes.
     """
-    sides = {name: gain[:, 2 * i : 2 * i + 2].T for i, name in enumerate(SOURCES)}
+    sides = {name: gain[:, 2 * i : 2 * i + 2].T for i, name in enumerate(weights)}
     rows = []
     for name, (left, right) in sides.items():
-        rows += [left, right] if name == "phonetic" else [left + right]
-    return np.array(rows), gain[:, 2 * len(SOURCES) : -2], gain[:, -2:].sum(axis=1)
+        rows += [left, right] if len(weights[name]) == 2 else [left + right]
+    return np.array(rows), gain[:, 2 * len(weights) : -2], gain[:, -2:].sum(axis=1)
 
 
 def compute_source_features(path, stop, spoken=None):
@@ -164,16 +190,16 @@ def compute_source_features(path, stop, spoken=None):
 
 def compute_source_levels(subject, features):
     """Compute the root mean square of each unscaled source over stimuli."""
-    responses = {name: [_respond_to_stimulus(subject, name, f) for f in features] for name in SOURCES}
+    responses = {name: [respond_to_stimulus(subject, name, f) for f in features] for name in subject.weights}
     return {name: np.sqrt(np.mean(np.concatenate(r, axis=1) ** 2)) for name, r in responses.items()}
 
 
-def _respond_to_stimulus(subject, name, features):
+def respond_to_stimulus(subject, name, features):
     """Compute the response (n_courses, n_frames) of a source to a stimulus."""
     return fftconvolve(subject.weights[name] @ features[name], subject.kernels[name][None], axes=1)
 
 
-def compute_source_responses(subject, features, onsets, n_times, sfreq, level):
+def compute_source_responses(subject, features, onsets, n_times, sfreq, level, sources=SOURCES):
     """Compute the time courses of the sources in a recording.
 
     Parameters
@@ -190,6 +216,8 @@ def compute_source_responses(subject, features, onsets, n_times, sfreq, level):
         Sampling rate in Hz.
     level : dict of str to float
         Output of :func:`compute_source_levels` for all stimuli.
+    sources : dict of str to dict, default=SOURCES
+        Sources with their amplitude.
 
     Returns
     -------
@@ -199,12 +227,13 @@ def compute_source_responses(subject, features, onsets, n_times, sfreq, level):
         hemispheres) and words.
     """
     courses, times = [], np.arange(n_times) / sfreq
-    for name, source in SOURCES.items():
+    for name, source in sources.items():
         course = np.zeros((len(subject.weights[name]), n_times))
         for onset, feature in zip(onsets, features, strict=True):
             if np.isfinite(onset):
-                response = _respond_to_stimulus(subject, name, feature)
+                response = respond_to_stimulus(subject, name, feature)
                 when = onset + np.arange(response.shape[1]) / FEATURE_RATE
-                course += [np.interp(times, when, row, left=0, right=0) for row in response]
+                own = slice(*np.searchsorted(times, [when[0], when[-1]]) + [0, 1])  # the others are 0
+                course[:, own] += [np.interp(times[own], when, row, left=0, right=0) for row in response]
         courses.append(course * (source["amplitude"] / level[name] if level[name] > 0 else 0.0))
     return np.concatenate(courses).astype(np.float32)

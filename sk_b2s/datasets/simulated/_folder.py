@@ -1,0 +1,207 @@
+"""Folders of simulated experiments, in BIDS layout."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from numbers import Integral, Real
+from pathlib import Path
+
+import mne
+import numpy as np
+import pandas as pd
+import pooch
+
+from sk_b2s.datasets.simulated._ground_truth import RecordingTruth, SubjectTruth, read_truth
+from sk_b2s.datasets.simulated._head import EEG_CAPS
+
+# Fields that BIDS requires.
+SIDECAR_FIELDS = {
+    "meg": {"DewarPosition": "upright", "DigitizedLandmarks": False, "DigitizedHeadPoints": False},
+    "eeg": {"EEGReference": "average"},
+}
+CHANNELS = {"meg": {"type": "MEGGRADAXIAL", "units": "T"}, "eeg": {"type": "EEG", "units": "V"}}
+
+
+def is_simulation_count(value, least=1):
+    """Return whether a value is an integer of at least ``least``."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+
+
+def is_simulation_number(value):
+    """Return whether a value is a finite number."""
+    return isinstance(value, Real) and bool(np.isfinite(value))
+
+
+def check_simulation_parameters(owner, parameters, n_channels, extra=()):
+    """Raise a ValueError for a parameter of a simulation out of its range.
+
+    Parameters
+    ----------
+    owner : str
+        Function in messages.
+    parameters : dict
+        With ``modality, n_subjects, sessions, snr_db, n_channels, sfreq`` and
+        ``random_state``.
+    n_channels : dict of str to int
+        Largest number of channels of each modality.
+    extra : sequence of (str, bool, str), default=()
+        Name of another parameter, whether it is valid, and what it must be.
+    """
+    modality = parameters["modality"]
+    if modality not in n_channels:
+        raise ValueError(
+            f"The 'modality' parameter of {owner} must be one of {list(n_channels)}. Got {modality!r} instead."
+        )
+    allowed = EEG_CAPS if modality == "eeg" else range(4, n_channels[modality] + 1)
+    value = parameters.__getitem__
+    for name, is_valid, expected in [
+        ("n_subjects", is_simulation_count(value("n_subjects")), "an integer above 0"),
+        ("sessions", is_simulation_count(value("sessions")), "an integer above 0"),
+        *extra,
+        ("snr_db", is_simulation_number(value("snr_db")) or value("snr_db") == -np.inf, "a number of decibels"),
+        ("n_channels", value("n_channels") in allowed, _describe_allowed(allowed)),
+        ("sfreq", is_simulation_number(value("sfreq")) and 50 <= value("sfreq") <= 1000,
+         "a rate from 50 to 1000 Hz"),
+        ("random_state", is_simulation_count(value("random_state"), 0),
+         "an integer of 0 or more, as it identifies the folder"),
+    ]:  # fmt: skip
+        if not is_valid:
+            raise ValueError(
+                f"The {name!r} parameter of {owner} must be {expected} (modality={modality!r}). Got {value(name)!r} "
+                f"instead."
+            )
+
+
+def _describe_allowed(allowed):
+    if isinstance(allowed, range):
+        return f"an integer from {allowed.start} to {allowed.stop - 1}"
+    return f"one of {list(allowed)}"
+
+
+def locate_simulation_folder(root, task, parameters):
+    """Return the folder of an experiment of these parameters."""
+    root = Path(root or os.environ.get("SK_B2S_CACHE") or pooch.os_cache("sk_b2s")).absolute()
+    key = json.dumps(parameters, sort_keys=True)
+    return root / f"{task}-{parameters['modality']}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
+
+
+def name_simulated_recordings(folder, index, parameters, task):
+    """Return the paths of recordings without suffix, by (session, run)."""
+    stems, runs = {}, parameters.get("runs", 1)
+    for session in range(parameters["sessions"]):
+        for run in range(runs):
+            ses = f"ses-{session + 1:02d}" if parameters["sessions"] > 1 else ""
+            part = f"run-{run + 1:02d}" if runs > 1 else ""
+            name = "_".join(filter(None, [f"sub-{index + 1:02d}", ses, f"task-{task}", part]))
+            stems[session, run] = folder / f"sub-{index + 1:02d}" / ses / parameters["modality"] / name
+    return stems
+
+
+def is_simulation_complete(folder, parameters):
+    """Return whether the folder has these parameters and all its files."""
+    try:
+        description = json.loads((folder / "dataset_description.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return description.get("Parameters") == parameters and all(
+        (folder / name).is_file() for name in description.get("Files", [None])
+    )
+
+
+def write_simulation_folder(folder, parameters, write, owner):
+    """Write to a temporary folder and rename it when it is complete.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the experiment.
+    parameters : dict
+        Parameters that identify it.
+    write : callable
+        ``write(folder)`` writes stimuli and recordings.
+    owner : str
+        Name of the public function, such as "make_listening".
+    """
+    if is_simulation_complete(folder, parameters):
+        return
+    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        write(temporary)
+        _write_description(temporary, parameters, owner)
+        if not is_simulation_complete(folder, parameters):  # another process may have written it
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_description(folder, parameters, owner):
+    kind = owner.removeprefix("make_")
+    subjects = [f"sub-{index + 1:02d}" for index in range(parameters["n_subjects"])]
+    pd.DataFrame({"participant_id": subjects}).to_csv(folder / "participants.tsv", sep="\t", index=False)
+    (folder / "README").write_text(
+        f"Simulated {kind} experiment without real recordings, see sk_b2s.datasets.{owner}.\n"
+    )
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    description = {
+        "Name": f"Simulated {kind}", "BIDSVersion": "1.10.0", "DatasetType": "raw",
+        "GeneratedBy": [{"Name": f"sk_b2s.datasets.{owner}"}], "Parameters": parameters, "Files": files,
+    }  # fmt: skip
+    (folder / "dataset_description.json").write_text(json.dumps(description, indent=1))
+
+
+def write_simulated_recording(stem, data, info, modality, task, events):
+    """Write a recording with its sidecar files.
+
+    Parameters
+    ----------
+    stem : Path
+        Path without suffix.
+    data : ndarray of shape (n_channels, n_times)
+        Recording in T or V.
+    info : Info
+        Sensors.
+    modality, task : str
+        "meg" or "eeg", and the task.
+    events : DataFrame
+        Rows of the BIDS events file.
+    """
+    raw = mne.io.RawArray(data, info.copy(), verbose="ERROR")
+    raw.save(f"{stem}_{modality}.fif", fmt="single", verbose="ERROR")
+    sidecar = {
+        "TaskName": task, "SamplingFrequency": info["sfreq"],
+        "RecordingDuration": data.shape[1] / info["sfreq"], "PowerLineFrequency": 50, "SoftwareFilters": "n/a",
+        **SIDECAR_FIELDS[modality],
+    }  # fmt: skip
+    Path(f"{stem}_{modality}.json").write_text(json.dumps(sidecar, indent=1))
+    channels = {"name": raw.ch_names, **CHANNELS[modality], "status": "good"}
+    pd.DataFrame(channels).to_csv(f"{stem}_channels.tsv", sep="\t", index=False)
+    events.to_csv(f"{stem}_events.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f")
+
+
+def find_simulated_truth(folder, name):
+    """Return the path of the ground truth of a subject or recording."""
+    return folder / "derivatives" / "truth" / f"{name}.npz"
+
+
+def read_simulated_events(stem, modality):
+    """Read the events of a recording with the columns of its path."""
+    events = pd.read_csv(f"{stem}_events.tsv", sep="\t", keep_default_na=False, na_values=["n/a"])
+    entities = dict(part.split("-") for part in stem.name.split("_"))
+    sidecar = json.loads(Path(f"{stem}_{modality}.json").read_text())
+    return events.rename(columns={"trial_type": "type"}).assign(
+        study="simulated", subject=entities["sub"], task=entities["task"], session=entities.get("ses", ""),
+        run=entities.get("run", ""), recording=f"{stem}_{modality}.fif",
+        recording_duration=sidecar["RecordingDuration"],
+    )  # fmt: skip
+
+
+def read_simulated_truth(folder, index, stems, modality):
+    """Read the ground truth of a subject and its recordings."""
+    truth = read_truth(find_simulated_truth(folder, f"sub-{index + 1:02d}"), SubjectTruth)
+    for stem in stems:
+        path = find_simulated_truth(folder, stem.name)
+        truth.recordings[f"{stem}_{modality}.fif"] = read_truth(path, RecordingTruth)
+    return truth
