@@ -1,9 +1,9 @@
-"""Data sets of listening to speech, published and simulated.
+"""Data sets of listening and viewing, published and simulated.
 
 Each study has a function ``load_<study>``, which returns an events table, and
 a function ``fetch_<study>`` if it can be downloaded. :func:`load_dataset`
-loads a data set by name, and :func:`make_listening` simulates recordings with
-known ground truth.
+loads a data set by name. :func:`make_listening` and :func:`make_viewing`
+simulate recordings with known ground truth.
 """
 
 import lazy_loader as _lazy
@@ -26,5 +26,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "simulated._ground_truth": ["SubjectTruth", "RecordingTruth"],
         "simulated._oracle": ["oracle_scores"],
         "simulated._speech": ["load_speech"],
+        "simulated._viewing": ["make_viewing"],
     },
 )

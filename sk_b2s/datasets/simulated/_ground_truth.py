@@ -37,14 +37,14 @@ class RecordingTruth:
 
     Attributes
     ----------
-    patterns : ndarray of shape (5, n_channels)
+    patterns : ndarray of shape (n_courses, n_channels)
         Sensor pattern of each source (onset, envelope, phonetic classes left
-        and right, word), in T or V.
-    sources : ndarray of shape (5, n_times)
+        and right, word, or left and right of each visual source), in T or V.
+    sources : ndarray of shape (n_courses, n_times)
         Time courses of the sources, at the sampling rate of the recording.
-    expected : ndarray of shape (5, n_times)
-        The same without effects of attention, jitter, clock and ignored
-        talker, as predicted from the subject and the stimuli.
+    expected : ndarray of shape (n_courses, n_times)
+        The same without effects of attention, jitter, clock, ignored talker
+        and drift of the response, as predicted from subject and stimuli.
     noise : NoiseModel
         Sources and levels of the noise.
     artifact_names : list of str
@@ -92,15 +92,19 @@ class SubjectTruth:
     lags : ndarray of shape (n_lags,)
         Lags of the kernels after the stimulus, in s.
     kernels : dict of str to ndarray of shape (n_lags,)
-        Kernel of each source ("onset", "envelope", "phonetic", "word"),
-        without unit.
+        Kernel of each source ("onset", "envelope", "phonetic", "word", or of
+        images "early", "lateral", "ventral", "late"), without unit.
     latencies : dict of str to ndarray of shape (n_peaks,)
         Latencies of the peaks of each kernel, in s.
     weights : dict of str to ndarray of shape (n_courses, n_features)
         Weights of the eight bands of onsets and envelope, and of the twelve
-        phonetic classes in each hemisphere.
+        phonetic classes in each hemisphere. For images, weights of a constant
+        and of the features in each hemisphere.
     recordings : dict of str to RecordingTruth
         Ground truth of each recording, by path.
+    responses : dict of str to ndarray of shape (n_courses, n_lags)
+        Expected response of the sources to each image, by identifier. Empty
+        for speech.
     """
 
     snr_db: float
@@ -109,6 +113,7 @@ class SubjectTruth:
     latencies: dict
     weights: dict
     recordings: dict = field(default_factory=dict)
+    responses: dict = field(default_factory=dict)
 
 
 def write_truth(path, truth):

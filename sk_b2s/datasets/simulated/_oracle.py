@@ -6,6 +6,7 @@ import pandas as pd
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from sk_b2s.datasets.simulated._noise import ALPHA_BAND, is_inside_noise_band
+from sk_b2s.datasets.simulated._sources import FEATURE_RATE
 
 
 def oracle_scores(truth, X, y, lag=0.15):
@@ -24,13 +25,18 @@ def oracle_scores(truth, X, y, lag=0.15):
     subtracts added artifacts. It does not use attention, jitter, clock error
     and the ignored talker.
 
+    For images, :math:`s_c` is the expected response to image c alone. The
+    other responses in the window, and the drift of the common response, are
+    subtracted with the truth. No decoder of single windows has this knowledge.
+
     Parameters
     ----------
     truth : dict of str to SubjectTruth
-        Ground truth of ``make_listening(return_truth=True)``.
+        Ground truth of ``make_listening(return_truth=True)`` or
+        ``make_viewing(return_truth=True)``.
     X, y : DataFrame of shape (n_windows, n_columns)
         Tables of :func:`~sk_b2s.make_segments`. Each candidate must have been
-        presented to each subject, in any recording.
+        presented to each subject, in any recording, unless it is an image.
     lag : float, default=0.15
         Delay in seconds of the EEG/MEG windows relative to the stimulus, as in
         ``Epocher(lag=...)``.
@@ -64,6 +70,13 @@ def oracle_scores(truth, X, y, lag=0.15):
     presented = pd.DataFrame({"recording": recordings, "segment": segments, "onset": X["onset"].to_numpy()})
     for path in pd.unique(recordings):
         truths = subjects[path].recordings
+        if subjects[path].responses:
+            rows = np.flatnonzero(recordings == path)
+            images = y["sound"].iloc[np.unique(segments, return_index=True)[1]]
+            scores[rows] = _score_images(
+                path, subjects[path], X.iloc[rows], y["sound_onset"].iloc[0], images, segments[rows], lag
+            )
+            continue
         found = presented[presented["recording"].isin(truths)]
         # Take a candidate from this recording if possible, else from another one of the subject.
         found = found.iloc[np.argsort(found["recording"].to_numpy() != path, kind="stable")]
@@ -82,26 +95,64 @@ def oracle_scores(truth, X, y, lag=0.15):
 def _score_recording(path, truths, X, presented, lag):
     """Score the windows of a recording."""
     truth = truths[path]
-    raw = mne.io.read_raw(path, verbose="ERROR")
-    sfreq, n_times = raw.info["sfreq"], round(X["duration"].iloc[0] * raw.info["sfreq"])
-    data = raw.get_data().astype(np.float32) - truth.artifacts()
+    data, sfreq, n_times = _read_recording(path, truth, X)
     paths = list(pd.unique(presented["recording"]))
     lengths = [truths[other].expected.shape[1] + n_times for other in paths]
     expected = [np.pad(truths[other].expected, ((0, 0), (0, n_times))) for other in paths]
     expected = np.concatenate(expected, axis=1)
     begins = dict(zip(paths, np.cumsum([0, *lengths[:-1]]), strict=True))
     first = presented["recording"].map(begins).to_numpy() + _to_samples(presented["onset"], lag, sfreq)
-
-    def cut(courses, first):
-        return courses[:, first[:, None] + np.arange(n_times)].transpose(1, 0, 2).reshape(len(first), -1)
-
-    responses = cut(expected, first)
+    responses = _cut(expected, first, n_times)
     weighted = weight_oracle_sources(expected, truth.patterns, truth.noise, sfreq)
-    energy = np.einsum("ct,ct->c", responses, cut(weighted, first))
+    energy = np.einsum("ct,ct->c", responses, _cut(weighted, first, n_times))
     projected = np.pad(
         project_oracle_recording(data, truth.patterns, truth.noise, sfreq), ((0, 0), (0, n_times))
     )
-    return cut(projected, _to_samples(X["onset"], lag, sfreq)) @ responses.T - energy / 2
+    return _cut(projected, _to_samples(X["onset"], lag, sfreq), n_times) @ responses.T - energy / 2
+
+
+def _score_images(path, subject, X, tmin, images, target, lag):
+    """Score the windows of a recording of images."""
+    truth = subject.recordings[path]
+    data, sfreq, n_times = _read_recording(path, truth, X)
+    if unknown := [image.name for image in images if getattr(image, "name", image) not in subject.responses]:
+        raise ValueError(
+            f"'truth' has no response to the image {unknown[0]!r}. Pass the truth of the same experiment."
+        )
+    data -= truth.patterns.T.astype(np.float32) @ truth.sources
+    times = tmin + lag + np.arange(n_times) / sfreq
+    # The response of each candidate, with zeros in between, as filters extend beyond the window.
+    courses = [
+        [
+            np.interp(times, np.arange(len(row)) / FEATURE_RATE, row, left=0, right=0)
+            for row in subject.responses[image.name]
+        ]
+        for image in images
+    ]
+    padded = np.pad(np.array(courses, np.float32), ((0, 0), (0, 0), (n_times, n_times)))
+    first = n_times + padded.shape[2] * np.arange(len(images))
+    padded = padded.transpose(1, 0, 2).reshape(padded.shape[1], -1)
+    responses = _cut(padded, first, n_times)
+    weighted = _cut(weight_oracle_sources(padded, truth.patterns, truth.noise, sfreq), first, n_times)
+    projected = np.pad(
+        project_oracle_recording(data, truth.patterns, truth.noise, sfreq), ((0, 0), (n_times, n_times))
+    )
+    noise = _cut(projected, n_times + _to_samples(X["onset"], lag, sfreq), n_times)
+    return (noise + weighted[target]) @ responses.T - np.einsum("ct,ct->c", responses, weighted) / 2
+
+
+def _read_recording(path, truth, X):
+    """Return a recording without artifacts, its rate and window length."""
+    raw = mne.io.read_raw(path, verbose="ERROR")
+    sfreq = raw.info["sfreq"]
+    return (
+        raw.get_data().astype(np.float32) - truth.artifacts(), sfreq, round(X["duration"].iloc[0] * sfreq),
+    )  # fmt: skip
+
+
+def _cut(courses, first, n_times):
+    """Cut windows from courses, (n_windows, n_courses * n_times)."""
+    return courses[:, first[:, None] + np.arange(n_times)].transpose(1, 0, 2).reshape(len(first), -1)
 
 
 def _to_samples(onset, lag, sfreq):
