@@ -105,28 +105,64 @@ def compute_pretrained_states(
     architecture = checkpoints.read_checkpoint_architecture(model, revision)
     speech_model = checkpoints.load_checkpoint(model, revision, device, precision)
     audio = read_feature_audio(path, start, stop)
-    hop, frame_length, max_frames = architecture.hop, architecture.frame_length, architecture.max_frames
-    rate = AUDIO_SFREQ / hop
+    rate = AUDIO_SFREQ / architecture.hop
     size, overlap = round(chunk * rate), round(overlap * rate)
-    if max_frames is None:  # normalize the whole interval, not each chunk
+    if architecture.max_frames is None:  # normalize the whole interval, not each chunk
         audio = speech_model.prepare_inputs(audio)[0]
-        audio = torch.nn.functional.pad(audio, (0, max(0, frame_length - len(audio))))
-        n_frames = (len(audio) - frame_length) // hop + 1
+        audio = torch.nn.functional.pad(audio, (0, max(0, architecture.frame_length - len(audio))))
+        n_frames = (len(audio) - architecture.frame_length) // architecture.hop + 1
     else:
-        n_frames, size = -(-len(audio) // hop), min(size, max_frames)
+        n_frames, size = -(-len(audio) // architecture.hop), min(size, architecture.max_frames)
         overlap = min(overlap, size // 2)
+    return average_pretrained_chunks(
+        speech_model, architecture, audio, layers, n_frames, size, overlap, architecture.max_frames is None
+    )
+
+
+def average_pretrained_chunks(
+    speech_model, architecture, audio, layers, n_frames, size, overlap, is_prepared=False
+):
+    """Compute the mean hidden state of audio in chunks.
+
+    Parameters
+    ----------
+    speech_model : object
+        From :func:`~sk_b2s.features._checkpoints.load_checkpoint`.
+    architecture : Architecture
+    audio : ndarray or Tensor of shape (n_samples,)
+        Padded by the caller as far as the last frame needs it.
+    layers : tuple of int
+        Indices of hidden states in ascending order.
+    n_frames, size, overlap : int
+        As in :func:`split_pretrained_chunks`.
+    is_prepared : bool, default=False
+        If True, ``audio`` has been normalized as a whole. If False, each chunk
+        is normalized and padded by the model.
+
+    Returns
+    -------
+    features : ndarray of shape (n_frames, n_features)
+        Float32. If the model returns fewer frames for a chunk than it has, the
+        last one is repeated.
+
+    Raises
+    ------
+    ValueError
+        If the model changes the rate of frames between layers.
+    """
+    hop, frame_length = architecture.hop, architecture.frame_length
     features = np.empty((n_frames, architecture.n_features), np.float32)
     for first, last, begin, end in split_pretrained_chunks(n_frames, size, overlap):
         is_single = first == 0 and last == n_frames
         part = audio if is_single else audio[first * hop : (last - 1) * hop + frame_length]
-        inputs = part[None] if max_frames is None else speech_model.prepare_inputs(part)
+        inputs = part[None] if is_prepared else speech_model.prepare_inputs(part)
         states = speech_model.average_layers(inputs, layers)
-        if max_frames is None and len(states) != last - first:
+        if architecture.max_frames is None and len(states) != last - first:
             raise ValueError(
-                f"model={model!r} returned {len(states)} frames, but its convolutions return {last - first}. Models "
-                f"that change the frame rate between layers are not supported."
+                f"The model returned {len(states)} frames, but its convolutions return {last - first}. Models that "
+                f"change the frame rate between layers are not supported. Choose another model."
             )
-        features[begin:end] = states[begin - first : end - first]
+        features[begin:end] = states[np.minimum(np.arange(begin - first, end - first), len(states) - 1)]
     return features
 
 

@@ -94,8 +94,8 @@ class StreamingDecoder:
     latency_ : Series
         Seconds by stage: "step" (longest wait for a prediction), "lag",
         "filter" (group delay at 4 Hz) and "look_ahead" (later signal in the
-        estimate of one moment, see :func:`pipeline_latency`), their "total" until
-        a moment has its full effect, "window" (duration of the evidence
+        estimate of one moment, see :func:`pipeline_latency`), their "total"
+        until a moment has its full effect, "window" (duration of the evidence
         of one prediction), and "computation" (median of one prediction, NaN
         before the first).
     n_samples_ : int

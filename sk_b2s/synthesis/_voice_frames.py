@@ -7,7 +7,7 @@ import numpy as np
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features._audio import AUDIO_SFREQ
-from sk_b2s.features._pretrained import Wav2Vec2Features, split_pretrained_chunks
+from sk_b2s.features._pretrained import Wav2Vec2Features, average_pretrained_chunks
 from sk_b2s.synthesis._vocoder import make_log_mel, mel_to_audio
 
 HOP, SFREQ = 320, 50  # samples and rate of frames
@@ -28,16 +28,11 @@ def compute_voice_features(audio, model, layers, device, precision):
         )
     network, layers = checkpoints.load_checkpoint(model, None, device, precision), speech._select_layers()
     n_frames = -(-len(audio) // HOP)
-    audio = np.pad(audio, (0, n_frames * HOP - len(audio) + architecture.frame_length))
+    audio = np.pad(audio, (0, (n_frames - 1) * HOP + architecture.frame_length - len(audio)))
     size = min(1500, architecture.max_frames or 1500)
-    features = np.empty((n_frames, architecture.n_features), np.float32)
-    for first, last, begin, end in split_pretrained_chunks(n_frames, size, min(100, size // 2)):
-        extra = architecture.frame_length - HOP
-        states = network.average_layers(
-            network.prepare_inputs(audio[first * HOP : last * HOP + extra]), layers
-        )
-        features[begin:end] = states[np.minimum(np.arange(begin - first, end - first), len(states) - 1)]
-    return features
+    return average_pretrained_chunks(
+        network, architecture, audio, layers, n_frames, size, overlap=min(100, size // 2)
+    )
 
 
 def compute_voice_mel(audio):

@@ -325,7 +325,7 @@ def _score(task, fold, result):
 
 
 def _get_judge(settings):
-    """Return the judge of a task with its options, None if segments are ranked."""
+    """Return the judge of a task, None if it ranks segments."""
     spec = TASKS[settings["task"]] if "task" in settings else None
     if spec is None or spec.judge is None:
         return None
