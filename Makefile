@@ -8,7 +8,7 @@ WORKERS ?= 2
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_WAIT_POLICY
 
-.PHONY: install demo test test-random test-fast docs format check constraints clean
+.PHONY: install demo demo-live test test-random test-fast docs format check constraints clean
 
 install: $(VENV)/.installed
 
@@ -20,6 +20,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/python examples/plot_1_decode_listening.py
+
+# An attended talker, decoded while a recording is replayed through LSL on this machine; the page is at the printed address.
+demo-live: install
+	$(BIN)/python tools/demo_live.py
 
 test: install
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import sys
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from sk_b2s._persistence._save_load import load
-from sk_b2s._utils._text import make_text_visible, shorten_text
+from sk_b2s._utils._text import make_text_visible, shorten_list, shorten_text
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.streaming._decoder import StreamingDecoder
+from sk_b2s.streaming._outlet import LOOPBACK, ReplayOutlet
 from sk_b2s.streaming._page import LivePage
 from sk_b2s.streaming._pipeline import split_streaming_pipeline
 from sk_b2s.streaming._records import read_live_predictions, score_live_predictions
@@ -23,6 +26,7 @@ from sk_b2s.streaming._sources import make_stream_source
 
 LINE_EVERY = 5.0  # seconds of the stream between two lines in a log file
 SHOWN_EVERY = 0.2  # seconds between two updates of the terminal
+END_MARGIN = 1.0  # seconds after the sounds and all delays, when a run ends
 
 
 def run_live_command(args):
@@ -38,8 +42,9 @@ def run_live_command(args):
         raise ValueError("--time-constant requires --evidence leaky. Add it, or remove --time-constant.")
     if args.port is not None and args.no_page:
         raise ValueError("--port and --no-page contradict each other. Remove one of them.")
-    pipeline = load(args.model)
-    epocher, _, fitted = split_streaming_pipeline(pipeline)
+    pipeline, digest = load_live_model(args.model)
+    epocher, scalers, fitted = split_streaming_pipeline(pipeline)
+    check_live_subject(fitted, args.subject)
     duration = args.window or (fitted.n_times_in_ - 1) / epocher.sfreq  # both ends are in the window
     with ExitStack() as stack:
         source, sfreq = open_live_source(args, list(epocher.ch_names_), stack)
@@ -48,9 +53,10 @@ def run_live_command(args):
             10.0 if args.time_constant is None else args.time_constant, args.temperature, args.subject, bads=args.bads,
         )  # fmt: skip
         header = {
-            "model": str(args.model), "model_sha256": hashlib.sha256(Path(args.model).read_bytes()).hexdigest(),
+            "model": str(args.model), "model_sha256": digest,
             "stream": args.stream or str(args.replay), "sk_b2s": importlib.import_module("sk_b2s").__version__, "truth": args.truth,
         }  # fmt: skip
+        first, stop = find_live_span(args.onset, decoder, scalers)
         view = TerminalView(list(candidates), args.quiet)
         callbacks, statuses = [view.show], [view.show_status]
         reason = "interrupted"
@@ -60,9 +66,10 @@ def run_live_command(args):
                 callbacks.append(page.show)
                 statuses.append(page.show_status)
                 print(f"page: {page.url}", flush=True)
-            print(make_text_visible(f"file: {args.output}\nCtrl-C ends the run."), flush=True)
+            print(f"file: {make_text_visible(str(args.output))}\nCtrl-C ends the run.", flush=True)
+            print(f"Predictions come from about {first:.0f} s to {stop:.0f} s of the stream.", flush=True)
             counts = decode_live(
-                decoder, source, args.onset, args.output, header, callbacks,
+                decoder, iter_until(source, stop + END_MARGIN, sfreq), args.onset, args.output, header, callbacks,
                 lambda now, n_lost: [show(now, n_lost) for show in statuses],
             )  # fmt: skip
             reason = counts["reason"]
@@ -82,12 +89,55 @@ def _summarize_run(args, counts):
     if args.truth is not None and counts["n_predictions"]:
         table = read_live_predictions(args.output)
         table = table[table["run"] == table["run"].iloc[-1]]
-        print(score_live_predictions(table, args.truth).round(3).to_string(index=False))
+        print(score_live_predictions(table, args.truth).dropna(axis=1).round(3).to_string(index=False))
+    if not counts["n_predictions"]:
+        print("No predictions: the stream ended before the first one, or samples were lost. Check --onset.")
     return 0
 
 
+def load_live_model(path):
+    """Load a pipeline, and return it with the SHA-256 of its file."""
+    pipeline = load(path)
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return pipeline, digest
+
+
+def check_live_subject(decoder, subject):
+    """Raise if a subject is required, and report an unseen one."""
+    known = [str(name) for name in getattr(decoder, "subjects_", []) if name != ""]
+    if subject is None and known:
+        raise ValueError(f"--subject is required. The model was fitted to {shorten_list(known, 8)}.")
+    if subject is not None and known and subject not in known:
+        print(
+            f"Subject {make_text_visible(subject)!r} is not in the model, which was fitted to {shorten_list(known, 8)}. The "
+            f"model of unseen subjects is used.",
+            flush=True,
+        )
+
+
+def find_live_span(onset, decoder, scalers):
+    """Return the seconds of the stream of the first and last predictions."""
+    sounds, delay = decoder._sounds, onset + decoder.latency_["total"]
+    first = max([sounds.start + decoder.duration, *(scaler.calibration for _, scaler in scalers)])
+    return first + delay, sounds.stop + delay
+
+
+def iter_until(source, stop, sfreq):
+    """Yield the chunks of a source until some seconds have passed."""
+    n_samples = 0
+    for samples, timestamps in source:
+        yield samples, timestamps
+        n_samples += samples.shape[1]
+        if n_samples >= stop * sfreq:
+            return
+
+
 def parse_live_candidates(texts):
-    """Return the sounds by name of texts such as "story=story.wav"."""
+    """Return sounds, with their delays if given, by name.
+
+    A text is, for example, "story=story.wav" or "other=other.wav@1.5".
+    """
     candidates = {}
     for text in texts:
         name, equals, sound = text.partition("=")
@@ -95,10 +145,24 @@ def parse_live_candidates(texts):
             raise ValueError(f"--candidates must be NAME=SOUND, for example story=story.wav. Got {text!r}.")
         if name in candidates:
             raise ValueError(f"--candidates: the name {name!r} is used twice. Use distinct names.")
+        delay = None
+        if not Path(sound).is_file() and "@" in sound:
+            sound, delay = _split_delay(name, sound)
         if not Path(sound).is_file():
             raise FileNotFoundError(f"--candidates {name}: the file {sound!r} does not exist.")
-        candidates[name] = sound
+        candidates[name] = sound if delay is None else (sound, delay)
     return candidates
+
+
+def _split_delay(name, text):
+    """Return the sound and the delay of a text such as "a.wav@1.5"."""
+    sound, _, seconds = text.rpartition("@")
+    try:
+        return sound, float(seconds)
+    except ValueError:
+        raise ValueError(
+            f"--candidates {name}: the delay after @ must be a number of seconds. Got {seconds!r}."
+        ) from None
 
 
 def open_live_source(args, ch_names, stack):
@@ -106,15 +170,24 @@ def open_live_source(args, ch_names, stack):
     if args.stream is not None:
         source = stack.enter_context(make_stream_source(args.stream, ch_names))
         return source, source.sfreq
+    if not Path(args.replay).exists():
+        raise FileNotFoundError(f"--replay: the recording {str(args.replay)!r} does not exist.")
     raw = read_raw(args.replay)
+    if args.onset >= raw.times[-1]:
+        raise ValueError(
+            f"--onset must be within the recording, which has {raw.times[-1]:.1f} s. Got {args.onset:g}."
+        )
     if missing := [name for name in ch_names if name not in raw.ch_names]:
         raise ValueError(
             f"--replay {args.replay}: the recording must have the channels of the model. It lacks {missing[:5]}."
         )
     if args.no_lsl:
         return make_stream_source(raw, ch_names, pace=args.speed), raw.info["sfreq"]
-    from sk_b2s.streaming._outlet import ReplayOutlet
-
+    if "LSLAPICFG" not in os.environ and "mne_lsl.lsl" not in sys.modules:
+        folder = stack.enter_context(TemporaryDirectory())
+        os.environ["LSLAPICFG"] = os.path.join(folder, "lsl.cfg")
+        stack.callback(os.environ.pop, "LSLAPICFG", None)
+        Path(os.environ["LSLAPICFG"]).write_text(LOOPBACK)
     outlet = stack.enter_context(closing(ReplayOutlet(raw, ch_names, args.speed or 1.0)))
     source = stack.enter_context(make_stream_source(outlet.name, ch_names))
     return iter_replayed(outlet, source), source.sfreq
@@ -139,11 +212,11 @@ class TerminalView:
     def __init__(self, names, quiet=False, stream=None):
         self.names, self.quiet, self.stream = names, quiet, stream or sys.stdout
         self.is_terminal = self.stream.isatty()
-        self.last, self.shown, self.width = None, -np.inf, 0
+        self.last, self.shown, self.width, self.is_new = None, -np.inf, 0, False
 
     def show(self, line):
         """Remember the latest prediction."""
-        self.last = line
+        self.last, self.is_new = line, True
 
     def show_status(self, now, n_lost):
         """Print the latest prediction, if enough time has passed."""
@@ -151,10 +224,11 @@ class TerminalView:
         if (
             self.quiet
             or self.last is None
+            or not (self.is_new or self.is_terminal)  # in a log file, each line is a prediction
             or clock - self.shown < (SHOWN_EVERY if self.is_terminal else LINE_EVERY)
         ):
             return
-        self.shown, text = clock, self.format_line(now, n_lost)
+        self.shown, self.is_new, text = clock, False, self.format_line(now, n_lost)
         if self.is_terminal:
             self.stream.write("\r" + text.ljust(self.width))
             self.stream.flush()
@@ -167,8 +241,9 @@ class TerminalView:
         values = sorted(self.last["probabilities"].items(), key=lambda item: -item[1])[:3]
         shown = ", ".join(f"{shorten_text(make_text_visible(name), 24)} {p:.2f}" for name, p in values)
         shown = " ".join(shown.split())
+        age = self.last["age"] + max(0.0, now - self.last["time"])
         return (
-            f"{now:7.1f} s  evidence {self.last['stimulus_time']:6.1f} s  age {self.last['age']:.2f} s  "
+            f"{now:7.1f} s  evidence {self.last['stimulus_time']:6.1f} s  age {age:.2f} s  "
             f"lost {n_lost}  {shown}"
         )
 

@@ -183,27 +183,39 @@ def add_split_options(parser):
 def add_live_options(parser):
     """Add the options of a live decoder."""
     group = parser.add_argument_group("decoder")
-    group.add_argument(
-        "--model", metavar="FILE", required=True, help="fitted pipeline, written by sk_b2s.save"
-    )
+    group.add_argument("--model", metavar="FILE", required=True, help="causal fitted pipeline of sk_b2s.save")
     group.add_argument(
         "--candidates",
         metavar="NAME=SOUND",
         nargs="+",
         required=True,
-        help="audio files by name, two or more",
+        help="two or more audio files by name, SOUND@S if it begins S seconds after the onset",
     )
     group.add_argument("--step", type=float, default=0.08, help="seconds between predictions (default: 0.08)")
     group.add_argument(
         "--evidence", choices=["sum", "leaky"], default="sum",
         help="add all evidence, or forget it with the time constant (default: sum)",
     )  # fmt: skip
-    group.add_argument("--time-constant", metavar="S", type=float, help="of leaky (default: 10)")
     group.add_argument(
-        "--temperature", metavar="T", type=float, default=1.0, help="divisor of similarities (default: 1)"
+        "--time-constant",
+        metavar="S",
+        type=float,
+        help="seconds after which evidence of leaky has a weight of 1/e (default: 10)",
     )
-    group.add_argument("--window", metavar="S", type=float, help="seconds of a window (default: as in fit)")
-    group.add_argument("--subject", metavar="NAME", help="subject of the stream, as in fit")
+    group.add_argument(
+        "--temperature",
+        metavar="T",
+        type=float,
+        default=1.0,
+        help="divisor of similarities, 1 suits the likelihood decoder (default: 1)",
+    )
+    group.add_argument(
+        "--window",
+        metavar="S",
+        type=float,
+        help="seconds of a window, tmax - tmin of fit (default: as in fit)",
+    )
+    group.add_argument("--subject", metavar="NAME", help="subject of the stream, as in the events of fit")
     group.add_argument(
         "--bads", metavar="NAMES", type=lambda text: text.split(","), default=[],
         help="channels to ignore, separated by commas",
@@ -222,7 +234,7 @@ def add_live_options(parser):
         help="speed of a replay (default: 1, real time, with LSL)",
     )
     group.add_argument(
-        "--onset", metavar="S", type=float, default=0.0, help="onset of the sounds, seconds after the first sample (default: 0)"
+        "--onset", metavar="S", type=_parse_onset, default=0.0, help="onset of the sounds, seconds after the first sample (default: 0)"
     )  # fmt: skip
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -238,6 +250,16 @@ def add_live_options(parser):
     group.add_argument("--no-page", action="store_true", help="serve no page")
     group.add_argument("--quiet", action="store_true", help="print no predictions")
     add_debug_option(group)
+
+
+def _parse_onset(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds, 0 or more")
+    return value
 
 
 def _parse_positive(text):

@@ -6,6 +6,16 @@ import threading
 import time
 import uuid
 
+LOOPBACK = """[ports]
+IPv6 = disable
+[multicast]
+ResolveScope = machine
+[lab]
+KnownPeers = {127.0.0.1}
+[log]
+level = -3
+"""  # configuration of liblsl: a replay stays on this machine
+
 
 class ReplayOutlet:
     """Send a recording through a real LSL outlet, in a thread.

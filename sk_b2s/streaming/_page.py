@@ -50,7 +50,7 @@ class LivePage:
         self._lock, self._clients = threading.Lock(), []
         self._history: deque[list] = deque(maxlen=N_HISTORY)
         self._facts = {"trial": 0, "count": 0, "n_lost": 0, "now": 0.0, "age": None, "ended": None}
-        self._rows, self._sent = [], -SEND_EVERY
+        self._rows, self._sent, self._played = [], -SEND_EVERY, None
         try:
             self._server = _Server(("127.0.0.1", port), partial(_Handler, self))
         except (OSError, OverflowError) as error:
@@ -75,6 +75,7 @@ class LivePage:
                 self._rows = []
             self._history.append(row)
             self._rows.append(row)
+            self._played = line["time"] - line["age"]  # when the end of the evidence was played
             self._facts.update(
                 trial=line["trial"], count=self._facts["count"] + 1, age=round(line["age"], 3),
                 n_lost=line["n_lost"],
@@ -84,6 +85,8 @@ class LivePage:
         """Show the seconds of the stream, and send what is new."""
         with self._lock:
             self._facts.update(now=round(now, 3), n_lost=n_lost)
+            if self._played is not None:  # the evidence ages until the next prediction
+                self._facts["age"] = round(max(self._facts["age"], now - self._played), 3)
             if time.monotonic() - self._sent >= SEND_EVERY:
                 self._send()
 

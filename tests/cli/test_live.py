@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.lsl import LOOPBACK
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import Epocher, FeatureScaler, LikelihoodDecoder, MelSpectrogram, StreamingDecoder, load, save
@@ -40,7 +39,7 @@ def arguments(listening, listening_events, tmp_path_factory):
 def make_argv(arguments, *options):
     words = []
     for name, value in arguments.items():
-        words += [name, *([value] if isinstance(value, str) else value)]
+        words += [name, *([value] if isinstance(value, str) else value)] if value else []
     return ["live", *words, *options]
 
 
@@ -51,6 +50,7 @@ def test_live_equals_the_decoder(arguments, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "page: http://127.0.0.1:" in printed
     assert "end of stream:" in printed
+    assert "Predictions come from about" in printed
     assert "accuracy" in printed
     found = read_live_predictions(path)
     candidates = parse_live_candidates(arguments["--candidates"])
@@ -73,10 +73,13 @@ def test_live_equals_the_decoder(arguments, tmp_path, capsys):
         ({"--candidates": ["a=none.wav"]}, [], "'none.wav' does not exist"),
         ({}, ["--truth", "third"], "--truth must be one of the candidates heard, other"),
         ({"--model": "none.safetensors"}, [], "none.safetensors"),
+        ({"--replay": "none.fif"}, [], "--replay: the recording 'none.fif' does not exist"),
+        ({"--subject": []}, [], "--subject is required. The model was fitted to"),
+        ({"--onset": "9999"}, [], "--onset must be within the recording"),
         ({}, ["--time-constant", "10"], "--time-constant requires --evidence leaky"),
         ({}, ["--port", "8642"], "--port and --no-page contradict each other"),
     ],
-    ids=["name", "sound", "truth", "model", "time constant", "port"],
+    ids=["name", "sound", "truth", "model", "replay", "subject", "onset", "time constant", "port"],
 )
 def test_live_names_the_wrong_option(arguments, change, options, message, capsys, tmp_path):
     output = tmp_path / "live.jsonl"
@@ -98,14 +101,17 @@ def test_terminal_view_shows_safe_lines(is_terminal):
     stream.isatty = lambda: is_terminal
     view = TerminalView(["a"], stream=stream)
     line = {"probabilities": {"a\x1b[31m\nb": 0.7, "c": 0.3}, "stimulus_time": 3, "age": 0.1}
-    view.show(line)
     for now in np.arange(0, 12, 0.1):
+        view.show({**line, "time": now})
         view.show_status(now, 2)
+    for now in np.arange(12, 30, 0.1):
+        view.show_status(now, 2)  # no new predictions
+    assert f"age {now - 11.9 + 0.1:.2f} s" in view.format_line(now, 2)
     view.close()
     text = stream.getvalue()
     assert "\x1b" not in text
     assert "lost 2" in text
-    assert text.count("\n") == (1 if is_terminal else 3)
+    assert text.count("\n") == (1 if is_terminal else 4)
     assert ("\r" in text) == is_terminal
 
 
@@ -124,13 +130,11 @@ def test_replay_ends_after_its_last_samples():
 @pytest.mark.slow
 def test_live_through_lsl_equals_the_decoder(arguments, tmp_path):
     pytest.importorskip("mne_lsl", reason="requires the extra live", exc_type=Exception)
-    (tmp_path / "lsl.cfg").write_text(LOOPBACK)
     path = tmp_path / "live.jsonl"
     argv = make_argv(arguments, "--no-page", "--speed", "20", "--output", str(path))
     done = subprocess.run(
         [sys.executable, "-m", "sk_b2s", *argv],
-        env={**os.environ, "LSLAPICFG": str(tmp_path / "lsl.cfg"), "MNE_LSL_LOG_LEVEL": "ERROR"},
-        capture_output=True, text=True, timeout=120,
+        env={**os.environ, "MNE_LSL_LOG_LEVEL": "ERROR"}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "end of stream" in done.stdout

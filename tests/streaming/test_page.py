@@ -18,7 +18,10 @@ NAMES = [EVIL, ALL_NAMES]
 
 def make_line(number, trial=0):
     probabilities = {EVIL: 0.25, ALL_NAMES: 0.75}
-    return {"stimulus_time": number, "trial": trial, "age": 0.1, "n_lost": 3, "probabilities": probabilities}
+    return {
+        "time": number + 0.1, "stimulus_time": number, "trial": trial, "age": 0.1, "n_lost": 3,
+        "probabilities": probabilities,
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -71,6 +74,7 @@ def test_page_sends_history_updates_and_end(page):
     response = request(page, "/events")
     kind, state = read_event(response)
     assert (kind, state["history"], state["n_lost"]) == ("state", [[1, 0.25, 0.75]], 3)
+    assert state["age"] == 1.0  # of the stream, also without new predictions
     assert state["names"][0] == EVIL
     assert not set(state["names"][1]) & set("\0\x1b\u202e\u2066\ud800")
     page.show(make_line(2, trial=1))

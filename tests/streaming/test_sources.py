@@ -8,9 +8,9 @@ import textwrap
 import mne
 import numpy as np
 import pytest
-from helpers.lsl import LOOPBACK
 
 from sk_b2s import make_stream_source
+from sk_b2s.streaming._outlet import LOOPBACK
 
 NAMES = ["Fz", "C3", "Cz", "C4"]
 LSL_TEST = """
