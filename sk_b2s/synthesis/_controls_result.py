@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state
 
 from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult
-from sk_b2s.synthesis._confidence import compare_seconds, compute_confidence
-from sk_b2s.synthesis._identification import LEAST_SHIFT, identify_pieces, list_identification_shifts
-from sk_b2s.synthesis._verdicts import describe_synthesis_verdict, judge_controls, judge_score
+from sk_b2s.synthesis._confidence import compute_confidence
+from sk_b2s.synthesis._controls_scores import MEASURES, compare_recording, score_control_rows
+from sk_b2s.synthesis._identification import identify_pieces
+from sk_b2s.synthesis._verdicts import describe_synthesis_verdict, judge_controls
 
 DEFAULT_SFREQ = 50.0  # of features without a rate
-MEASURES = ("two_way", "n_way")
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class ReconstructionControls:
         """
         result, parts = self._get_result(control), []
         for index, row in result.rows.iterrows():
-            similarity = _compare_recording(result, index, self.sfreq, self.settings["seconds"])
+            similarity = compare_recording(result, index, self.sfreq, self.settings["seconds"])
             if similarity is None:
                 continue
             n, at = len(similarity), np.arange(len(similarity))
@@ -211,6 +210,17 @@ class ReconstructionControls:
         results = {name: average_result(result) for name, result in self.results.items()}
         return score_controls(results, self.models, self.specs, **self.settings)
 
+    def average_repeats(self):
+        """Average the reconstructions of a subject with the same stimuli.
+
+        Returns
+        -------
+        controls : ReconstructionControls
+            With one recording per subject and fold.
+        """
+        results = {name: average_result(result, ["fold", "subject"]) for name, result in self.results.items()}
+        return score_controls(results, self.models, self.specs, **self.settings)
+
     def _get_result(self, control):
         if control not in self.results:
             raise ValueError(
@@ -235,143 +245,33 @@ class ReconstructionControls:
         return first, last
 
 
-# --- scores ----------------------------------------------------------------------------------------
-
-
 def score_controls(results, models, specs, n_way, seconds, n_shifts, random_state):
     """Score all controls: ReconstructionControls."""
-    n_folds = results["decoder"].rows["fold"].nunique()
-    sfreq = results["decoder"].sfreq or DEFAULT_SFREQ
-    parts = [
-        pd.DataFrame(_score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_folds)).assign(
-            control=name
-        )
-        for name, result in results.items()
-    ]
-    scores = pd.concat(parts, ignore_index=True)
-    scores["verdict"] = [
-        judge_score(row["p_value"], specs[row["control"]].is_leak_test, specs[row["control"]].is_context)
-        for row in scores.to_dict("records")
-    ]
-    columns = ["control", "subject", "measure", "band", "score", "chance", "null_low", "null_mean", "null_high", "p_value",
-               "n", "verdict"]  # fmt: skip
     settings = {"n_way": n_way, "seconds": seconds, "n_shifts": n_shifts, "random_state": random_state}
-    found = ReconstructionControls(results, models, scores[columns], None, settings, specs)
+    scores = score_control_rows(results, specs, results["decoder"].sfreq or DEFAULT_SFREQ, **settings)
+    found = ReconstructionControls(results, models, scores, None, settings, specs)
     return replace(found, verdict=judge_controls(found.select_means()))
 
 
-def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_folds):
-    """Score each subject and their mean: list of dicts."""
-    names = [MEAN, *map(str, range(result.n_bands))] if result.n_bands > 1 else [MEAN]
-    curves, pieces, counts, n_distinct = [], [], [], []
-    for index, row in enumerate(result.rows.to_dict("records")):
-        # Equal draws for recordings of equal length: subjects share the stimulus, so their shifts must be common.
-        random = check_random_state(random_state + row["fold"])
-        curves.append(result.correlate_recording(index, n_shifts, random)[:, : len(names)])
-        similarity = _compare_recording(result, index, sfreq, seconds)
-        least = max(LEAST_SHIFT, int(np.ceil(result.window / sfreq / seconds)))
-        found = (
-            np.full((1, 2), np.nan)
-            if similarity is None
-            else list_identification_shifts(similarity, n_way, least)
-        )
-        n_null = len(found) - 1
-        n_distinct.append(n_null)
-        drawn = found[1 + random.randint(0, n_null, n_shifts)] if n_null else np.full((n_shifts, 2), np.nan)
-        pieces.append(np.vstack([found[:1], drawn]))
-        counts.append((0 if similarity is None else len(similarity), n_way))
-    if not sum(n for n, _ in counts):
-        raise ValueError(
-            f"No recording has five pieces of {seconds:g} s during the stimulus, so none can be identified. Use longer "
-            f"recordings or a smaller value of 'seconds'."
-        )
-    limit = 1 / (1 + _count_distinct(result.rows["fold"], n_distinct))
-    measures = {"r": (curves, result.rows["n_frames"], names, 0.0)}
-    for column, measure in enumerate(MEASURES):
-        chance = 0.5 if measure == "two_way" else 1 / min(n_way, max(n for n, _ in counts))
-        values = [part[:, [column]] for part in pieces]
-        measures[measure] = (values, pd.Series([n for n, _ in counts]), [MEAN], chance)
-    rows = []
-    for measure, (values, weights, bands, chance) in measures.items():
-        by_subject = {
-            subject: (
-                _average([values[i] for i in own], weights.iloc[own].to_numpy(float)),
-                int(weights.iloc[own].sum()),
-            )
-            for subject, own in result.rows.groupby("subject", sort=False).indices.items()
-        }
-        mean = np.nanmean(np.stack([value for value, _ in by_subject.values()]), axis=0)
-        by_subject = {**by_subject, MEAN: (mean, int(weights.sum()))}
-        for subject, (value, n) in by_subject.items():
-            for column, band in enumerate(bands):
-                rows.append({
-                    "subject": subject, "measure": measure, "band": band, "chance": chance, "n": n,
-                    **_compare_with_null(value[:, column], n_folds, 0 if measure == "r" else limit),
-                })  # fmt: skip
-    return rows
-
-
-def _compare_recording(result, index, sfreq, seconds):
-    """Return the similarity of pieces, None if the recording is too short."""
-    least = 2 * LEAST_SHIFT + 1
-    if result.estimate[index].shape[1] < least * max(round(seconds * sfreq), 1):
-        return None
-    return compare_seconds(result.estimate[index], result.target[index], sfreq, seconds)
-
-
-def _count_distinct(fold, n_distinct):
-    """Return the number of distinct sets of shifts of all folds."""
-    least = pd.Series(n_distinct).groupby(fold.to_numpy()).min()
-    return float(np.prod(least.to_numpy(float)))
-
-
-def _average(values, weights):
-    """Average recordings of a subject without those that are NaN."""
-    values = np.stack(values)
-    weights = weights[:, None, None] * ~np.isnan(values)
-    total = weights.sum(0)
-    return np.divide(
-        (weights * np.nan_to_num(values)).sum(0),
-        total,
-        out=np.full(values.shape[1:], np.nan),
-        where=total > 0,
-    )
-
-
-def _compare_with_null(values, n_folds, limit):
-    """Compare a score, the first value, with its null distribution."""
-    score, null = values[0], values[1:]
-    null = null[~np.isnan(null)]
-    if not len(null) or np.isnan(score):
-        return {"score": score, **dict.fromkeys(("null_low", "null_mean", "null_high", "p_value"), np.nan)}
-    if n_folds > 1:  # folds are not independent: the covariance of two folds by chance is in both
-        null = null.mean() + np.sqrt(2) * (null - null.mean())
-    p = max((1 + (null >= score - 1e-12).sum()) / (1 + len(null)), limit)
-    low, high = np.quantile(null, [0.025, 0.975])
-    return {
-        "score": score,
-        "null_low": low,
-        "null_mean": null.mean(),
-        "null_high": high,
-        "p_value": min(p, 1.0),
-    }
-
-
-def average_result(result):
-    """Average the recordings of a fold at equal places of the stimulus.
+def average_result(result, by=("fold",)):
+    """Average recordings at equal places of the stimulus.
 
     Parameters
     ----------
     result : ReconstructionResult
         With ``place``.
+    by : sequence of str, default=("fold",)
+        Columns of recordings that are not averaged.
 
     Returns
     -------
     result : ReconstructionResult
-        One recording per fold, of the subject "average".
+        One recording per group, of the subject "average" if ``by`` does not
+        contain "subject".
     """
     estimate, target, place, rows = [], [], [], []
-    for fold, own in result.rows.groupby("fold", sort=False).indices.items():
+    for key, own in result.rows.groupby(list(by), sort=False).indices.items():
+        group = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
         at = np.concatenate([result.place[i] for i in own])
         found, inverse = np.unique(at, return_inverse=True)
         count = np.bincount(inverse)
@@ -385,7 +285,7 @@ def average_result(result):
         target.append(sums[1])
         place.append(found)
         rows.append({
-            "subject": "average", "recording": f"fold {fold}", "fold": fold, "n_frames": len(found),
+            "subject": "average", "recording": f"fold {group['fold']}", **group, "n_frames": len(found),
             "n_windows": int(result.rows["n_windows"].iloc[own].sum()),
         })  # fmt: skip
     return ReconstructionResult(estimate, target, pd.DataFrame(rows), result.window, result.sfreq, place)
