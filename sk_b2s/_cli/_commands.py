@@ -432,6 +432,9 @@ def format_command_scores(summary):
     lines["of"] = whole["n_candidates"].map("{:,.0f}".format)
     for pool, rows in summary[summary["pool"] != "all"].groupby("pool", sort=False):
         lines[f"top-{k} of {pool}"] = _format_numbers(rows.set_index(columns)["top_k"].reindex(lines.index))
+    if "timing_matched_p" in whole and whole["timing_matched_p"].notna().any():
+        lines["timing-matched"] = _format_numbers(whole["timing_matched"])
+        lines["p"] = _format_numbers(whole["timing_matched_p"])
     lines["verdict"] = whole["verdict_text"] + whole["n_failed"].map(lambda n: f", {n} failed" if n else "")
     lines["verdict"] += whole["n_without_null"].map(lambda n: f", {n} without null" if n else "")
     notes = [f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}."] if is_low else []
@@ -454,7 +457,10 @@ def _describe_means(whole):
         if word != "seed" or n > 1
     ]
     text = f"Means over {counts[0]} in {', '.join(counts[1:])}. "
-    return f'{text}"null to": the 97.5 % quantile of the null of {called}.'
+    text += f'"null to": the 97.5 % quantile of the null of {called}.'
+    if "timing_matched_p" in whole and whole["timing_matched_p"].notna().any():
+        text += ' "timing-matched": match-mismatch among candidates of like timing (chance .5), and its p.'
+    return text
 
 
 def _list_unfinished(whole):

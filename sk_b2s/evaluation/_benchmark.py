@@ -135,7 +135,11 @@ def benchmark(
         - ``timing_matched``: how often the target scores above another
           candidate of like duration, interval to the next onset and loudness
           (chance level 0.5), and ``timing_matched_share``, the proportion of
-          windows with six such candidates. NaN if it is below 10 %.
+          windows with six such candidates. NaN if it is below 10 %. The
+          columns ``timing_matched_null_mean, timing_matched_null_low,
+          timing_matched_null_high`` and ``timing_matched_p`` are those of 200
+          permutations among windows of like timing, widened because windows
+          overlap.
         - ``null_mean, null_low, null_high``: mean, 2.5 and 97.5 % quantile of
           the null of ``top_k``.
         - ``verdict``, ``leak_sources`` and ``verdict_text``, as in

@@ -10,15 +10,23 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, rankdata
 
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.evaluation._controls._timing import MIN_SHARE, add_timing_columns
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
-from sk_b2s.metrics._matched import compute_matched_accuracy, select_matched_strata
+from sk_b2s.metrics._matched import (
+    TIE,
+    compute_matched_accuracy,
+    compute_overlap_factor,
+    select_matched_strata,
+)
 from sk_b2s.metrics._null import compute_null_means
 from sk_b2s.metrics._ranking import median_relative_rank
 from sk_b2s.metrics._vocabulary import make_vocabulary_words
 
 NEAR = 0.5  # s, largest distance of top_1_within_500ms
+NULL_COLUMNS = ("null_mean", "null_low", "null_high")
+N_PERMUTATIONS = 200  # of the null of timing_matched
 CHUNK = 1024  # windows whose candidates are compared at a time
 
 
@@ -51,6 +59,10 @@ class ScoreSpec:
     share_column : None or str, default=None
         Column of the proportion of windows that have the score, if it is
         computed with the score.
+    has_null : bool, default=False
+        Whether the function returns a null of its own as well: its mean,
+        2.5 % quantile and 97.5 % quantile, and p. The columns are
+        ``null_columns`` and ``p_column``.
     higher_is_better : bool, default=True
     task_only : bool, default=False
         Whether only a task of :func:`~sk_b2s.benchmark_task` computes it, in
@@ -65,14 +77,26 @@ class ScoreSpec:
     label: str
     chance_column: str | None = None
     share_column: str | None = None
+    has_null: bool = False
     higher_is_better: bool = True
     task_only: bool = False
     is_correlation: bool = False
 
     @property
+    def null_columns(self):
+        """Columns of the null of the score, empty without one of its own."""
+        return tuple(f"{self.name}_{name}" for name in NULL_COLUMNS) if self.has_null else ()
+
+    @property
+    def p_column(self):
+        """Column of p, None without a null."""
+        return f"{self.name}_p" if self.has_null else None
+
+    @property
     def columns(self):
-        """Columns of the score: its name, its chance level and its share."""
-        return tuple(name for name in (self.name, self.chance_column, self.share_column) if name)
+        """Columns of the score: its name, chance level, share and null."""
+        names = self.name, self.chance_column, self.share_column, *self.null_columns, self.p_column
+        return tuple(name for name in names if name)
 
     def compute(self, result, n_candidates):
         """Compute the columns of one row as a dict."""
@@ -153,14 +177,23 @@ def _word_timing(result, n_candidates):
 
 
 def _timing_matched(result, n_candidates):
-    """Match-mismatch accuracy within strata of like timing, and its share."""
+    """Match-mismatch accuracy within strata of like timing, share and null."""
     if n_candidates != result.n_candidates or "stratum" not in result.candidates:
-        return np.nan, np.nan
+        return (np.nan,) * 6
     strata = result.candidates["stratum"].to_numpy()
     share = float(select_matched_strata(strata, result.target).mean())
     if share < MIN_SHARE:
-        return np.nan, share
-    return float(np.nanmean(compute_matched_accuracy(result.scores, result.target, strata)[0])), share
+        return (np.nan, share, *(np.nan,) * 4)
+    own, null = compute_matched_accuracy(result.scores, result.target, strata, N_PERMUTATIONS)
+    score, null = float(np.nanmean(own)), np.nanmean(null, axis=1)
+    null = null.mean() + (null - null.mean()) * np.sqrt(_get_overlap_factor(own, result.rows))
+    p = (1 + np.count_nonzero(null >= score - TIE)) / (1 + len(null))
+    return score, share, null.mean(), *np.quantile(null, [0.025, 0.975]), p
+
+
+def _get_overlap_factor(values, rows):
+    recording = get_validated_recordings(rows.reset_index(drop=True))
+    return compute_overlap_factor(values, recording, rows["onset"], rows["duration"])
 
 
 def _chance_of(k):
@@ -207,7 +240,7 @@ SCORES = {
         ),
         ScoreSpec(
             "timing_matched", _timing_matched, _half, "match-mismatch accuracy among candidates of like timing",
-            share_column="timing_matched_share",
+            share_column="timing_matched_share", has_null=True,
         ),
         ScoreSpec("f1_macro", _not_retrieved, _chance_of(1), "F1 score, mean over classes", task_only=True),
         ScoreSpec(
@@ -217,12 +250,14 @@ SCORES = {
 }  # fmt: skip
 SHARE_COLUMNS = tuple(spec.share_column for spec in SCORES.values() if spec.share_column)
 CHANCE_COLUMNS = ("chance", *(spec.chance_column for spec in SCORES.values() if spec.chance_column))
-NULL_COLUMNS = ("null_mean", "null_low", "null_high")
 SCORE_COLUMNS = (
     "k", "chance", *(column for spec in SCORES.values() for column in spec.columns), *NULL_COLUMNS,
 )  # fmt: skip
-TASK_COLUMNS = tuple(  # left out of tables in which no task computed them
-    column for spec in SCORES.values() if spec.task_only for column in spec.columns
+OPTIONAL_COLUMNS = tuple(  # left out of tables in which nothing computed them
+    column
+    for spec in SCORES.values()
+    for column in (spec.columns if spec.task_only else (*spec.null_columns, spec.p_column))
+    if column
 )
 VERDICT_COLUMNS = ("verdict", "leak_sources", "verdict_text")
 

@@ -125,3 +125,43 @@ def compute_matched_accuracy(scores, target, strata, n_permutations=0, random_st
             drawn = random.random_sample((n_permutations, len(rows))).argsort(1)
             null[:, rows] = relative[row, place[drawn]]
     return accuracy, null
+
+
+def compute_overlap_factor(values, recording, onset, duration):
+    r"""Compute the variance of a mean over windows that share samples.
+
+    The variance is relative to that of independent windows. With deviations d
+    from the mean, it is
+
+    .. math:: 1 + 2 \sum_{i < j} d_i d_j / \sum_i d_i^2
+
+    over all pairs of windows of a recording that overlap, and at least 1.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_windows,)
+        Scores. NaN is left out.
+    recording : array-like of shape (n_windows,)
+    onset, duration : array-like of shape (n_windows,)
+        Seconds.
+
+    Returns
+    -------
+    factor : float
+    """
+    values, onset, duration = (np.asarray(part, float) for part in (values, onset, duration))
+    codes = np.unique(np.asarray(recording).astype(str), return_inverse=True)[1]
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.lexsort([onset[known], codes[known]])]
+    codes, onset, duration = codes[order], onset[order], duration[order]
+    away = values[order] - values[order].mean() if len(order) else values[order]
+    total = float((away**2).sum())
+    if not total:
+        return 1.0
+    shared = 0.0
+    for lag in range(1, len(order)):
+        overlaps = (codes[lag:] == codes[:-lag]) & (onset[lag:] - onset[:-lag] < duration[:-lag] - TIE)
+        if not overlaps.any():
+            break
+        shared += float((away[lag:] * away[:-lag])[overlaps].sum())
+    return max(1.0, 1 + 2 * shared / total)

@@ -276,7 +276,11 @@ def _make_score_cell(row, name, badge=None):
     text = format_finding_share(row[name], is_correlation) + format_finding_error(
         row[f"{name}_sem"], is_correlation
     )
-    return cell(text, f"chance {format_finding_share(SCORES[name].chance(row), is_correlation)}", badge)
+    small = f"chance {format_finding_share(SCORES[name].chance(row), is_correlation)}"
+    p_column = SCORES[name].p_column
+    if p_column in row and np.isfinite(row[p_column]):
+        small += f", p {row[p_column]:.2g}"
+    return cell(text, small, badge)
 
 
 # --- subjects, decoders, controls ------------------------------------------------------------------

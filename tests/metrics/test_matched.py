@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sk_b2s.metrics._matched import compute_matched_accuracy, find_matched_strata, select_matched_strata
+from sk_b2s.metrics._matched import (
+    compute_matched_accuracy,
+    compute_overlap_factor,
+    find_matched_strata,
+    select_matched_strata,
+)
 
 
 def test_find_matched_strata_limits_differences():
@@ -40,3 +45,19 @@ def test_matched_accuracy_removes_timing():
     accuracy, _ = compute_matched_accuracy(by_timing + 0.005 * np.eye(60), target, strata)
     assert accuracy.mean() > 0.95
     assert compute_matched_accuracy(np.ones((60, 60)), target, strata)[0].tolist() == [0.5] * 60
+
+
+def test_compute_overlap_factor_of_shared_samples():
+    """Windows of four independent steps have four times the variance."""
+    random = np.random.default_rng(0)
+    noise = random.standard_normal(4003)
+    values = np.convolve(noise, np.ones(4), "valid")
+    at = np.arange(4000.0)
+    for recording, duration, expected in (
+        ("r", 4.0, 4),
+        ("r", 1.0, 1),
+        (at, 4.0, 1),
+    ):
+        factor = compute_overlap_factor(values, np.broadcast_to(recording, 4000), at, np.full(4000, duration))
+        assert factor == pytest.approx(expected, rel=0.2)
+    assert compute_overlap_factor([np.nan, 1.0], ["r", "r"], [0, 1], [2, 2]) == 1

@@ -198,8 +198,10 @@ def run_controls(
     interval to the next onset and loudness (if audio is known) are in the same
     cell of a grid with steps of a factor of 1.25 and 3 dB. ``n_windows``
     counts windows with at least six such candidates, and its null permutes
-    labels among the windows of a cell and recording. It is NaN if these are
-    less than a tenth.
+    labels among the windows of a cell and recording. Permuted windows are
+    independent, and overlapping ones are not, so the null is widened by the
+    correlations of the scores of overlapping windows. The row is NaN if less
+    than a tenth of the windows has such candidates.
 
     **Other controls.** "within_recording" retrieves among the candidates of
     the same recording. "silence_truth" compares the true speech and silence

@@ -13,7 +13,12 @@ from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.events._audio._files import read_audio_samples
 from sk_b2s.events._stimuli import NOT_FILES, digest_stimuli, get_stimulus_state
-from sk_b2s.metrics._matched import MIN_STRATUM, find_matched_strata, select_matched_strata
+from sk_b2s.metrics._matched import (
+    MIN_STRATUM,
+    compute_overlap_factor,
+    find_matched_strata,
+    select_matched_strata,
+)
 from sk_b2s.metrics._null import mark_null_hits
 from sk_b2s.metrics._vocabulary import make_vocabulary_words
 from sk_b2s.metrics._word_timing import LONGEST, timing_probabilities, timing_scores
@@ -238,7 +243,8 @@ def score_timing_strata(result, n_shifts, random):
 
     The number of guesses in a stratum is such that its chance level is close
     to that among all candidates, and at least one. The null permutes targets
-    among the windows of a recording in a stratum.
+    among the windows of a recording in a stratum, and is widened because
+    windows overlap.
 
     Parameters
     ----------
@@ -283,10 +289,14 @@ run_control_outcome`, empty if fewer than a tenth of the windows have a
         null[:, rows] = hit[row, place[drawn]]
     for name in pd.unique(recording[usable]):
         own = np.flatnonzero(usable & (recording == name))
-        part = found.iloc[own]
+        part, hits = found.iloc[own], null[:, own].sum(1).astype(float)
+        times = result.rows.iloc[own]
+        factor = compute_overlap_factor(part["top_k"], recording[own], times["onset"], times["duration"])
+        if n_shifts:
+            hits = hits.mean() + (hits - hits.mean()) * np.sqrt(factor)
         records.append({
             "subject": subject[own[0]], "recording": name, "n": len(own), "top_1": part["top_1"].sum(),
-            "top_k": part["top_k"].sum(), "chance": part["chance"].sum(), "null": null[:, own].sum(1).astype(float),
+            "top_k": part["top_k"].sum(), "chance": part["chance"].sum(), "null": hits,
             "relative": part["relative"].to_numpy(), "n_candidates": part["size"].sum(),
         })  # fmt: skip
     return records

@@ -11,7 +11,7 @@ import numpy as np
 
 from sk_b2s.evaluation._controls._leak_test import ControlOutcome
 from sk_b2s.evaluation._results._former import upgrade_former_line
-from sk_b2s.evaluation._scores import SCORE_COLUMNS, SCORES, TASK_COLUMNS
+from sk_b2s.evaluation._scores import OPTIONAL_COLUMNS, SCORE_COLUMNS, SCORES
 from sk_b2s.model_selection._leakage_report import LeakVerdict
 
 MAX_BYTES = 2**26, 64  # of the arrays of a line, and per character of it
@@ -104,9 +104,9 @@ COSTS = {
 ABOUT = {"place": Integral, **dict.fromkeys(TEXTS, str), **dict.fromkeys(AMOUNTS, Real)}
 ROW = {**dict.fromkeys(("study", "subject", "condition"), NAME), "pool": str, "n_windows": Integral}
 SCORED = {
-    **{name: Real for name in SCORE_COLUMNS if name not in TASK_COLUMNS}, "k": Integral, "n_candidates": Integral,
+    **{name: Real for name in SCORE_COLUMNS if name not in OPTIONAL_COLUMNS}, "k": Integral, "n_candidates": Integral,
 }  # fmt: skip
-OF_TASK = dict.fromkeys(TASK_COLUMNS, Real)
+OF_TASK = dict.fromkeys(OPTIONAL_COLUMNS, Real)
 RECORD = {
     **dict.fromkeys(("subject", "recording"), NAME),
     **dict.fromkeys(("n", "top_1", "top_k", "chance", "n_candidates"), Real),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from sk_b2s.evaluation._controls._registry import CONTEXT, LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import Verdict, add_verdict_texts, decide_verdict_against_null
@@ -12,7 +14,7 @@ from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._former import refuse_former_columns
 from sk_b2s.evaluation._results._plan import describe_missing_plan_rows
 from sk_b2s.evaluation._results._table import CELL, OF_TASK
-from sk_b2s.evaluation._scores import CHANCE_COLUMNS, SCORES, SHARE_COLUMNS, VERDICT_COLUMNS
+from sk_b2s.evaluation._scores import CHANCE_COLUMNS, NULL_COLUMNS, SCORES, SHARE_COLUMNS, VERDICT_COLUMNS
 from sk_b2s.evaluation._statistics._subjects import (
     KINDS,
     compute_null_statistics,
@@ -50,6 +52,9 @@ def summarize(results):
           of subjects whose recordings are too short for a null) and
           ``top_k_judged``, the mean without them, which is compared with the
           null.
+        - ``timing_matched_null_mean, timing_matched_null_low,
+          timing_matched_null_high`` and ``timing_matched_p``, the null of that
+          score and its one-sided p, if windows have times.
         - ``n_failed``: number of failed fits.
         - ``missing``: missing parts of the plan, "2 of 4 subjects, 4 of 8
           folds; missing: 03, 04" for example, "" if it is complete, and "plan
@@ -110,6 +115,8 @@ def summarize(results):
     table = counts.join(scores, on=by).join(null, on=by).join(failed.rename("n_failed"), on=of)
     table = table.join(describe_missing_plan_rows(results, of).rename("missing"), on=of)
     table = table.fillna({"n_failed": 0})
+    further = _summarize_further_nulls(done, by)
+    table = table.join(further, on=by)
     verdict = decide_verdict_against_null(table.assign(top_k=table["top_k_judged"]))
     is_leak_test = table["control"].isin(LEAK_TESTS) & (
         verdict != Verdict.NO_NULL
@@ -122,7 +129,7 @@ def summarize(results):
     table = add_verdict_texts(table)
     columns = [
         *by, "n_subjects", "n_folds", "n_seeds", "n_windows", "k",
-        *(column for name in names for column in (name, f"{name}_sem")), *levels, "n_candidates", *null,
+        *(column for name in names for column in (name, f"{name}_sem")), *levels, *further, "n_candidates", *null,
         "n_failed", "missing", *VERDICT_COLUMNS,
     ]  # fmt: skip
     if "task" in results:
@@ -132,6 +139,26 @@ def summarize(results):
     return table.astype({"n_failed": int}).sort_values(
         by[:2], key=lambda names: names.map(place[names.name]), kind="stable", ignore_index=True
     )[columns]
+
+
+def _summarize_further_nulls(done, by):
+    """Return nulls and p of the mean of scores with nulls of their own.
+
+    p is that of a normal distribution with the quantiles of the null.
+    """
+    parts = [pd.DataFrame(index=done.groupby(by, sort=False, dropna=False).size().index)]
+    for spec in SCORES.values():
+        if not (spec.has_null and {spec.name, *spec.null_columns} <= set(done)):
+            continue
+        own = done.drop(columns="main_score", errors="ignore").assign(top_k=done[spec.name])
+        found = compute_null_statistics(own.assign(**{
+            name: done[column] for name, column in zip(NULL_COLUMNS, spec.null_columns, strict=True)
+        }), by)  # fmt: skip
+        width = (found["null_high"] - found["null_mean"]) / norm.ppf(0.975)
+        away = (found["top_k_judged"] - found["null_mean"]) / width.where(width > 0)
+        found = found[list(NULL_COLUMNS)].set_axis(spec.null_columns, axis=1)
+        parts.append(found.assign(**{str(spec.p_column): np.where(away.notna(), norm.sf(away), np.nan)}))
+    return pd.concat(parts, axis=1)
 
 
 def _drop_duplicates(results):

@@ -23,7 +23,7 @@ from sk_b2s.evaluation._results._plan import (  # fmt: skip
     read_plan,
     write_plan,
 )
-from sk_b2s.evaluation._scores import SCORE_COLUMNS, TASK_COLUMNS, VERDICT_COLUMNS
+from sk_b2s.evaluation._scores import OPTIONAL_COLUMNS, SCORE_COLUMNS, VERDICT_COLUMNS
 
 ABOUT = (  # of the fold, and of the estimator in it
     "cv", "leakage", "leakage_verdict", "leakage_sources", "n_train_overlap", "train_seconds",
@@ -35,7 +35,7 @@ COST = (  # may differ between equal results
 MADE = ("parameters", "features", "chosen")  # of the estimator
 COLUMNS = (
     "study", "estimator", "control", "seed", "fold", "subject", "condition", "pool", "n_train", "n_windows",
-    "n_candidates", *(name for name in SCORE_COLUMNS if name not in TASK_COLUMNS), *VERDICT_COLUMNS, *ABOUT, *MADE,
+    "n_candidates", *(name for name in SCORE_COLUMNS if name not in OPTIONAL_COLUMNS), *VERDICT_COLUMNS, *ABOUT, *MADE,
     *COST, "error", "key", "plan",
 )  # fmt: skip
 OF_TASK = ("task", "main_score")  # first columns of the results of a task
@@ -118,7 +118,7 @@ def make_results_table(lines):
 
 def _list_columns(results):
     """List the columns of a table: those of a task only if it has them."""
-    own = [name for name in TASK_COLUMNS if name in results and results[name].notna().any()]
+    own = [name for name in OPTIONAL_COLUMNS if name in results and results[name].notna().any()]
     place = COLUMNS.index(VERDICT_COLUMNS[0])
     return [*(name for name in OF_TASK if name in results), *COLUMNS[:place], *own, *COLUMNS[place:]]
 

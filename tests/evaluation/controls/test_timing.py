@@ -24,6 +24,7 @@ from sk_b2s import (
     summarize,
     write_report,
 )
+from sk_b2s._cli._commands import format_command_scores
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows, rank_by_timing
@@ -131,6 +132,13 @@ def test_score_similarities_adds_timing(silent):
     assert rows["verdict"].to_dict() == {"decoder": "at_null", "timing_only": "context"}
     assert rows.loc["decoder", "word_top_10"] < 0.3 < 0.5 < rows.loc["decoder", "word_top_10_timing"]
     assert rows.loc["decoder", "timing_matched"] == pytest.approx(0.5, abs=0.05)
+    assert rows.loc["decoder", "timing_matched_p"] > 0.05
+    low, high = rows.loc["decoder", ["timing_matched_null_low", "timing_matched_null_high"]]
+    assert low < rows.loc["decoder", "timing_matched"] < high
+    exact = score_similarities(np.eye(300), table, n_candidates=None, n_shifts=0).set_index("control")
+    assert exact.loc["decoder", "timing_matched_p"] == pytest.approx(1 / 201)
+    assert summarize(exact.reset_index()).loc[0, "timing_matched_p"] < 0.001
+    assert "timing-matched" in format_command_scores(summarize(exact.reset_index()))
     untimed = score_similarities(noise, table.drop(columns="onset"), n_candidates=None, n_shifts=0)
     assert untimed["control"].tolist() == ["decoder"]
     assert untimed["word_top_10_timing"].isna().all()
