@@ -55,8 +55,10 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     .. math:: \hat x_c(j) = b_c + \sum_{l, f} W_{lfc} \, (y_f(j - l) - m_f)
 
     where :math:`x_c(j)` is the mean of channel c over the samples in frame j
-    of the speech features, and :math:`m_f` is the training mean of feature f,
-    which replaces features before the beginning of the window.
+    of the speech features, and :math:`m_f` is the training mean of feature f.
+    Features before the beginning and after the end of a window are those of
+    the stimulus, so that the weights do not depend on the length of windows.
+    Where the stimulus has none, as in arrays, they are :math:`m_f`.
 
     The weights show where and when a channel follows speech. The weights of
     :class:`RidgeDecoder`, in contrast, also remove noise and cannot be
@@ -241,9 +243,10 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
 
         def moments(rows):
             batches = (
-                (speech - mean, eeg - offset) for eeg, speech in self._pooled_batches(X, targets, rows)
+                (speech - mean, eeg - offset)
+                for eeg, speech in self._pooled_batches(X, targets, rows, mean, *self._context)
             )
-            return compute_ridge_moments(batches, -self._lags[::-1], *shape[1:])
+            return compute_ridge_moments(batches, -self._lags[::-1], *shape[1:], has_context=True)
 
         coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
         coef = coef.reshape(shape)[::-1]  # from the first lag to the last
@@ -252,17 +255,29 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     def _means(self, X, targets, rows):
         """Compute the means of features and channels: float64 Tensors."""
         sums = [torch.zeros(n).double() for n in (self.n_features_out_, self.n_features_in_)]
-        for eeg, speech in self._pooled_batches(X, targets, rows):
+        unused = torch.zeros(self.n_features_out_).double()
+        for eeg, speech in self._pooled_batches(X, targets, rows, unused):
             sums[0] += speech.sum((0, 1))
             sums[1] += eeg.sum((0, 1))
         means = [total / (len(rows) * len(self._weights)) for total in sums]
         check_ridge_values(y=means[0], X=means[1])
         return means
 
-    def _pooled_batches(self, X, targets, rows):
-        """Yield batches of EEG/MEG frames and features, float64."""
-        for eeg, speech in self._iter_batches(X, targets, rows):
-            yield self._pool(eeg.double()), speech[:, : len(self._weights)].double()
+    @property
+    def _context(self):
+        """Frames of features before and after a window that its lags read."""
+        return int(self._lags[-1]), -int(self._lags[0])
+
+    def _pooled_batches(self, X, targets, rows, mean, before=0, after=0):
+        """Yield batches of EEG/MEG frames, and of features with context."""
+        for piece in self._iter_rows(X, targets, rows):
+            speech = self._gather_frames(targets, piece, mean, before, after).transpose(1, 2)
+            yield self._pool(X.gather(piece).double()), speech
+
+    def _gather_frames(self, targets, rows, mean, before, after):
+        """Read features of the frames of a window and of its context."""
+        n_excess = targets.shape[2] - len(self._weights)
+        return targets.gather_context(rows, before, after - n_excess, mean)
 
     def _pool(self, batch):
         """Average the samples of each frame, see :func:`sum_ridge_frames`."""
@@ -302,22 +317,21 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         out = np.empty((len(targets), self.n_features_in_, len(self._weights)), np.float32)
         for index in np.unique(model):
             rows = np.flatnonzero(model == index)
-            out[rows] = self._estimate(targets.gather(rows), index)
+            out[rows] = self._estimate(targets, rows, index)
         return out
 
-    def _estimate(self, speech, index):
-        """Apply one model, or their mean if the index is -1.
+    def _estimate(self, targets, rows, index):
+        """Apply one model to some windows, or the mean model if index is -1.
 
-        (n, n_features, n_frames) -> (n, n_channels, n_frames)
+        Returns a Tensor of shape (n_rows, n_channels, n_frames).
         """
         coef, intercept, mean = (
             torch.from_numpy(a.mean(0) if index < 0 else a[index])
             for a in (self.coef_, self.intercept_, self.mean_)
         )
-        centered = speech[..., : len(self._weights)] - mean[:, None]
         # Tap k of a window that begins `last` frames earlier is the feature (last - k) frames before.
-        padded = torch.nn.functional.pad(centered, (int(self._lags[-1]), -int(self._lags[0])))
-        return torch.nn.functional.conv1d(padded, coef.flip(0).permute(2, 1, 0), intercept)
+        centered = self._gather_frames(targets, rows, mean, *self._context) - mean[:, None]
+        return torch.nn.functional.conv1d(centered, coef.flip(0).permute(2, 1, 0), intercept)
 
     def correlations(self, X, y, n_shifts=0, random_state=0):
         r"""Correlate each channel with its prediction.

@@ -69,10 +69,14 @@ class RidgeMixin:
 
     def _iter_batches(self, X, targets, rows):
         """Yield batches (X, targets), the latter time-major."""
+        for part in self._iter_rows(X, targets, rows):
+            yield X.gather(part), targets.gather(part).transpose(1, 2)
+
+    def _iter_rows(self, X, targets, rows):
+        """Yield rows of batches."""
         rows = rows[np.argsort(X.which[rows], kind="stable")]  # neighbors in memory
         for piece in slice_ridge_windows(len(rows), X, targets):
-            part = rows[piece]
-            yield X.gather(part), targets.gather(part).transpose(1, 2)
+            yield rows[piece]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -56,7 +56,7 @@ class Moments:
         return self.xx / self.n - np.outer(x, x), self.xy / self.n - np.outer(x, y), self.yy / self.n - y**2
 
 
-def compute_ridge_moments(batches, lags, n_channels, n_features):
+def compute_ridge_moments(batches, lags, n_channels, n_features, has_context=False):
     r"""Sum the second moments of lagged windows without a lagged matrix.
 
     Column (l, c) of frame j is channel c at frame j + lags[l] of the same
@@ -81,6 +81,9 @@ def compute_ridge_moments(batches, lags, n_channels, n_features):
         Consecutive rising frames.
     n_channels, n_features : int
         Shapes, for the case that ``batches`` is empty.
+    has_context : bool, default=False
+        Whether x also has the ``-lags[0]`` frames before and the ``lags[-1]``
+        frames after a window, instead of 0.
 
     Returns
     -------
@@ -95,16 +98,17 @@ def compute_ridge_moments(batches, lags, n_channels, n_features):
     ends = np.zeros(((n_lags - 1) * n_channels,) * 2)
     y_sum, yy, n = np.zeros(n_features), np.zeros(n_features), 0
     for x, y in batches:
-        n_windows, n_frames = x.shape[:2]
-        padded = torch.nn.functional.pad(x, (0, 0, *reach))
+        n_windows, n_frames = y.shape[:2]
+        padded = x if has_context else torch.nn.functional.pad(x, (0, 0, *reach))
         left = torch.cat([padded[:, :n_frames], y, y.new_ones(n_windows, n_frames, 1)], dim=2)
         lagged = padded.unfold(1, n_lags, 1).transpose(2, 3)  # (n_windows, n_frames, n_lags, n_channels)
         n_rows = count_chunk_rows(LAGGED_BYTES, n_frames, n_columns, itemsize=8)
         for part in slice_rows_into_chunks(n_windows, n_rows):
             columns = lagged[part].reshape(-1, n_columns)
             products.addmm_(left[part].flatten(0, 1).T, columns)
-        _add_ends(ends, padded[:, n_frames : n_frames + n_lags - 1], reach[1], is_last=True)
-        _add_ends(ends, padded[:, : n_lags - 1], reach[0])
+        n_padded = (0, 0) if has_context else reach
+        _add_ends(ends, padded[:, n_frames : n_frames + n_lags - 1], n_padded[1], is_last=True)
+        _add_ends(ends, padded[:, : n_lags - 1], n_padded[0])
         y_sum += y.sum((0, 1)).numpy()
         yy += y.square().sum((0, 1)).numpy()
         n += n_windows * n_frames

@@ -203,7 +203,7 @@ def concatenate_features(parts, names):
     steps = (_ApplyStepsSeparately([part.steps for part in parts], widths),) if has_steps else ()
     return Windows(
         signals, reference.which, reference.start, reference.n_read, reference.sfreq, rows=reference.rows,
-        extent=reference.extent, steps=steps, n_valid=reference.n_valid,
+        extent=reference.extent, steps=steps, n_valid=reference.n_valid, is_continuous=reference.is_continuous,
     )  # fmt: skip
 
 

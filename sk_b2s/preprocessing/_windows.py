@@ -50,6 +50,10 @@ class Windows:
         Number of samples of each window after all steps. The rest is set to
         0, so that windows of unequal length have one shape. If None, all
         samples are valid.
+    is_continuous : bool, default=True
+        Whether samples before and after a window in its signal are its real
+        context, which :meth:`gather_context` reads. False for windows of an
+        array, whose neighbors may be from another time.
 
     Raises
     ------
@@ -72,7 +76,7 @@ class Windows:
 
     def __init__(
         self, signals, which, start, n_times, sfreq, *, rows=None, positions=None, layout=None,
-        ch_names=None, extent=None, steps=(), n_valid=None,
+        ch_names=None, extent=None, steps=(), n_valid=None, is_continuous=True,
     ):  # fmt: skip
         self.signals = [s if isinstance(s, Signal) else make_signal_time_major(s) for s in signals]
         self.which = np.asarray(which, dtype=np.int64)
@@ -89,6 +93,7 @@ class Windows:
         self.extent = extent
         self.steps = tuple(steps)
         self.n_valid = None if n_valid is None else np.array(n_valid, dtype=np.int64)
+        self.is_continuous = bool(is_continuous)
         self._check()
 
     def _check(self):
@@ -195,7 +200,10 @@ class Windows:
         if positions is not None:
             positions = np.asarray(positions, float)[None]
         signals = signals or [np.empty((0, n_channels), np.float32)]
-        return cls(signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names)
+        return cls(
+            signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names,
+            is_continuous=False,
+        )  # fmt: skip
 
     # --- array interface ---------------------------------------------------------------------------
 
@@ -280,7 +288,7 @@ class Windows:
             "signals": self.signals, "which": self.which, "start": self.start, "n_times": self.n_read,
             "sfreq": self.sfreq, "rows": self.rows, "positions": self.positions, "layout": self.layout,
             "ch_names": self.ch_names, "extent": self.extent, "steps": self.steps,
-            "n_valid": self.n_valid,
+            "n_valid": self.n_valid, "is_continuous": self.is_continuous,
         }  # fmt: skip
         return Windows(**{**parts, **changes})
 
@@ -372,6 +380,48 @@ default=None
         for step in self.steps:
             batch = step(batch, which)
         return batch if self.n_valid is None else _mask_padding(batch, self.n_valid[indices])
+
+    def gather_context(self, indices, before, after, fill):
+        """Read windows with samples before and after them.
+
+        Parameters
+        ----------
+        indices : array-like of int
+            Windows in the order of the batch.
+        before, after : int
+            Number of further samples at each end, negative to crop.
+        fill : Tensor of shape (n_channels,)
+            Values where the signal has no sample, and of all further samples
+            if windows have no real context or a step changes their length.
+
+        Returns
+        -------
+        batch : Tensor of shape (len(indices), n_channels, \
+n_times + before + after)
+            In the type of ``fill``.
+        """
+        indices = np.asarray(indices)
+        n_times = self.n_times + before + after
+        batch = fill[:, None].repeat(len(indices), 1, n_times)
+        if not self.is_continuous or any(hasattr(step, "n_times") for step in self.steps):
+            inside = self.gather(indices)[..., max(-before, 0) : self.n_times + min(after, 0)]
+            batch[..., max(before, 0) : max(before, 0) + inside.shape[2]] = inside
+            return batch
+        which = self.which[indices]
+        first = self.start[indices] - before
+        # the part of each window that its signal has
+        length = np.array([signal.shape[0] for signal in self.signals])[which]
+        begin = np.clip(first, 0, length)
+        end = np.clip(first + n_times, begin, length)
+        parts = np.stack([begin - first, end - begin], axis=1)
+        for shift, n_read in np.unique(parts, axis=0):
+            rows = np.flatnonzero((parts == (shift, n_read)).all(1))
+            if n_read > 0:
+                part = self._replace(
+                    which=which[rows], start=begin[rows], n_times=n_read, rows=None, n_valid=None
+                )
+                batch[torch.from_numpy(rows), :, shift : shift + n_read] = part.gather().to(fill.dtype)
+        return batch
 
     def _fill(self, memory, which, start):
         copy_signal_windows(memory, self.signals, which, start)
