@@ -205,6 +205,91 @@ class Windows:
             is_continuous=False,
         )  # fmt: skip
 
+    @classmethod
+    def from_trials(
+        cls, responses, stimuli, sfreq, *, stimulus_sfreq=None, seconds=5.0, block=20.0, subject="1",
+        channels_first=False, ch_names=None, positions=None,
+    ):  # fmt: skip
+        """Make Windows and their stimuli from trials of unequal length.
+
+        This is the form of data of the mTRF-Toolbox: for each trial one array
+        of the response and one of stimulus features, which begin together.
+
+        Parameters
+        ----------
+        responses : list of array-like of shape (n_times, n_channels)
+            EEG/MEG of each trial. One array is one trial.
+        stimuli : list of array-like of shape (n_times, n_features) or (n_times,)
+            Features of the stimulus of each trial, such as its envelope.
+            Trials with equal features have the same stimulus.
+        sfreq : float
+            Sampling rate of the responses in Hz.
+        stimulus_sfreq : float, default=None
+            Sampling rate of the stimuli in Hz. If None, that of the responses.
+        seconds : float, default=5.0
+            Length of the windows. Those of a trial adjoin each other.
+        block : float, default=20.0
+            Minimum duration in seconds of the stimulus blocks that
+            :class:`~sk_b2s.StimulusKFold` splits.
+        subject : str or sequence of str, default="1"
+            Subject of all trials, or of each trial.
+        channels_first : bool, default=False
+            Whether the arrays have the shape (n_channels or n_features,
+            n_times).
+        ch_names : sequence of str, default=None
+            Names of channels.
+        positions : array-like of shape (n_channels, 2), default=None
+            Sensor positions on the unit square, NaN if unknown.
+
+        Returns
+        -------
+        X : Windows
+            The responses. ``X.rows`` has the columns ``subject, recording``
+            (the trial), ``onset`` and ``duration``.
+        y : DataFrame
+            Stimulus segments for
+            :class:`~sk_b2s.features.PrecomputedFeatures`, which returns the
+            features.
+
+        Raises
+        ------
+        ValueError
+            If a response and its stimulus differ in duration, the axes seem
+            to be exchanged, or a value is not finite.
+
+        Warns
+        -----
+        UserWarning
+            If more than 5 % of the samples are left out, because they are
+            the remainder of a trial.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sk_b2s.decoding import ForwardTRF
+        >>> from sk_b2s.features import PrecomputedFeatures
+        >>> rng = np.random.default_rng(0)
+        >>> stimuli = [rng.standard_normal(n) for n in (3200, 3840)]
+        >>> responses = [np.roll(s, 6)[:, None] * [1.0, -2.0] for s in stimuli]
+        >>> X, y = Windows.from_trials(responses, stimuli, sfreq=64)
+        >>> X
+        Windows(22 windows x 2 channels x 320 times, 64 Hz, 2 signals)
+        >>> trf = ForwardTRF(PrecomputedFeatures(), lags=(0, 0.3)).fit(X, y)
+        >>> trf.coef_.shape
+        (1, 20, 1, 2)
+        >>> float(trf.lags_[abs(trf.coef_[0, :, 0, 1]).argmax()])
+        0.09375
+        """
+        from sk_b2s.preprocessing._trials import cut_trials
+
+        signals, which, start, n_times, rows, y = cut_trials(
+            responses, stimuli, sfreq, stimulus_sfreq=stimulus_sfreq, seconds=seconds, block=block,
+            subject=subject, channels_first=channels_first,
+        )  # fmt: skip
+        positions = None if positions is None else np.asarray(positions, float)[None]
+        X = cls(signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names)
+        return X, y
+
     # --- array interface ---------------------------------------------------------------------------
 
     ndim = 3
