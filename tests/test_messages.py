@@ -214,7 +214,7 @@ def test_encoder_warns_of_ignored_parameters(parameters, named):
 def test_forward_trf_checks_rate_and_lags():
     X, y = planted()
     X = Windows.from_array(X, sfreq=20)
-    with pytest.raises(ValueError, match="lie outside the window of 1.000 s"):
+    with pytest.raises(ValueError, match="must be shorter than the window of 1.000 s"):
         ForwardTRF(lags=(2, 3)).fit(X, y)
     with pytest.raises(ValueError, match="sfreq=50, but X has a sampling rate of 20 Hz"):
         ForwardTRF(sfreq=50).fit(X, y)

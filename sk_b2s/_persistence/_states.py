@@ -235,9 +235,11 @@ STATES: dict[str, dict[str, Attribute]] = {
         **SPEECH, N: COUNT, "n_features_out_": COUNT, "subjects_": state_strings("n_subjects"), **REGRESSION,
         "_shape": state_of_type(tuple), "_weights": state_numbers("n_frames", kinds="i"),
         "_frames": state_numbers("n_times", kinds="i", within=(0, "n_frames")),
-        "_lags": state_numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": state_numbers("n_lags"),
+        "_lags": state_numbers("n_lags", kinds="i"), "lags_": state_numbers("n_lags"),
         "coef_": state_numbers("n_models", "n_lags", "n_features_out_", N), "intercept_": state_numbers("n_models", N),
         "mean_": state_numbers("n_models", "n_features_out_"),
+        "ch_names_": state_strings(N, none=True, absent=True),
+        "positions_": state_numbers(N, 2, none=True, absent=True, finite=False),
     },
     "sk_b2s.LikelihoodDecoder": {
         **DECODER, "_frames": state_numbers("n_times_in_", kinds="i", within=(0, "n_frames")),

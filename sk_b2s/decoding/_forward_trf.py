@@ -120,6 +120,10 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         Intervals of the stimuli in ``fit``. Scores on them raise a warning.
     n_features_in_, n_features_out_ : int
         Number of channels and of speech features.
+    ch_names_ : tuple of str or None
+        Names of channels, if X has them.
+    positions_ : ndarray of shape (n_channels, 2) or None
+        Sensor positions on the unit square in the first recording.
 
     Raises
     ------
@@ -206,6 +210,10 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         targets = self._targets(y)
         check_candidates_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
+        is_known = X.ch_names is not None and len(X.ch_names) == X.shape[1]  # steps may reduce channels
+        self.ch_names_ = X.ch_names if is_known else None
+        has_place = X.positions is not None and X.positions.shape[1] == X.shape[1]
+        self.positions_ = X.positions[X.layout[X.which[0]]].copy() if has_place else None
         self._fit_frames(X, targets)
         warn_stimulus_artifact_channels(X, y, targets)
         segments = find_distinct_candidates(
@@ -233,7 +241,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         self._frames, self._weights = torch.from_numpy(frames), torch.from_numpy(np.bincount(frames))
         check_ridge_rate(self.sfreq, X)
         n_frames, rate = len(self._weights), get_ridge_frame_rate(X, targets, self)
-        self._lags = select_ridge_lags(self.lags, rate, n_frames)
+        self._lags = select_ridge_lags(self.lags, rate, None if targets.is_continuous else n_frames)
         self.lags_ = self._lags / rate
 
     def _fit_model(self, X, targets, y, segments, rows):
@@ -332,6 +340,61 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         # Tap k of a window that begins `last` frames earlier is the feature (last - k) frames before.
         centered = self._gather_frames(targets, rows, mean, *self._context) - mean[:, None]
         return torch.nn.functional.conv1d(centered, coef.flip(0).permute(2, 1, 0), intercept)
+
+    def to_evoked(self, feature=0, subject=None, info=None):
+        """Return the weights of one feature as an evoked response of MNE.
+
+        Parameters
+        ----------
+        feature : int, default=0
+            Index of the speech feature.
+        subject : str, default=None
+            One of ``subjects_``. If None, the mean over models.
+        info : mne.Info, default=None
+            Channels in the order of ``fit``, such as
+            ``mne.io.read_raw(file).pick("eeg").info``, with their positions.
+            Its rate is not used. If None, EEG channels with the names in
+            ``fit``, without positions.
+
+        Returns
+        -------
+        evoked : mne.EvokedArray
+            Time is the lag in seconds. The weights have the unit of X per
+            unit of the feature. MNE takes them for volts or tesla.
+
+        Raises
+        ------
+        ValueError
+            If the subject, the feature or the number of channels is not that
+            of ``fit``, or there is only one lag.
+        """
+        import mne
+
+        weights = select_forward_trf_weights(self, feature, subject)
+        if len(self.lags_) < 2:
+            raise ValueError(f"to_evoked requires two lags or more. Got lags={self.lags!r}.")
+        rate = float(1 / np.diff(self.lags_).mean())
+        names = list(self.ch_names_ or map(str, range(self.n_features_in_)))
+        if info is None:
+            info = mne.create_info(names, rate, "eeg")
+        elif len(info["ch_names"]) != self.n_features_in_:
+            raise ValueError(
+                f"info must have the {self.n_features_in_} channels of fit. Got {len(info['ch_names'])}. Pick them first."
+            )
+        elif self.ch_names_ is not None and list(info["ch_names"]) != names:
+            raise ValueError(
+                f"info must have the channels of fit in their order, {names[:3]}... Got {info['ch_names'][:3]}... "
+                f"Use info = mne.pick_info(...)."
+            )
+        if info["sfreq"] != rate:
+            info = info.copy()
+            with info._unlock():
+                info["sfreq"] = rate
+                info["lowpass"] = min(info["lowpass"], rate / 2)
+        who = "mean" if subject is None else str(subject)
+        return mne.EvokedArray(
+            weights.T.astype(float), info, tmin=float(self.lags_[0]), comment=who, verbose="ERROR"
+        )
 
     def correlations(self, X, y, n_shifts=0, random_state=0):
         r"""Correlate each channel with its prediction.
@@ -436,6 +499,21 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
                 stacklevel=2,
             )
         return float(of_subject.mean())
+
+
+def select_forward_trf_weights(trf, feature=0, subject=None):
+    """Return weights of one feature, of a subject or the mean over models.
+
+    The shape is (n_lags, n_channels).
+    """
+    check_is_fitted(trf)
+    if not (isinstance(feature, (int, np.integer)) and 0 <= feature < trf.n_features_out_):
+        raise ValueError(f"feature must be an integer from 0 to {trf.n_features_out_ - 1}. Got {feature!r}.")
+    if subject is not None and str(subject) not in (known := list(map(str, trf.subjects_))):
+        raise ValueError(f"subject must be one of {known}, the subjects of fit. Got {subject!r}.")
+    if subject is None or not trf.per_subject:
+        return trf.coef_[:, :, feature].mean(0)
+    return trf.coef_[known.index(str(subject)), :, feature]
 
 
 # --- arrays ----------------------------------------------------------------------------------------

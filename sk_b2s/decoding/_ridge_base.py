@@ -159,14 +159,19 @@ def check_ridge_lags(lags):
     return seconds
 
 
-def select_ridge_lags(lags, rate, n_frames):
-    """Return the lags in frames that occur in a window: ndarray of int."""
+def select_ridge_lags(lags, rate, n_frames=None):
+    """Return the lags in frames: ndarray of int.
+
+    They must be shorter than a window of ``n_frames``. None if windows have
+    context.
+    """
     first, last = np.round(check_ridge_lags(lags) * rate).astype(int)
-    if first >= n_frames or last <= -n_frames:
+    if n_frames is not None and max(-first, last) >= n_frames:
         raise ValueError(
-            f"lags={lags!r} lie outside the window of {n_frames / rate:.3f} s. Use smaller lags or longer windows."
+            f"lags={lags!r} are seconds and must be shorter than the window of {n_frames / rate:.3f} s. Use smaller lags "
+            f"or longer windows."
         )
-    return np.arange(max(first, 1 - n_frames), min(last, n_frames - 1) + 1)
+    return np.arange(first, last + 1)
 
 
 def check_ridge_rate(sfreq, X):

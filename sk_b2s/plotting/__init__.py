@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_retrieval": ["plot_rank_curve", "plot_ranks", "plot_similarity", "plot_words"],
         "_scores": ["plot_comparison", "plot_controls", "plot_scores", "plot_subjects"],
         "_topomap": ["plot_attention", "plot_topography"],
+        "_trf": ["plot_trf"],
         "_words": ["plot_keywords", "plot_word_confusion"],
     },
 )

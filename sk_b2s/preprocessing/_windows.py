@@ -219,7 +219,8 @@ class Windows:
         ----------
         responses : list of array-like of shape (n_times, n_channels)
             EEG/MEG of each trial. One array is one trial.
-        stimuli : list of array-like of shape (n_times, n_features) or (n_times,)
+        stimuli : list of array-like of shape (n_times, n_features) or \
+(n_times,)
             Features of the stimulus of each trial, such as its envelope.
             Trials with equal features have the same stimulus.
         sfreq : float

@@ -392,7 +392,7 @@ def test_ridge_decoder_pickle():
     [
         ({"sfreq": None}, r"without a sampling rate. Set RidgeDecoder\(sfreq=...\)"),
         ({"lags": (0.5, 0.1)}, r"lags must be two rising numbers of seconds. Got \(0.5, 0.1\)"),
-        ({"lags": (2.5, 3.0)}, r"outside the window of 2.000 s"),
+        ({"lags": (2.5, 3.0)}, r"shorter than the window of 2.000 s"),
         ({"alphas": (0.0, 1.0)}, "alphas must be one or more finite numbers above 0"),
         ({"alphas": ()}, "alphas must be one or more"),
     ],

@@ -22,6 +22,7 @@ class Column(PrecomputedFeatures):
     """One column of the stored features."""
 
     def __init__(self, column=0):
+        super().__init__()
         self.column = column
 
     def _count_features(self, sounds):

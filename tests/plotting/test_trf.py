@@ -1,0 +1,70 @@
+"""Tests of figures of temporal response functions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sk_b2s import ForwardTRF, RidgeDecoder, Windows
+from sk_b2s.plotting import plot_trf
+
+
+@pytest.fixture(scope="module")
+def trf():
+    """Channel "b" of both subjects follows the stimulus after 0.2 s."""
+    rng = np.random.default_rng(0)
+    speech, eeg = rng.standard_normal((40, 1, 30)), rng.standard_normal((40, 3, 30))
+    eeg[:, 1, 2:] += 3 * speech[:, 0, :-2]
+    rows = {"subject": np.repeat(["anna", "ben"], 20)}
+    place = np.array([[0.2, 0.5], [0.5, 0.5], [0.8, 0.5]])
+    X = Windows.from_array(eeg, pd.DataFrame(rows), place, sfreq=10, ch_names=["a", "b", "c"])
+    return ForwardTRF(lags=(-0.1, 0.4), alphas=(1e-3,)).fit(X, speech)
+
+
+def test_plot_trf_draws_all_channels_and_names_the_largest(trf):
+    ax = plot_trf(trf, scale=2.0, unit="µV")
+    lines = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(lines["b"].get_ydata(), 2 * trf.coef_[:, :, 0, 1].mean(0), rtol=1e-6)
+    assert len(ax.lines) == 3 + 2
+    assert ax.get_ylabel() == "weight (µV)"
+    ax = plot_trf(trf, subject="ben", channels=["c", 0])
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["global field power", "c", "a"]
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), trf.coef_[1, :, 0, 2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": ["Cz"]}, "channels of fit, a, b, c... Got 'Cz'"),
+        ({"subject": "eva"}, r"one of \['anna', 'ben'\], the subjects of fit. Got 'eva'"),
+        ({"feature": 1}, "integer from 0 to 0. Got 1"),
+    ],
+)
+def test_plot_trf_rejects_unknown_names(trf, options, message):
+    with pytest.raises(ValueError, match=message):
+        plot_trf(trf, **options)
+
+
+def test_plot_trf_requires_forward_model(trf):
+    rng = np.random.default_rng(0)
+    ridge = RidgeDecoder(lags=(0, 0.2), k=1, sfreq=10).fit(*rng.standard_normal((2, 10, 2, 20)))
+    with pytest.raises(
+        TypeError, match="fitted ForwardTRF. Got RidgeDecoder, whose weights also remove noise"
+    ):
+        plot_trf(ridge)
+
+
+def test_trf_as_evoked_response(trf):
+    evoked = trf.to_evoked(subject="anna")
+    assert (evoked.ch_names, evoked.comment) == (["a", "b", "c"], "anna")
+    np.testing.assert_allclose(evoked.times, trf.lags_)
+    np.testing.assert_allclose(evoked.data, trf.coef_[0, :, 0].T)
+    assert evoked.get_peak(tmin=0)[0] == "b"
+    info = evoked.copy().rename_channels({"a": "d"}).info
+    with pytest.raises(ValueError, match="channels of fit in their order"):
+        trf.to_evoked(info=info)
+    other = evoked.info.copy()
+    with other._unlock():
+        other["sfreq"] = 500.0
+    assert trf.to_evoked(info=other).times[-1] == pytest.approx(0.4)
+    np.testing.assert_array_equal(trf.positions_[:, 0], [0.2, 0.5, 0.8])
