@@ -311,8 +311,8 @@ class StreamingDecoder:
         Each sample is in one of the ``sample_counts_``: "received" = "used" +
         "discarded" (too old) + "repeated" + "dropped" (a slower clock) +
         "waiting" (for the decision whether samples before them were lost). The
-        time line has "used" + "discarded" + "interpolated" + "lost" samples.
-        "replaced" samples had values that were not finite, for which the last
+        time line has "used" + "discarded" + "interpolated" (short gaps) +
+        "inserted" (a faster clock) + "lost" samples. "replaced" samples had values that were not finite, for which the last
         finite ones are used.
         """
         samples = np.asarray(samples, np.float64)
@@ -349,6 +349,28 @@ class StreamingDecoder:
                     RuntimeWarning, stacklevel=3,
                 )  # fmt: skip
         return predictions
+
+    def find_time(self, timestamp):
+        """Convert a time stamp to seconds of the stream, for :meth:`start`.
+
+        Parameters
+        ----------
+        timestamp : float
+            For example that of a marker, by the clock of the time stamps.
+
+        Returns
+        -------
+        time : float
+            Seconds since the first sample, corrected for jumps of the clock.
+
+        Raises
+        ------
+        ValueError
+            If no sample was pushed with time stamps.
+        """
+        if self._regularizer is None or self._regularizer.timeline.origin is None:
+            raise ValueError("find_time requires samples with timestamps. Push some before.")
+        return self._regularizer.timeline.find_time(timestamp)
 
     def _check_finite(self, samples):
         """Return samples, or raise if one is not finite."""

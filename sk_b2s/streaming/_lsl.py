@@ -71,6 +71,10 @@ class _LSLSource(StreamSource):
             )
         self._factors = np.array(factors)[:, None]
 
+    def arrival(self):
+        """Return the time of a steady clock of this machine."""
+        return perf_counter()
+
     def _convert(self, parts, times):
         """Return picked channels in V or T, and time stamps."""
         if not parts:

@@ -16,17 +16,9 @@ FLAT = 0.5  # s of equal values after which a channel is dead
 N_ALIVE = 4  # blocks of changing values after which it is not
 WARNED = 0.1  # s, shortest clock jump with a warning
 MAX_FAULTS = 10_000  # rows of the table of faults
-COUNTS = (
-    "received",
-    "used",
-    "discarded",
-    "repeated",
-    "dropped",
-    "waiting",
-    "interpolated",
-    "lost",
-    "replaced",
-)
+RECEIVED = ("used", "discarded", "repeated", "dropped", "waiting")
+PLACED = ("used", "discarded", "interpolated", "inserted", "lost")
+COUNTS = ("received", *dict.fromkeys(RECEIVED + PLACED), "replaced")
 FAULTS = ("time", "kind", "seconds", "n_samples", "channel")
 
 
@@ -70,8 +62,7 @@ class StreamRegularizer:
     Attributes
     ----------
     counts : dict of str to int
-        ``received = used + discarded + repeated + dropped + waiting`` and
-        ``n_grid = used + discarded + interpolated + lost``.
+        "received" is the sum of ``RECEIVED``, and ``n_grid`` of ``PLACED``.
     faults : deque of dict
     is_aligned : bool
         False after a change of the clock that could hide lost samples, until
@@ -224,8 +215,8 @@ class StreamRegularizer:
     def _bridge(self, step, after):
         """Yield samples of a line over a gap."""
         before, n = (after if self._last is None else self._last), step.n
-        is_lost = step.n > self.n_gap
-        self.counts["lost" if is_lost else "interpolated"] += n
+        is_lost = step.kind == "gap" and step.n > self.n_gap
+        self.counts["inserted" if step.kind == "slip" else "lost" if is_lost else "interpolated"] += n
         if step.kind == "gap":
             self._note("gap" if is_lost else "interpolated gap", n / self.sfreq, n)
         if is_lost:

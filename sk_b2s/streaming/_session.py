@@ -9,9 +9,6 @@ import numpy as np
 
 from sk_b2s.streaming._records import COLUMNS, PredictionWriter
 
-JITTER = 0.1  # s, largest deviation of a time stamp from the number of samples
-DRIFT = 5e-4  # largest deviation of the sampling rate, as a share
-
 
 def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=(), on_status=None):
     """Decode a stream until it ends, and write the predictions to a file.
@@ -22,10 +19,14 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
         It is reset first.
     chunks : iterable of (samples, timestamps)
         For example a :class:`StreamSource`. ``samples`` has the shape
-        (n_channels, n_times), and ``timestamps`` (n_times,) or None.
+        (n_channels, n_times), and ``timestamps`` (n_times,) or None. An
+        attribute ``arrival`` is called for the time of arrival of each.
     onset : float or sequence of float, default=0.0
-        Onset of the sounds in seconds since the first sample. If several, the
-        evidence begins again at each, which is a new trial.
+        Onset of the sounds in seconds since the first sample, by the clock of
+        the time stamps. If several, the evidence begins again at each, which
+        is a new trial. A trial continues after gaps and jumps of the clock. If
+        it is not known how many samples were lost, it has no further
+        predictions.
     path : str or Path, default=None
         File to which header and predictions are appended as JSON lines, see
         :func:`read_live_predictions`. If None, nothing is written.
@@ -42,15 +43,16 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
     Returns
     -------
     counts : dict
-        "n_predictions", "n_samples", "n_lost", "seconds" of computation, and
-        "reason", why the run ended.
+        "n_predictions"; "n_samples", received; "n_lost", those that were not
+        received; "samples", what became of each, see
+        :meth:`StreamingDecoder.push`; "faults", their number by kind;
+        "seconds" of computation; and "reason", why the run ended.
 
     Warns
     -----
     UserWarning
-        If time stamps differ by more than 0.1 s from the number of samples,
-        because samples were lost or a clock was changed. The decoder begins
-        again at the next onset, and makes no predictions before it.
+        As of :meth:`StreamingDecoder.push`, and if the begin of a trial was
+        lost.
 
     Raises
     ------
@@ -73,6 +75,7 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
     }  # fmt: skip
     writer = None if path is None else PredictionWriter(path, {**facts, **(header or {})})
     counts = {"n_predictions": 0, "n_samples": 0, "n_lost": 0, "seconds": 0.0, "reason": "error"}
+    counts |= {"samples": {}, "faults": {}}
     try:
         for line in _iter_predictions(decoder, chunks, onsets, counts, on_status):
             if writer is not None:
@@ -92,94 +95,43 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
 def _iter_predictions(decoder, chunks, onsets, counts, on_status):
     """Yield the predictions of all chunks as dicts."""
     decoder.reset()
-    clock = SampleClock(decoder.sfreq)
-    trial, origin = -1, 0.0  # seconds of the stream when the decoder began
+    trial, arrival = -1, getattr(chunks, "arrival", None)
     for samples, timestamps in chunks:
-        samples = np.asarray(samples)
-        if not samples.shape[1]:
-            continue
-        for part, n_lost in clock.split(samples.shape[1], timestamps):
-            if n_lost is not None:
-                counts["n_lost"] += n_lost
-                origin = clock.begin - clock.first
-                decoder.reset()
-                while trial >= 0 and onsets[trial] >= origin:  # still to come
-                    trial -= 1
-                warnings.warn(
-                    f"The time stamps jump by {clock.jump:+.3f} s at {origin:.3f} s of the stream ({n_lost} lost samples). "
-                    f"Sounds that began before have no further predictions, because they no longer match the samples.",
-                    stacklevel=4,
-                )
-            while trial + 1 < len(onsets) and (trial < 0 or clock.now - clock.first >= onsets[trial + 1]):
-                trial += 1
-                if origin == 0 or onsets[trial] >= origin:  # others began before a jump
-                    decoder.start(onsets[trial] - origin)
+        samples, arrived = np.asarray(samples), None if arrival is None else arrival()
+        n_part = max(1, round(decoder.step * decoder.sfreq)) if arrived is None else max(1, samples.shape[1])
+        for first in range(0, samples.shape[1], n_part):
+            part = slice(first, min(first + n_part, samples.shape[1]))
+            last = (decoder.n_samples_ + part.stop - first - 1) / decoder.sfreq
+            due = max(1, np.searchsorted(onsets, last, side="right")) - 1
+            if due > trial:
+                trial = due
+                _start_trial(decoder, onsets[trial])
             begun = time.perf_counter()
-            table = decoder.push(samples[:, part])
+            stamps = None if timestamps is None else timestamps[part]
+            table = decoder.push(samples[:, part], stamps, arrived)
             counts["seconds"] += time.perf_counter() - begun
             counts["n_samples"] += part.stop - part.start
+            counts["samples"] = decoder.sample_counts_
+            counts["n_lost"] = counts["samples"]["lost"] + counts["samples"]["interpolated"]
             for row in table.to_dict("records"):
                 counts["n_predictions"] += 1
-                row["time"] += origin
                 yield {
                     **{name: row[name] for name in COLUMNS}, "trial": trial, "n_lost": counts["n_lost"],
                     "probabilities": {name: float(row[name]) for name in decoder.candidates},
                 }  # fmt: skip
-        if on_status is not None:
-            on_status(clock.now - clock.first, counts["n_lost"])
+        if on_status is not None and samples.shape[1]:
+            on_status(decoder.n_samples_ / decoder.sfreq, counts["n_lost"])
+    counts["faults"] = decoder.faults_["kind"].value_counts().to_dict()
 
 
-class SampleClock:
-    """Compare the time stamps of a stream with the number of its samples.
-
-    Parameters
-    ----------
-    sfreq : float
-        Nominal sampling rate in Hz.
-    """
-
-    def __init__(self, sfreq):
-        self.sfreq = sfreq
-        self.first = self.begin = None  # time stamps of the first sample, and of the first one after a jump
-        self.now, self.jump, self._n = 0.0, 0.0, 0
-
-    def split(self, n_times, timestamps):
-        """Yield the parts of a chunk, and the lost samples before each.
-
-        Parameters
-        ----------
-        n_times : int
-            Samples of the chunk.
-        timestamps : array-like of shape (n_times,) or None
-            Without them, no sample is taken for lost.
-
-        Yields
-        ------
-        part : slice
-        n_lost : int or None
-            None if no time stamp jumps before the part.
-        """
-        if timestamps is None:
-            start = self.now + 1 / self.sfreq if self.first is not None else 0.0
-            timestamps = start + np.arange(n_times) / self.sfreq
-        timestamps = np.asarray(timestamps, float)
-        if timestamps.shape != (n_times,) or not np.isfinite(timestamps).all():
-            raise ValueError(
-                f"Chunks must have one finite time stamp per sample ({n_times}). Got the shape {timestamps.shape}."
-            )
-        if self.first is None:
-            self.first = self.begin = timestamps[0]
-        start, n_lost = 0, None
-        while start < n_times:
-            elapsed = (self._n + np.arange(n_times - start)) / self.sfreq
-            deviation = timestamps[start:] - self.begin - elapsed
-            wrong = np.flatnonzero(abs(deviation) > JITTER + DRIFT * elapsed)
-            stop = start + wrong[0] if len(wrong) else n_times
-            if stop > start:
-                self.now, self._n = timestamps[stop - 1], self._n + stop - start
-                yield slice(start, stop), n_lost
-            if stop < n_times:
-                self.jump = float(deviation[wrong[0]])
-                n_lost = max(0, round(self.jump * self.sfreq))
-                self.begin, self._n = timestamps[stop], 0
-            start = stop
+def _start_trial(decoder, onset):
+    """Begin a trial, or warn if its begin was lost."""
+    try:
+        decoder.start(onset)
+    except ValueError as error:
+        if "too early" not in str(error):
+            raise
+        warnings.warn(
+            f"The trial of onset={onset:g} s has no predictions, because its begin is in a gap of the stream.",
+            stacklevel=5,
+        )

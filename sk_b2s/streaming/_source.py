@@ -62,6 +62,17 @@ class StreamSource:
         """
         return None
 
+    def arrival(self):
+        """Return the time of arrival of samples that were read just now.
+
+        Returns
+        -------
+        arrived : float or None
+            Seconds of a steady clock of this machine. None if samples are not
+            read as they are recorded.
+        """
+        return None
+
     def close(self):
         """Release the stream."""
 

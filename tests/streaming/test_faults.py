@@ -101,7 +101,7 @@ def test_predictions_outside_gaps_are_those_without(decoder, stream):
     np.testing.assert_allclose(found[before], expected[found.index[before]], atol=1e-6)
     scale = expected.std()
     assert abs(found - expected[found.index]).max() < 0.2 * scale, "filters have settled"
-    for sizes in ((1,), (5, 40)):
+    for sizes in ((3,), (1, 40)):
         again = push_all(decoder.reset().start(onset), *arguments, sizes)
         pd.testing.assert_frame_equal(again, table, atol=1e-6)
         assert decoder.sample_counts_ == counts
@@ -120,6 +120,7 @@ def test_short_gaps_and_clock_jumps_continue(decoder, stream):
     np.testing.assert_array_equal(table["time"], whole["time"])
     np.testing.assert_allclose(table["heard"], whole["heard"], atol=0.02)
     assert decoder.sample_counts_["interpolated"] == 3
+    assert decoder.find_time(stamps[-1]) == pytest.approx(40, abs=1.5 / SFREQ)
     assert decoder.faults_["kind"].tolist() == ["interpolated gap", "clock jump", "interpolated gap"]
 
 
@@ -168,6 +169,8 @@ def test_scalers_are_calibrated_on_received_samples(decoder, stream):
 
 def test_push_checks_time_stamps(decoder, stream):
     samples, stamps, *_ = stream
+    with pytest.raises(ValueError, match="find_time requires samples with timestamps"):
+        decoder.find_time(3.0)
     decoder.push(samples[:, :5])
     with pytest.raises(ValueError, match="with all samples or with none"):
         decoder.push(samples[:, :5], stamps[:5])

@@ -9,7 +9,7 @@ from helpers.hidden import ALL_NAMES
 
 from sk_b2s.streaming import decode_live, read_live_predictions, score_live_predictions
 from sk_b2s.streaming._records import PredictionWriter
-from sk_b2s.streaming._session import SampleClock
+from sk_b2s.streaming._regularizer import StreamRegularizer
 
 NAMES = ["a", ALL_NAMES.encode("utf-8", "replace").decode()]
 
@@ -33,14 +33,18 @@ class CountingDecoder:
         self.latency_ = pd.Series({"step": 1.0, "computation": np.nan})
 
     def reset(self):
-        self.n, self.trial = 0, -1
+        self.trial, self.regularizer = -1, StreamRegularizer(self.sfreq, ["C3", "Cz"])
+
+    n_samples_ = property(lambda self: self.regularizer.n_grid)
+    sample_counts_ = property(lambda self: self.regularizer.counts)
+    faults_ = property(lambda self: self.regularizer.make_faults())
 
     def start(self, onset):
         self.onset, self.trial = onset, self.trial + 1
 
-    def push(self, samples):
-        self.n += samples.shape[1]
-        now = self.n / self.sfreq - self.onset
+    def push(self, samples, timestamps, arrived):
+        list(self.regularizer.push(samples, timestamps, arrived))
+        now = self.n_samples_ / self.sfreq - self.onset
         p = 0.75 if self.best[self.trial] == "a" else 0.25
         row = [now + self.onset, now, 0.1, self.best[self.trial], 0.75, p, 1 - p]
         columns = ["time", "stimulus_time", "age", "best", "probability", *NAMES]
@@ -48,7 +52,7 @@ class CountingDecoder:
 
 
 def make_chunks(seconds):
-    return [(np.zeros((2, 4)), (np.arange(4) + 4 * i) / 4) for i in range(seconds)]
+    return [(np.arange(8.0).reshape(2, 4), (np.arange(4) + 4 * i) / 4) for i in range(seconds)]
 
 
 @pytest.fixture
@@ -149,48 +153,33 @@ def test_score_checks_the_truth(written, truth, message):
         score_live_predictions(read_live_predictions(written[0]), truth)
 
 
-# --- lost samples ------------------------------------------------------------------------------------
-
-
-def make_stamped_chunks(stamps, sizes):
-    stamps, first = np.asarray(stamps), 0
-    for size in sizes:
-        yield np.zeros((1, len(stamps[first : first + size]))), stamps[first : first + size]
-        first += size
-
-
-@pytest.mark.parametrize("jump", [0.5, 3.0, -2.0])
-@pytest.mark.parametrize("size", [1, 7, 40])
-def test_sample_clock_finds_jumps_in_any_chunks(jump, size):
-    stamps = 100 + np.arange(200) / 10 + np.random.default_rng(0).uniform(-0.04, 0.04, 200)
-    stamps[87:] += jump
-    clock, found, n_used = SampleClock(10.0), [], 0
-    for samples, times in make_stamped_chunks(stamps, [size] * (200 // size + 1)):
-        for part, n_lost in clock.split(samples.shape[1], times) if samples.size else ():
-            if n_lost is not None:
-                found.append((n_used, n_lost))
-            n_used += part.stop - part.start
-    assert n_used == 200
-    assert [at for at, _ in found] == [87]
-    assert found[0][1] == pytest.approx(max(0, 10 * jump), abs=1)
-
-
-def test_sample_clock_accepts_drift_and_checks_stamps():
-    clock = SampleClock(100.0)
-    assert [n_lost for _, n_lost in clock.split(10**6, np.arange(10**6) / 100 * (1 + 2e-4))] == [None]
-    with pytest.raises(ValueError, match="one finite time stamp per sample"):
-        next(SampleClock(100.0).split(3, [0, np.nan, 1]))
-
-
-def test_decode_live_stops_a_trial_at_lost_samples(tmp_path):
+def test_decode_live_continues_after_lost_samples(tmp_path):
     stamps = np.arange(100) / 10.0
-    stamps[30:] += 2.0  # 20 samples are lost in the first trial
+    stamps[30:] += 1.0  # 10 samples are lost in the first trial
+    chunks = [(np.ones((2, 10)) * stamps[i : i + 10], stamps[i : i + 10]) for i in range(0, 100, 10)]
     decoder, started = CountingDecoder(), []
     start, decoder.sfreq = decoder.start, 10
     decoder.start = lambda onset: (started.append(onset), start(onset))
-    with pytest.warns(UserWarning, match=r"jump by \+2.000 s at 5.000 s of the stream \(20 lost"):
-        counts = decode_live(decoder, make_stamped_chunks(stamps, [10] * 10), [0, 8], tmp_path / "a")
-    assert (counts["n_lost"], counts["n_samples"]) == (20, 100)
-    assert started == [0, 3], "the second onset, counted from the first sample after the jump"
+    with pytest.warns(UserWarning, match=r"10 samples .1.000 s. were lost at 3.000 s"):
+        counts = decode_live(decoder, chunks, [0, 8], tmp_path / "a")
+    assert (counts["n_lost"], counts["n_samples"], counts["faults"]) == (10, 100, {"gap": 1})
+    assert counts["samples"]["used"] == 100
+    assert started == [0, 8]
     table = read_live_predictions(tmp_path / "a")
-    assert (table.loc[table["trial"] == 1, "n_lost"] == 20).all()
+    assert (table.loc[table["trial"] == 1, "n_lost"] == 10).all()
+    assert table.loc[table["trial"] == 1, "time"].min() == pytest.approx(8, abs=1)
+    (end,) = table.attrs["ends"].values()
+    assert end["samples"] == counts["samples"]
+
+
+def test_decode_live_skips_trials_that_begin_in_gaps():
+    decoder = CountingDecoder()
+
+    def start(onset):
+        if onset == 2:
+            raise ValueError("onset=2 s is too early")
+        decoder.onset = onset
+
+    decoder.start = start
+    with pytest.warns(UserWarning, match="trial of onset=2 s has no predictions"):
+        decode_live(decoder, make_chunks(4), [0, 2])
