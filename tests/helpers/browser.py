@@ -45,7 +45,7 @@ def find_browser():
 class Browser:
     """Browser with one page.
 
-    ``requests`` are the addresses of all requests of the page, and ``messages``
+    ``requests`` has the addresses of all requests of the page, ``messages``
     its errors and what it writes to the console.
     """
 
