@@ -69,7 +69,7 @@ def run_live_command(args):
             print(f"file: {make_text_visible(str(args.output))}\nCtrl-C ends the run.", flush=True)
             print(f"Predictions come from about {first:.0f} s to {stop:.0f} s of the stream.", flush=True)
             counts = decode_live(
-                decoder, iter_until(source, stop + END_MARGIN, sfreq), args.onset, args.output, header, callbacks,
+                decoder, LimitedSource(source, stop + END_MARGIN, sfreq), args.onset, args.output, header, callbacks,
                 lambda now, n_lost: [show(now, n_lost) for show in statuses],
             )  # fmt: skip
             reason = counts["reason"]
@@ -123,14 +123,20 @@ def find_live_span(onset, decoder, scalers):
     return first + delay, sounds.stop + delay
 
 
-def iter_until(source, stop, sfreq):
-    """Yield the chunks of a source until some seconds have passed."""
-    n_samples = 0
-    for samples, timestamps in source:
-        yield samples, timestamps
-        n_samples += samples.shape[1]
-        if n_samples >= stop * sfreq:
-            return
+class LimitedSource:
+    """Chunks of a source until some seconds of samples have been read."""
+
+    def __init__(self, source, seconds, sfreq):
+        self._source, self._n_most = source, seconds * sfreq
+        self.arrival = getattr(source, "arrival", None)  # of decode_live
+
+    def __iter__(self):
+        n_samples = 0
+        for samples, timestamps in self._source:
+            yield samples, timestamps
+            n_samples += samples.shape[1]
+            if n_samples >= self._n_most:
+                return
 
 
 def parse_live_candidates(texts):

@@ -11,7 +11,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import Epocher, FeatureScaler, LikelihoodDecoder, MelSpectrogram, StreamingDecoder, load, save
-from sk_b2s._cli._live import TerminalView, iter_replayed, parse_live_candidates
+from sk_b2s._cli._live import LimitedSource, TerminalView, iter_replayed, parse_live_candidates
 from sk_b2s._cli._parser import main
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.streaming import read_live_predictions
@@ -71,6 +71,7 @@ def test_live_equals_the_decoder(arguments, tmp_path, capsys):
     [
         ({"--candidates": ["a", "b"]}, [], "must be NAME=SOUND"),
         ({"--candidates": ["a=none.wav"]}, [], "'none.wav' does not exist"),
+        ({"--candidates": ["a=none.wav@x"]}, [], "after @ must be a number of seconds. Got 'x'"),
         ({}, ["--truth", "third"], "--truth must be one of the candidates heard, other"),
         ({"--model": "none.safetensors"}, [], "none.safetensors"),
         ({"--replay": "none.fif"}, [], "--replay: the recording 'none.fif' does not exist"),
@@ -79,7 +80,7 @@ def test_live_equals_the_decoder(arguments, tmp_path, capsys):
         ({}, ["--time-constant", "10"], "--time-constant requires --evidence leaky"),
         ({}, ["--port", "8642"], "--port and --no-page contradict each other"),
     ],
-    ids=["name", "sound", "truth", "model", "replay", "subject", "onset", "time constant", "port"],
+    ids=["name", "sound", "delay", "truth", "model", "replay", "subject", "onset", "time constant", "port"],
 )
 def test_live_names_the_wrong_option(arguments, change, options, message, capsys, tmp_path):
     output = tmp_path / "live.jsonl"
@@ -125,6 +126,13 @@ def test_replay_ends_after_its_last_samples():
 
     source = SimpleNamespace(read=read)
     assert [samples.shape[1] for samples, _ in iter_replayed(outlet, source, patience=0.05)] == [3, 2]
+
+
+def test_limited_source_ends_after_the_sounds():
+    chunks = [(np.zeros((2, 3)), None)] * 5
+    assert len(list(LimitedSource(chunks, 0.8, 10))) == 3
+    source = SimpleNamespace(arrival=lambda: 7.0)
+    assert LimitedSource(source, 1, 10).arrival() == 7.0
 
 
 @pytest.mark.slow
