@@ -1,7 +1,7 @@
 """Reconstructed speech and its controls: correlation and identification.
 
 ``python benchmarks/bench_sound.py simulated`` simulates subjects with
-``make_listening``, MEG and EEG at the default levels and at -6 dB, and
+``make_listening``, MEG and EEG of 32 channels at the default levels and at -6 dB, and
 reconstructs 20 mel bands by ridge regression and likelihood, each with its
 controls, of single recordings and averaged over subjects. ``eeg`` reads the
 real EEG of ``bench_dtu.py``: the envelope from 1 to 8 Hz at 32 Hz, trained on
@@ -41,6 +41,7 @@ from sk_b2s.synthesis import reconstruct_with_controls
 from sk_b2s.synthesis._controls_result import score_controls
 
 SFREQ, N_MELS = 32, 20
+N_CHANNELS = 32
 LEVELS = [("meg", None), ("eeg", None), ("meg", -6.0), ("eeg", -6.0)]
 COLUMNS = ["control", "r", "null 97.5 %", "p", "2-way", "p", "10-way", "null 97.5 %", "p"]
 
@@ -96,13 +97,9 @@ def run_simulated(args):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             events = make_listening(
-                args.subjects,
-                args.minutes,
-                modality=modality,
-                random_state=args.seed,
-                root=args.root,
-                **level,
-            )
+                args.subjects, args.minutes, modality=modality, n_channels=N_CHANNELS, random_state=args.seed,
+                root=args.root, **level,
+            )  # fmt: skip
             X, y = make_segments(events, anchor=0.5, tmin=0, tmax=3)
         speech = make_pipeline(MelSpectrogram(N_MELS, SFREQ, memory=memory), FeatureScaler())
         for name, decoder in {"ridge": RidgeDecoder(), "likelihood": LikelihoodDecoder()}.items():

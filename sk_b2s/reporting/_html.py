@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from base64 import b64encode
 from contextlib import contextmanager
 from unicodedata import bidirectional
 from xml.dom import minidom
@@ -74,6 +75,26 @@ def details(summary, *blocks):
 def pair_html_blocks(*blocks):
     """Make blocks in two columns, if the page is wide enough."""
     return {"kind": "pair", "blocks": blocks}
+
+
+def group_html_blocks(*blocks):
+    """Make blocks that stay in one column of a pair."""
+    return {"kind": "group", "blocks": blocks}
+
+
+def player(wav, label, caption):
+    """Make a player of audio that is embedded in the page.
+
+    Parameters
+    ----------
+    wav : bytes
+        WAV file.
+    label : str
+        Text for screen readers.
+    caption : str
+    """
+    source = f"data:audio/wav;base64,{b64encode(wav).decode()}"
+    return {"kind": "player", "source": source, "label": label, "caption": caption}
 
 
 def _text_of(value):

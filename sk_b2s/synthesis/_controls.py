@@ -205,12 +205,14 @@ def reconstruct_with_controls(
     See Also
     --------
     sk_b2s.run_controls : Controls of retrieval.
-    sk_b2s.reporting.reconstruction_report : HTML page with audio.
+    sk_b2s.reporting.write_reconstruction_report : HTML page with audio.
 
     Notes
     -----
     The stimuli of "shifted_labels" are shifted within the training rows of a
-    recording, by at least 10 s, and the test rows keep their own.
+    recording, by at least 10 s, and the test rows keep their own. Speech
+    resembles itself at some lags by chance, so this null is wider by the score
+    of the decoder times the scores of the shifted true stimulus.
     """
     if not isinstance(reconstructor, SpeechReconstructor):
         raise TypeError(

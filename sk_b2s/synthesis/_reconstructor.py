@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.base import BaseEstimator, _clone_parametrized, _fit_context, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -29,6 +29,7 @@ from sk_b2s.preprocessing._windows import Windows
 from sk_b2s.synthesis._confidence import make_fade
 from sk_b2s.synthesis._overlap_add import add_recording_windows, find_window_table
 from sk_b2s.synthesis._vocoder import check_mel, mel_to_audio
+from sk_b2s.synthesis._wav import write_wav
 
 N_MELS = 40  # bands if the decoder has other features than a mel spectrogram
 MOST_SEGMENTS = 500  # training segments from which the statistics of bands are computed
@@ -58,7 +59,9 @@ class SpeechReconstructor(BaseEstimator):
         used, and the default candidates are the training segments.
     vocoder : {"griffinlim"} or callable, default="griffinlim"
         ``vocoder(mel, mel_sfreq)`` returns audio at 16 kHz, of shape
-        (n_samples,), as :func:`mel_to_audio`.
+        (n_samples,), as :func:`mel_to_audio`. A fitted
+        :class:`~sk_b2s.SpeakerVoice` makes the sound of this voice. It is not
+        cloned.
 
     Attributes
     ----------
@@ -105,6 +108,12 @@ class SpeechReconstructor(BaseEstimator):
         self.decoder = decoder
         self.method = method
         self.vocoder = vocoder
+
+    def __sklearn_clone__(self):
+        """Clone the decoder, and share the vocoder, which is fitted before."""
+        clone_of_self = _clone_parametrized(self)
+        clone_of_self.vocoder = self.vocoder
+        return clone_of_self
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):
@@ -272,6 +281,28 @@ class SpeechReconstructor(BaseEstimator):
             audio = _call_vocoder(self.vocoder, mel, self.sfreq_, sfreq)
         return audio if confidence is None else audio * make_fade(confidence, threshold, len(audio), sfreq)
 
+    @property
+    def metadata(self):
+        """Metadata for WAV files, with the consent of a speaker's voice."""
+        of_voice = getattr(self.vocoder, "metadata", None)
+        voice = {} if of_voice is None else dict(of_voice)
+        name = self.vocoder if isinstance(self.vocoder, str) else type(self.vocoder).__name__
+        return {"synthetic": True, "source": "estimated from EEG/MEG", "vocoder": name, **voice}
+
+    def write(self, path, audio, sfreq=16000):
+        """Write audio to a WAV file with its metadata.
+
+        Parameters
+        ----------
+        path : str, Path or file object
+            WAV file. An existing file is replaced.
+        audio : array-like of shape (n_samples,)
+            Output of :meth:`to_audio`.
+        sfreq : int, default=16000
+            Sampling rate of the audio in Hz.
+        """
+        write_wav(path, audio, sfreq, self.metadata)
+
     # --- parts -------------------------------------------------------------------------------------
 
     def _add_windows(self, X, candidates=None):
@@ -367,14 +398,22 @@ def _flatten(windows):
 
 
 def _call_vocoder(vocoder, mel, mel_sfreq, sfreq):
-    """Call a vocoder of the user, and check and resample its audio."""
+    """Call a vocoder of the user, and check and resample its audio.
+
+    Frames that are NaN get the mean of the others, and are silent.
+    """
     from scipy.signal import resample_poly
 
-    audio = np.asarray(vocoder(mel, mel_sfreq), float)
+    is_known = np.isfinite(mel).all(1)
+    if not is_known.any():
+        return np.zeros(round(len(mel) / mel_sfreq * sfreq), np.float32)
+    audio = np.asarray(vocoder(np.where(is_known[:, None], mel, mel[is_known].mean(0)), mel_sfreq), float)
     if audio.ndim != 1 or not len(audio) or not np.isfinite(audio).all():
         raise ValueError(
             f"The 'vocoder' parameter must return finite audio of shape (n_samples,) at 16 kHz. Got an array of shape "
             f"{audio.shape} instead."
         )
+    frame = np.minimum(np.arange(len(audio)) * mel_sfreq / AUDIO_SFREQ, len(mel) - 1).astype(int)
+    audio = audio * is_known[frame]
     audio = audio if sfreq == AUDIO_SFREQ else resample_poly(audio, int(sfreq), AUDIO_SFREQ)
     return (audio / max(1.0, abs(audio).max())).astype(np.float32)

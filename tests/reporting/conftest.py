@@ -1,5 +1,8 @@
 """Matplotlib without a display, and a page with all sections."""
 
+import os
+import shutil
+
 import pytest
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -35,3 +38,18 @@ def full_page(tmp_path_factory):
 def parsed_page(full_page):
     """Parse the page with all sections."""
     return Reader(full_page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start a headless Chromium with playwright."""
+    drive = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")]
+    program = next((path for path in found if path), None)
+    with drive.sync_playwright() as driver:
+        program = program or driver.chromium.executable_path
+        if not os.path.exists(program):
+            pytest.skip("Chromium or Chrome is not installed")
+        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()

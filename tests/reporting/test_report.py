@@ -1,8 +1,6 @@
 """HTML report: numbers of the table, safe for any text, in any browser."""
 
-import os
 import re
-import shutil
 
 import matplotlib
 import numpy as np
@@ -223,21 +221,6 @@ CONTRAST = """() => {
     const [a, b] = [light(ink), light(paper(e))].sort((x, y) => y - x);
     if ((a + .05) / (b + .05) < 4.5) out.push([e.tagName, e.textContent.slice(0, 40), ink, paper(e)]);
   } return out }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Start a headless Chromium with playwright."""
-    drive = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")]
-    program = next((path for path in found if path), None)
-    with drive.sync_playwright() as driver:
-        program = program or driver.chromium.executable_path
-        if not os.path.exists(program):
-            pytest.skip("Chromium or Chrome is not installed")
-        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.mark.slow

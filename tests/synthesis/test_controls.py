@@ -5,29 +5,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.continuous import LENGTH, RATE, make_recording
+from helpers.continuous import FOLD, join_subjects
 from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import RidgeDecoder, SpeechReconstructor
-from sk_b2s.preprocessing._windows import Windows
 from sk_b2s.synthesis import reconstruct_with_controls
 from sk_b2s.synthesis._identification import identify_pieces
 from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, judge_controls
-
-N = 59  # windows of a recording
-FOLD = [(np.r_[:29, N : N + 29], np.r_[30:N, N + 30 : 2 * N])]
-
-
-def join_subjects(noise=0.5):
-    """Make two subjects who hear the same speech."""
-    (X, y, _), (other, _, _) = make_recording(noise=noise), make_recording(noise=noise)
-    random = np.random.default_rng(1)
-    signals = [np.asarray(part.signals[0]) for part in (X, other)]
-    signals[1] = (signals[1] + 0.5 * random.standard_normal(signals[1].shape)).astype("f4")
-    rows = pd.concat([X.rows, X.rows.assign(subject="02", recording="b")], ignore_index=True)
-    start = np.tile(X.start, 2)
-    X = Windows(signals, np.repeat([0, 1], N), start, LENGTH, RATE, rows=rows)
-    return X, Windows(y.signals, np.zeros(2 * N, int), start, LENGTH, RATE, rows=rows)
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +89,12 @@ def test_identify_pieces_equals_simulation():
     similarity = random.standard_normal((8, 8)).round(1)
     rank, share = identify_pieces(similarity, 3)
     hits = np.zeros((8, 8))
+    noisy = similarity + 1e-6 * random.standard_normal((4000, 8, 8))  # breaks ties
     for column in range(8):
         others = np.setdiff1d(np.arange(8), column)
-        for _ in range(4000):
-            drawn = random.choice(others, 2, replace=False)
-            noisy = similarity + 1e-6 * random.standard_normal((8, 8))
-            hits[:, column] += noisy[:, column] > noisy[:, drawn].max(1)
+        drawn = others[random.random((4000, 7)).argsort(1)[:, :2]]
+        best = np.take_along_axis(noisy, drawn[:, None], 2).max(2)
+        hits[:, column] = (noisy[:, :, column] > best).sum(0)
     np.testing.assert_allclose(share, hits / 4000, atol=0.04)
     np.testing.assert_allclose(share.mean(1), 1 / 3)
     np.testing.assert_allclose(rank.mean(1), 4.5)

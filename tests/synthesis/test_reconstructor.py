@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from helpers.continuous import LENGTH, RATE, make_recording
+from sklearn.base import clone
 
 import sk_b2s
-from sk_b2s import RidgeDecoder, SpeechReconstructor
+from sk_b2s import RidgeDecoder, SpeakerVoice, SpeechReconstructor
 from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.synthesis import read_wav_metadata
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +91,31 @@ def test_save_restores_reconstructor(fitted, tmp_path):
     model, X, _, _ = fitted
     sk_b2s.save(model, tmp_path / "model")
     np.testing.assert_array_equal(sk_b2s.load(tmp_path / "model").predict(X)[0], model.predict(X)[0])
+
+
+class Tone:
+    """Vocoder that requires finite spectra, as a voice."""
+
+    metadata = {"synthetic": True, "consent": "A. agreed to tests"}
+
+    def __call__(self, mel, sfreq):
+        assert np.isfinite(mel).all()
+        return np.full(round(len(mel) / sfreq * 16000), 0.5)
+
+
+def test_to_audio_of_vocoder_is_silent_at_nan(fitted, tmp_path):
+    _, X, y, _ = fitted
+    model = clone(SpeechReconstructor(RidgeDecoder(), vocoder=Tone())).fit(X, y)
+    mel = np.zeros((40, 3))
+    mel[10:20] = np.nan
+    audio = model.to_audio(mel)
+    assert not audio[8000:16000].any()
+    assert (audio[:8000] == 0.5).all()
+    assert not model.to_audio(np.full((40, 3), np.nan)).any()
+    model.write(tmp_path / "a.wav", audio)
+    assert read_wav_metadata(tmp_path / "a.wav")["consent"] == "A. agreed to tests"
+
+
+def test_clone_shares_the_vocoder():
+    voice = SpeakerVoice()
+    assert clone(SpeechReconstructor(RidgeDecoder(), vocoder=voice)).vocoder is voice

@@ -1,0 +1,304 @@
+"""HTML report of a reconstruction and its controls, with audio."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from sk_b2s._utils._text import make_texts_visible
+from sk_b2s.evaluation._reconstruction._result import MEAN
+from sk_b2s.reporting._findings import get_finding_style
+from sk_b2s.reporting._html import (
+    badge,
+    cell,
+    details,
+    figure,
+    group_html_blocks,
+    heading,
+    items,
+    pair_html_blocks,
+    paragraph,
+    player,
+    render_page,
+    style_html_figures,
+    table,
+)
+from sk_b2s.synthesis._controls_result import ReconstructionControls
+from sk_b2s.synthesis._wav import write_wav
+
+SFREQ = 16000  # Hz of the players
+THRESHOLD = 0.95  # confidence below which a second is silent
+BADGES = {
+    "above_null": "above its null", "at_null": "at chance", "below_null": "below its null", "at_prior": "not above the prior",
+    "leak": "LEAK", "context": "no neural data", "no_null": "no null",
+}  # fmt: skip
+NOT_CLAIMED = (
+    "Word error rates, opinion scores (MOS), intelligibility (STOI) and quality (PESQ) of this audio. A vocoder, a voice or a "
+    "language model earns them without neural data.",
+    "That a sound is decoded because it sounds like speech. All controls pass through the same vocoder, and are scaled to the "
+    "same level.",
+    "That silence means that nothing was read in an unknown recording. The confidence of a second requires the true stimulus.",
+    "Imagined or inner speech, unless the recordings contain it.",
+)
+
+
+def write_reconstruction_report(
+    controls, path="reconstruction.html", title=None, *, recordings=(0,), start=0.0, duration=15.0
+):
+    """Write a reconstruction and its controls as an HTML page with audio.
+
+    The page begins with the verdict. It has a player and a spectrogram of each
+    control, tables of all scores, and lists what must not be claimed. It
+    embeds the audio, loads nothing and runs no script. The excerpt is the
+    same for all controls, and is not selected by its score.
+
+    Parameters
+    ----------
+    controls : ReconstructionControls
+        Output of :func:`~sk_b2s.synthesis.reconstruct_with_controls`.
+    path : str or Path, default="reconstruction.html"
+        Output file. It is replaced if it exists, and missing folders are made.
+    title : str, default=None
+        Title of the page. If None, "Reconstructed speech".
+    recordings : sequence of int, default=(0,)
+        Rows of ``controls.results["decoder"].rows`` with players.
+    start, duration : float, default=0.0, 15.0
+        Seconds of the excerpt in the reconstruction.
+
+    Returns
+    -------
+    path : Path
+        Output file.
+
+    Raises
+    ------
+    TypeError
+        If ``controls`` is not a ReconstructionControls.
+    ValueError
+        If a recording does not exist, or the excerpt is outside of it.
+    """
+    if not isinstance(controls, ReconstructionControls):
+        raise TypeError(
+            f"The 'controls' parameter must be the result of reconstruct_with_controls. Got {type(controls).__name__} instead."
+        )
+    with style_html_figures():
+        blocks = [
+            *_show_verdict(controls), *_show_scores(controls), *_show_audio(controls, recordings, start, duration),
+            *_show_limits(), *_show_bands(controls), *_show_subjects(controls), *_show_settings(controls),
+        ]  # fmt: skip
+    text = render_page(
+        make_texts_visible(title) or "Reconstructed speech", _describe_counts(controls), blocks
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def make_control_wav(controls, control, index, start, stop, threshold=None):
+    """Make a WAV file of a control with its metadata: bytes."""
+    audio = controls.to_audio(control, index, start, stop, threshold)
+    file = io.BytesIO()
+    metadata = controls.models[int(controls.results[control].rows["fold"].iloc[index])].metadata
+    write_wav(file, audio, SFREQ, {**metadata, "source": controls.specs[control].meaning})
+    return file.getvalue()
+
+
+def _describe_counts(controls):
+    rows = controls.results["decoder"].rows
+    minutes = rows["n_frames"].sum() / controls.sfreq / 60
+    counts = [
+        (rows["subject"].nunique(), "subject"),
+        (len(rows), "recording"),
+        (rows["fold"].nunique(), "fold"),
+    ]
+    return " · ".join(
+        [f"{n} {noun}{'s' * (n != 1)}" for n, noun in counts] + [f"{minutes:.1f} minutes of test data"]
+    )
+
+
+# --- verdict and scores ----------------------------------------------------------------------------
+
+
+def _show_verdict(controls):
+    """Show the verdict and its scores."""
+    first, _, rest = controls.verdict_text.partition(". ")
+    yield {
+        "kind": "statement", "code": False, "label": "verdict", "style": get_finding_style(controls.verdict),
+        "text": f"{first}.", "notes": [rest], "texts": [],
+    }  # fmt: skip
+
+
+def _show_scores(controls):
+    """Show one row of scores for each control."""
+    means = controls.select_means().set_index(["control", "measure"])
+    n_way = controls.settings["n_way"]
+    rows = []
+    for name in controls.results:
+        spec, own = controls.specs[name], means.loc[name]
+        verdicts = set(own["verdict"])
+        verdict = "leak" if "leak" in verdicts else own.loc["r", "verdict"]
+        rows.append([
+            spec.label, *[_make_score_cell(own.loc[measure]) for measure in ("r", "two_way", "n_way")],
+            cell(badge=badge(BADGES[str(verdict)], get_finding_style(verdict))),
+        ])  # fmt: skip
+    yield heading("Scores")
+    yield table(
+        ["sound", "correlation", "one of two seconds", f"one of {n_way} seconds", "verdict"], rows,
+        "Means over subjects. Below each score: 97.5 % of the null distribution, and p of circular shifts.",
+    )  # fmt: skip
+
+
+def _make_score_cell(row):
+    share = row["measure"] if "measure" in row else row.name
+    number = f"{row['score']:.3f}" if share == "r" else f"{100 * row['score']:.1f} %"
+    if not np.isfinite(row["null_high"]):
+        return cell(number, small="no null")
+    high = f"{row['null_high']:.3f}" if share == "r" else f"{100 * row['null_high']:.1f} %"
+    return cell(number, small=f"{high}, p = {row['p_value']:.2g}")
+
+
+# --- audio -----------------------------------------------------------------------------------------
+
+
+def _show_audio(controls, recordings, start, duration):
+    """Show a player and a spectrogram of each control."""
+    yield heading("Audio")
+    yield paragraph(
+        "All sounds are synthetic, and none is a recording. They are made by the same vocoder, from the same seconds of the "
+        "test stimuli. The excerpt is not selected by its score."
+    )
+    if consent := controls.models[0].metadata.get("consent"):
+        yield paragraph(f"The voice is synthesized with this consent of its speaker: {consent}")
+    for index in recordings:
+        rows = controls.results["decoder"].rows
+        stop = start + duration
+        controls.get_mel("decoder", index, start, stop)  # checks the index and the seconds
+        row = rows.iloc[index]
+        name = Path(str(row["recording"])).name
+        yield heading(f"Subject {row['subject']}, {name}, fold {row['fold']}", 3)
+        limits = np.percentile(controls.get_mel("true_features" if "true_features" in controls.results else "decoder", index,
+                                                start, stop), [2, 98])  # fmt: skip
+        parts = [_make_player(controls, name, index, start, stop, limits) for name in controls.results]
+        parts.insert(1, _make_faded_player(controls, index, start, stop))
+        yield pair_html_blocks(*[part for part in parts if part is not None])
+
+
+def _make_player(controls, name, index, start, stop, limits):
+    """Make the player and spectrogram of a control."""
+    spec = controls.specs[name]
+    wav = make_control_wav(controls, name, index, start, stop)
+    mel = controls.get_mel(name, index, start, stop)
+    model = controls.models[int(controls.results[name].rows["fold"].iloc[index])]
+    shown = mel if name == "prior_only" else _scale_excerpt(controls, model, name, index, start, stop)
+    drawn = _draw_spectrogram(shown, controls.sfreq, start, limits)
+    return group_html_blocks(
+        heading(spec.label, 4), player(wav, spec.label, spec.meaning),
+        figure(drawn, f"Mel spectrogram of {len(mel) / controls.sfreq:.1f} s, {spec.label}.", fixed=True),
+    )  # fmt: skip
+
+
+def _scale_excerpt(controls, model, name, index, start, stop):
+    """Return an excerpt at the level of the audio."""
+    whole = model._match_level(controls.get_mel(name, index))
+    first = round(start * controls.sfreq)
+    return whole[first : first + len(controls.get_mel(name, index, start, stop))]
+
+
+def _make_faded_player(controls, index, start, stop):
+    """Make the player of the estimate whose uncertain seconds are silent."""
+    if controls.settings["seconds"] != 1 or start % 1:
+        return None
+    confidence = controls.compute_confidence("decoder", index)[int(start) : int(np.ceil(stop))]
+    n = int((confidence >= THRESHOLD).sum())
+    wav = make_control_wav(controls, "decoder", index, start, stop, THRESHOLD)
+    text = (
+        f"The same estimate. Seconds with a confidence below {THRESHOLD} are silent. {n} of {len(confidence)} seconds remain, "
+        f"and about 5 % remain without information."
+    )
+    drawn = _draw_confidence(confidence, start)
+    label = "EEG/MEG, certain seconds"
+    return group_html_blocks(
+        heading(label, 4), player(wav, label, text),
+        figure(drawn, f"Confidence of {len(confidence)} seconds, {n} of them at {THRESHOLD} or more.", fixed=True),
+    )  # fmt: skip
+
+
+def _draw_spectrogram(mel, sfreq, start, limits):
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(5, 1.9))
+    axes = drawn.subplots()
+    extent = (start, start + len(mel) / sfreq, 0, mel.shape[1])
+    axes.imshow(
+        mel.T, origin="lower", aspect="auto", extent=extent, vmin=limits[0], vmax=limits[1], cmap="magma"
+    )
+    axes.set(xlabel="time, s", ylabel="mel band")
+    return drawn
+
+
+def _draw_confidence(confidence, start):
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(5, 1.9))
+    axes = drawn.subplots()
+    axes.bar(start + np.arange(len(confidence)) + 0.5, confidence, width=0.9, color="#0072b2")
+    axes.axhline(THRESHOLD, color="#1c2127", linestyle="--", linewidth=1)
+    axes.set(xlabel="time, s", ylabel="confidence", ylim=(0, 1.02))
+    return drawn
+
+
+# --- details ---------------------------------------------------------------------------------------
+
+
+def _show_limits():
+    yield heading("What must not be claimed")
+    yield items(NOT_CLAIMED)
+
+
+def _show_bands(controls):
+    """Show the correlation of each band."""
+    scores = controls.scores.query(
+        "measure == 'r' and subject == @MEAN and band != @MEAN", local_dict={"MEAN": MEAN}
+    )
+    if not len(scores):
+        return
+    bands = list(dict.fromkeys(scores["band"]))
+    rows = []
+    for band in bands:
+        own = scores[scores["band"] == band].set_index("control")
+        rows.append([band, *[f"{own.loc[name, 'score']:.3f}" for name in controls.results],
+                     f"{own.loc['decoder', 'null_high']:.3f}"])  # fmt: skip
+    columns = ["band", *[controls.specs[name].label for name in controls.results], "null of EEG/MEG, 97.5 %"]
+    yield heading("Bands")
+    yield details(
+        "Correlation of each band", table(columns, rows, "Mean over subjects of Pearson's correlation.")
+    )
+
+
+def _show_subjects(controls):
+    """Show the scores of each subject."""
+    scores = controls.scores[(controls.scores["band"] == MEAN) & (controls.scores["control"] == "decoder")]
+    subjects = [name for name in dict.fromkeys(scores["subject"]) if name != MEAN]
+    if len(subjects) < 2:
+        return
+    rows = []
+    for subject in subjects:
+        own = scores[scores["subject"] == subject].set_index("measure")
+        rows.append([str(subject), *[_make_score_cell(own.loc[name]) for name in ("r", "two_way", "n_way")]])
+    columns = ["subject", "correlation", "one of two seconds", f"one of {controls.settings['n_way']} seconds"]
+    yield heading("Subjects")
+    yield details("Scores of each subject", table(columns, rows, "Scores of the estimate from EEG/MEG."))
+
+
+def _show_settings(controls):
+    settings = controls.settings
+    yield heading("Settings")
+    yield paragraph(
+        f"{settings['n_shifts']} circular shifts, equal for all recordings of the same stimulus. Seconds are compared with the "
+        f"others of their recording, in pieces of {settings['seconds']:g} s. Ties are broken at random. Random seed "
+        f"{settings['random_state']}."
+    )
+    yield paragraph("Reconstructor: ", code=" ".join(repr(controls.models[0]).split()))
