@@ -5,22 +5,20 @@ from __future__ import annotations
 import ast
 import shlex
 import sys
-import textwrap
 from pathlib import Path
 
 import pandas as pd
 
+from sk_b2s._cli._settings import apply_settings
+from sk_b2s._cli._tables import format_scores_table, wrap_text
 from sk_b2s._utils._caching import cache_folder
-from sk_b2s._utils._text import make_text_visible, suggest_name
+from sk_b2s._utils._text import make_text_visible
 from sk_b2s._utils._validation import validate_count
 from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import XLSR, make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
-from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
 from sk_b2s.evaluation._questions._registry import PAPER_WINDOW, find_question
 from sk_b2s.evaluation._questions._run import benchmark_task, complete_question_run_options
-from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
-from sk_b2s.evaluation._results._plan import UNKNOWN
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._results._table import read_results
 from sk_b2s.events._paper_blocks import PaperBlocks
@@ -33,7 +31,6 @@ from sk_b2s.reporting._methods import generate_methods_text
 from sk_b2s.reporting._report import write_report
 
 FLAGS = {"k": "--k", "n_candidates": "--pool"}  # by the option of a task
-WIDTH = 110  # characters of a line of printed paragraphs
 DATASET_OPTIONS = (
     "n_subjects", "minutes", "modality", "snr", "sessions", "artifacts", "data_seed", "root", "subjects", "task",
     "types", "columns", "stimuli", "stimuli_dir", "derivatives", "proc", "desc",
@@ -67,7 +64,7 @@ def _run_folds(args):
         args.wav2vec2 or XLSR,
         verbose=int(args.verbose),
     )
-    apply_command_settings(estimators, args.set)
+    apply_settings(estimators, args.set)
     dataset, X, y = _load_windows(args)
     n_folds = _print_plan(args, X, y, cv)
     if args.fold is not None and not 0 <= args.fold < n_folds:
@@ -90,7 +87,7 @@ def _run_folds(args):
         )
     else:
         results = benchmark_task(spec.name, estimators, (X, y), options=options, **common)
-    print(make_text_visible(f"\n{format_command_scores(summarize(results))}\n\nresults: {out}"))
+    print(make_text_visible(f"\n{format_scores_table(summarize(results))}\n\nresults: {out}"))
     return results
 
 
@@ -124,7 +121,7 @@ def run_folds_command(args):
     leakage = check_leakage(X, y, cv)
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["test subjects"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
-    print(make_text_visible(f"\n{table.to_string()}\n\n{_wrap(format_leakage(leakage))}"))
+    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_text(format_leakage(leakage))}"))
     return int((leakage["verdict"] == LeakVerdict.LEAK).any())
 
 
@@ -133,8 +130,8 @@ def run_report_command(args):
     if args.page == "none" and args.title is not None:
         raise ValueError("--title requires an HTML report. Remove --title, or --page none.")
     results = read_results(args.results, args.conflicts)
-    print(make_text_visible(format_command_scores(summarize(results))))
-    print(f"\n{_wrap(generate_methods_text(results))}\n")
+    print(make_text_visible(format_scores_table(summarize(results))))
+    print(f"\n{wrap_text(generate_methods_text(results))}\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
         results.to_csv(args.csv, index=False)
@@ -322,177 +319,6 @@ def _print_plan(args, X, y, cv):
     )
     print(make_text_visible(text), flush=True)
     return n_folds
-
-
-# --- parameters by name ----------------------------------------------------------------------------
-
-
-def apply_command_settings(estimators, settings):
-    """Set parameters of pipelines, of all that have the parameter or of one.
-
-    Parameters
-    ----------
-    estimators : dict of str to Pipeline
-        Modified in place.
-    settings : sequence of str
-        ``"encoder__hidden=64"`` or ``"clip-mel:encoder__hidden=64"``. A value
-        is parsed as a Python literal, or else taken as text. No code is run.
-
-    Raises
-    ------
-    ValueError
-        If a setting cannot be parsed, no estimator has the parameter, or its
-        value is not allowed.
-    """
-    for setting in settings:
-        name, parameter, value = _parse_setting(setting, estimators)
-        chosen = estimators if name is None else {name: estimators[name]}
-        matching = [one for one in chosen.values() if parameter in one.get_params()]
-        if not matching:
-            known = sorted({key for one in chosen.values() for key in one.get_params()})
-            hint = suggest_name(parameter, known, n=3)
-            raise ValueError(
-                f"--set {setting}: {', '.join(chosen)} must have the parameter {parameter!r}, but does not{hint}."
-            )
-        for estimator in matching:
-            estimator.set_params(**{parameter: value})
-    for estimator in estimators.values():
-        for part in estimator.get_params().values():
-            if hasattr(part, "_parameter_constraints") and hasattr(part, "_validate_params"):
-                part._validate_params()  # before the first fold, not in it
-
-
-def _parse_setting(setting, estimators):
-    """Split a setting into estimator name or None, parameter and value."""
-    target, equals, text = setting.partition("=")
-    name, colon, parameter = target.rpartition(":")
-    if not equals or not parameter:
-        raise ValueError(
-            f"--set must be PARAMETER=VALUE, for example encoder__hidden=64. Got {setting} instead."
-        )
-    if colon and name not in estimators:
-        raise ValueError(
-            f"--set {setting}: the estimator must be one of {', '.join(estimators)}. Got {name!r} instead."
-        )
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        if not text or text[0] in "([{'\"":
-            raise ValueError(
-                f"--set {setting}: the value must be a Python literal. Got {text!r} instead. "
-                f"Check brackets and quotes."
-            ) from None
-        value = text
-    return name or None, parameter, value
-
-
-# --- printed tables --------------------------------------------------------------------------------
-
-
-def format_command_scores(summary):
-    """Format a summary as a text table with one line for each control.
-
-    Parameters
-    ----------
-    summary : DataFrame of shape (n_summaries, ...)
-        Table returned by :func:`~sk_b2s.summarize`.
-
-    Returns
-    -------
-    text : str
-        Top-1 and top-k with standard errors over subjects, chance level, 97.5
-        % quantile of the null of top-k, and top-k in pools of equal size.
-    """
-    if "task" in summary and summary["task"].nunique() > 1:
-        parts = [(name, format_command_scores(own)) for name, own in summary.groupby("task", sort=False)]
-        return "\n\n".join(f"{name or 'segments of a benchmark'}\n{text}" for name, text in parts)
-    columns = ["estimator", "control", "condition", *amounts_in(summary)]
-    whole = summary[summary["pool"] == "all"].set_index(columns, drop=False)
-    k = "/".join(str(int(k)) for k in pd.unique(whole["k"]))
-    lines = pd.DataFrame(index=whole.index)
-    lines["estimator"] = whole["estimator"].where(whole["control"] == "decoder", "")
-    lines["control"] = whole["control"].where(whole["control"] != "decoder", "")
-    if whole["condition"].nunique() > 1:
-        lines["condition"] = whole["condition"]
-    for column in amounts_in(summary):
-        lines["calibration"] = [text.removeprefix(", ") for text in format_calibration_amounts(whole[column])]
-    main = whole["main_score"].iloc[0] if "main_score" in whole else "top_k"
-    called = f"top-{k}" if main == "top_k" else main
-    if whole["top_1"].notna().any():
-        lines["top-1"] = _format_numbers(whole["top_1"])
-    lines[f"{called} ± s.e.m."] = [
-        f"{mean:.3f}" if pd.isna(sem) else f"{mean:.3f} ± {sem:.3f}"
-        for mean, sem in zip(whole[main], whole[f"{main}_sem"], strict=True)
-    ]
-    lines["chance"] = _format_numbers(whole["chance"])
-    is_low = (whole["verdict"] == Verdict.BELOW_NULL).any()
-    if is_low:
-        lines["null from"] = _format_numbers(whole["null_low"])
-    lines["null to"] = _format_numbers(whole["null_high"])
-    lines["of"] = whole["n_candidates"].map("{:,.0f}".format)
-    for pool, rows in summary[summary["pool"] != "all"].groupby("pool", sort=False):
-        lines[f"top-{k} of {pool}"] = _format_numbers(rows.set_index(columns)["top_k"].reindex(lines.index))
-    if "timing_matched_p" in whole and whole["timing_matched_p"].notna().any():
-        lines["timing-matched"] = _format_numbers(whole["timing_matched"])
-        lines["p"] = _format_numbers(whole["timing_matched_p"])
-    lines["verdict"] = whole["verdict_text"] + whole["n_failed"].map(lambda n: f", {n} failed" if n else "")
-    lines["verdict"] += whole["n_without_null"].map(lambda n: f", {n} without null" if n else "")
-    notes = [f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}."] if is_low else []
-    notes += _list_unfinished(whole)
-    return "\n".join([_align_columns(lines), "", _describe_means(whole), *map(_wrap, notes)])
-
-
-def _describe_means(whole):
-    """Describe over what the means are taken."""
-    k = "/".join(str(int(k)) for k in pd.unique(whole["k"]))
-    main = whole["main_score"].iloc[0] if "main_score" in whole else "top_k"
-    called = f"top-{k}" if main == "top_k" else main
-    counts = [
-        f"{n} {word}{'s' if n > 1 else ''}"
-        for n, word in (
-            (whole["n_subjects"].max(), "subject"),
-            (whole["n_folds"].max(), "fold"),
-            (whole["n_seeds"].iloc[0], "seed"),
-        )
-        if word != "seed" or n > 1
-    ]
-    text = f"Means over {counts[0]} in {', '.join(counts[1:])}. "
-    text += f'"null to": the 97.5 % quantile of the null of {called}.'
-    if "timing_matched_p" in whole and whole["timing_matched_p"].notna().any():
-        text += ' "timing-matched": match-mismatch among candidates of like timing (chance .5), and its p.'
-    return text
-
-
-def _list_unfinished(whole):
-    """List what is missing from the plan of each estimator."""
-    decoder = whole["control"] == "decoder"
-    reported = set(whole.loc[decoder, ["estimator", "missing"]].itertuples(index=False, name=None))
-    for row in whole.drop_duplicates(["estimator", "control", "missing"]).to_dict("records"):
-        is_control = row["control"] != "decoder"
-        if row["missing"] and not (is_control and (row["estimator"], row["missing"]) in reported):
-            name = row["estimator"] + f" ({row['control']})" * is_control
-            if row["missing"] == UNKNOWN:
-                yield f"{name}: {UNKNOWN}."
-            else:
-                yield f"Not complete, {name}: {row['missing']}."
-
-
-def _format_numbers(column):
-    return column.map("{:.3f}".format).replace("nan", "-")
-
-
-def _wrap(text):
-    return textwrap.fill(text, WIDTH)
-
-
-def _align_columns(table):
-    """Align a table of texts, words to the left and numbers to the right."""
-    columns = []
-    for name, values in table.items():
-        width = max(len(str(name)), *(len(value) for value in values))
-        left = name in ("estimator", "control", "condition", "verdict")
-        columns.append([f"{text:<{width}}" if left else f"{text:>{width}}" for text in [str(name), *values]])
-    return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns, strict=True))
 
 
 def print_command_warning(message, category, filename, lineno, file=None, line=None):

@@ -21,6 +21,7 @@ from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _inference as inference
 from sk_b2s.features import _model_files as model_files
+from sk_b2s.features import _pretrained_chunks as pretrained_chunks
 from sk_b2s.features._audio import AUDIO_SFREQ, read_feature_audio
 from sk_b2s.features._base import CODE as BASE_CODE
 from sk_b2s.features._base import (
@@ -36,43 +37,13 @@ CODE = (
     + get_cache_code(checkpoints.__file__)
     + get_cache_code(model_files.__file__)
     + get_cache_code(inference.__file__)
+    + get_cache_code(pretrained_chunks.__file__)
     + get_cache_code(precision_check.__file__)
     + BASE_CODE
     + version("transformers")
 )
 PAPER_LAYERS = (14, 15, 16, 17, 18)  # of XLSR-53
 BLOCK_EDGES = ("block_before", "block_start", "block_stop", "block_after")
-
-
-def split_pretrained_chunks(n_frames, size, overlap):
-    """Split an interval into chunks of equal size with an overlap.
-
-    Parameters
-    ----------
-    n_frames : int
-        Number of frames of the interval.
-    size : int
-        Number of frames of a chunk. A shorter interval is one chunk.
-    overlap : int
-        Minimum number of frames shared by two chunks, less than ``size``.
-
-    Returns
-    -------
-    chunks : list of tuple (first, last, begin, end)
-        Frames [first, last) are computed together, and [begin, end) of them
-        are used. Chunks are joined in the middle of their overlap.
-
-    Examples
-    --------
-    >>> split_pretrained_chunks(100, size=48, overlap=20)
-    [(0, 48, 0, 37), (26, 74, 37, 63), (52, 100, 63, 100)]
-    """
-    if n_frames <= size:
-        return [(0, n_frames, 0, n_frames)]
-    n_chunks = -(-(n_frames - overlap) // (size - overlap))
-    first = np.round(np.linspace(0, n_frames - size, n_chunks)).astype(int)
-    edges = [0, *((first[1:] + first[:-1] + size) // 2).tolist(), n_frames]
-    return [(a, a + size, edges[i], edges[i + 1]) for i, a in enumerate(first.tolist())]
 
 
 def compute_pretrained_states(
@@ -114,56 +85,9 @@ def compute_pretrained_states(
     else:
         n_frames, size = -(-len(audio) // architecture.hop), min(size, architecture.max_frames)
         overlap = min(overlap, size // 2)
-    return average_pretrained_chunks(
+    return pretrained_chunks.average_pretrained_chunks(
         speech_model, architecture, audio, layers, n_frames, size, overlap, architecture.max_frames is None
     )
-
-
-def average_pretrained_chunks(
-    speech_model, architecture, audio, layers, n_frames, size, overlap, is_prepared=False
-):
-    """Compute the mean hidden state of audio in chunks.
-
-    Parameters
-    ----------
-    speech_model : object
-        From :func:`~sk_b2s.features._checkpoints.load_checkpoint`.
-    architecture : Architecture
-    audio : ndarray or Tensor of shape (n_samples,)
-        Padded by the caller as far as the last frame needs it.
-    layers : tuple of int
-        Indices of hidden states in ascending order.
-    n_frames, size, overlap : int
-        As in :func:`split_pretrained_chunks`.
-    is_prepared : bool, default=False
-        If True, ``audio`` has been normalized as a whole. If False, each chunk
-        is normalized and padded by the model.
-
-    Returns
-    -------
-    features : ndarray of shape (n_frames, n_features)
-        Float32. If the model returns fewer frames for a chunk than it has, the
-        last one is repeated.
-
-    Raises
-    ------
-    ValueError
-        If the model changes the rate of frames between layers.
-    """
-    hop, frame_length = architecture.hop, architecture.frame_length
-    features = np.empty((n_frames, architecture.n_features), np.float32)
-    for first, last, begin, end in split_pretrained_chunks(n_frames, size, overlap):
-        is_single = first == 0 and last == n_frames
-        part = audio if is_single else audio[first * hop : (last - 1) * hop + frame_length]
-        inputs = part[None] if is_prepared else speech_model.prepare_inputs(part)
-        states = speech_model.average_layers(inputs, layers)
-        if architecture.max_frames is None and len(states) != last - first:
-            raise ValueError(
-                f"The model returned {len(states)} frames, but its convolutions return {last - first}. Models that "
-                f"change the frame rate between layers are not supported. Choose another model."
-            )
-        features[begin:end] = states[np.minimum(np.arange(begin - first, end - first), len(states) - 1)]
-    return features
 
 
 def _assemble_signal(compute, intervals, length, pad, n_features):

@@ -8,28 +8,14 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import make_texts_visible
-from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
-from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
-from sk_b2s.evaluation._scores import SCORES, is_score_correlation
-from sk_b2s.evaluation._summary import BenchmarkSummary, get_summary_score_label
-from sk_b2s.plotting._calibration import plot_adaptation
-from sk_b2s.plotting._scores import (
-    plot_comparison,
-    plot_controls,
-    plot_scores,
-    plot_subjects,
-)
+from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import (
     LIMITS,
     describe_finding_counts,
     explain_leak_findings,
     format_finding_count,
-    format_finding_error,
-    format_finding_null,
-    format_finding_share,
-    get_finding_style,
     list_finding_folds,
     write_findings_headline,
 )
@@ -37,7 +23,6 @@ from sk_b2s.reporting._html import (
     badge,
     cell,
     details,
-    figure,
     heading,
     items,
     paragraph,
@@ -46,6 +31,14 @@ from sk_b2s.reporting._html import (
     table,
 )
 from sk_b2s.reporting._methods import generate_methods_text
+from sk_b2s.reporting._score_sections import (
+    make_score_card,
+    show_calibration_scores,
+    show_control_scores,
+    show_score_comparison,
+    show_score_tables,
+    show_subject_scores,
+)
 from sk_b2s.reporting._sections import make_appendix_section, show_parameters_section
 
 OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan")  # columns that a table may lack
@@ -122,8 +115,8 @@ def write_report(
     )
     with style_html_figures():
         blocks = [
-            *_show_findings(summary), *_show_task(summary), *_show_scores(summary.table), *_show_calibration(summary),
-            *_show_subjects(summary), *_show_comparison(summary), *_show_controls(summary), *_show_limits(summary),
+            *_show_findings(summary), *_show_task(summary), *show_score_tables(summary.table), *show_calibration_scores(summary),
+            *show_subject_scores(summary), *show_score_comparison(summary), *show_control_scores(summary), *_show_limits(summary),
             *make_appendix_section(results_by_decoder, encoders, positions, curves, figures or {}),
             *_show_folds(summary), *_show_methods(summary.results, cv), *_show_help(summary),
         ]  # fmt: skip
@@ -166,7 +159,7 @@ def _make_title(results):
     return f"Speech decoding{': ' + ', '.join(studies) if studies else ''}"
 
 
-# --- findings and scores ---------------------------------------------------------------------------
+# --- findings ---------------------------------------------------------------------------
 
 
 def _show_findings(summary):
@@ -176,28 +169,7 @@ def _show_findings(summary):
     yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
     if reasons := explain_leak_findings(summary):
         yield {**statement, "label": "leaks", "style": "bad", "text": "Leaks", "notes": [], "texts": reasons}
-    yield {"kind": "cards", "cards": [_make_card(row) for row in summary.scored.to_dict("records")]}
-
-
-def _make_card(row):
-    """Make a card with the main score of one decoder."""
-    is_correlation = is_score_correlation(row)
-    number, chance = (format_finding_share(row[name], is_correlation) for name in ("top_k", "chance"))
-    sem = format_finding_error(row["top_k_sem"], is_correlation)
-    sem = f"{sem.strip()} s.e.m., " if sem else ""
-    null = f", null {format_finding_null(row, is_correlation)}" if np.isfinite(row["null_high"]) else ""
-    label = get_summary_score_label(pd.DataFrame([row]))
-    among = f" among {row['n_candidates']:.0f} candidates" if row["n_candidates"] else ""
-    return {
-        "label": row["label"], "number": number, "badge": _make_badge(row),
-        "score": f"{100 * max(row['top_k'], 0):.2f}", "chance": f"{100 * row['chance']:.2f}",
-        "bar_text": f"A bar of {number} with chance at {chance}.",
-        "details": f"{label}{among}, {sem}chance {chance}{null}",
-    }  # fmt: skip
-
-
-def _make_badge(row):
-    return badge(row["verdict_text"], get_finding_style(row["verdict"]))
+    yield {"kind": "cards", "cards": [make_score_card(row) for row in summary.scored.to_dict("records")]}
 
 
 def _show_task(summary):
@@ -211,218 +183,6 @@ def _show_task(summary):
         f"{spec.question}{candidates} Score: {spec.label.format(k=int(results['k'].dropna().iloc[0]))}."
     )
     yield paragraph(f"Source: {spec.source}. Published, on other data: {spec.published}.")
-
-
-def _show_scores(means):
-    """Show tables of all scores, one for each pool of candidates."""
-    yield heading("Scores")
-    yield paragraph("Means ± standard errors over subjects, with the chance level below.")
-    for pool, own in means[means["control"] == "decoder"].groupby("pool", sort=False):
-        k = own["k"].dropna().unique()
-        names = [
-            name
-            for name, spec in SCORES.items()
-            if spec.higher_is_better and name in own and own[name].notna().any()
-        ]
-        main = own["main_score"].iloc[0] if "main_score" in own else "top_k"  # is in the column top_k
-        has_ranks = bool(own["median_relative_rank"].notna().any())
-        names = [
-            "top_k",
-            *(
-                name
-                for name in names
-                if name not in ("top_k", main, *(f"top_{n}" for n in k[:1] if len(k) == 1))
-            ),
-        ]
-        labels = {name: get_summary_score_label(own, name).replace(" accuracy", "") for name in names}
-        columns = [
-            "decoder",
-            labels.pop("top_k"),
-            "null",
-            "verdict",
-            *labels.values(),
-            *["median rank"] * has_ranks,
-            "subjects",
-        ]
-        body = [
-            [row["label"], _make_score_cell(row, "top_k"), format_finding_null(row, is_score_correlation(row)), cell(badge=_make_badge(row)),
-             *(_make_score_cell(row, name) for name in labels),
-             *[_make_rank_cell(row["median_relative_rank"])] * has_ranks,
-             cell(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
-            for row in own.to_dict("records")
-        ]  # fmt: skip
-        yield table(columns, body, _describe_pool(pool, own["n_candidates"]))
-
-
-def _make_rank_cell(rank):
-    return cell(f"{rank:.2f}", "chance 0.50") if np.isfinite(rank) else cell("–")
-
-
-def _describe_pool(pool, n):
-    """Describe the candidates of a table of scores."""
-    if not n.max():
-        return "Without candidates"
-    among = f"{n.min():.0f}" if np.ptp(n) < 0.5 else f"{n.min():.0f} to {n.max():.0f}"
-    return f"Among {among} candidates, " + (
-        "all that exist" if pool == "all" else "the mean over all such pools"
-    )
-
-
-def _make_score_cell(row, name, badge=None):
-    """Make a cell with a score, its standard error and chance level."""
-    if not np.isfinite(row[name]):
-        return cell("–", badge=badge)
-    is_correlation = is_score_correlation(row, name)
-    text = format_finding_share(row[name], is_correlation) + format_finding_error(
-        row[f"{name}_sem"], is_correlation
-    )
-    small = f"chance {format_finding_share(SCORES[name].chance(row), is_correlation)}"
-    p_column = SCORES[name].p_column
-    if p_column in row and np.isfinite(row[p_column]):
-        small += f", p {row[p_column]:.2g}"
-    return cell(text, small, badge)
-
-
-# --- subjects, decoders, controls ------------------------------------------------------------------
-
-
-def _describe_scores(scores, is_correlation):
-    """Describe a table of scores in words, for an alternative text."""
-    parts = []
-    for name, row in scores.iterrows():
-        name = " of ".join(map(str, name)) if isinstance(name, tuple) else name
-        error = f" ± {format_finding_share(row['sem'], is_correlation)}" if np.isfinite(row["sem"]) else ""
-        null = f", null {format_finding_null(row, is_correlation)}" if np.isfinite(row["null_high"]) else ""
-        score, chance = (format_finding_share(row[column], is_correlation) for column in ("score", "chance"))
-        parts.append(f"{name} {score}{error} (chance {chance}{null})")
-    return "; ".join(parts)
-
-
-def _show_calibration(summary):
-    """Show scores by calibration minutes, if there are several."""
-    if not amounts_in(summary.results):
-        return
-    yield heading("Calibration to the test subject")
-    alt = f"{summary.score_label} by minutes of calibration. {_describe_scores(summary.means(), summary.is_correlation())}."
-    caption = "All durations are tested on the same windows. Calibration data were recorded before them."
-    yield figure(plot_adaptation(summary.results).figure, alt, caption)
-
-
-def _show_subjects(summary):
-    """Show scores, chance and null of each subject."""
-    means, own, name = summary.means(), summary.means(by=("label", "subject")), summary.score_label
-    is_correlation = summary.is_correlation()
-    yield heading("Subjects")
-    yield from _count_significant(own[own["null_high"].notna()])
-    yield figure(
-        plot_scores(summary).figure, f"{name} of each decoder, mean over subjects. {_describe_scores(means, is_correlation)}.",
-        "A point for each subject, mean ± s.e.m. The null is the null of the mean.",
-    )  # fmt: skip
-    if own["score"].groupby("label").size().max() > 1:
-        text = "; ".join(
-            f"{label}: "
-            + ", ".join(
-                f"{who} {format_finding_share(score, is_correlation)}"
-                for (_, who), score in part["score"].items()
-            )
-            for label, part in own.groupby("label", sort=False)
-        )
-        alt = f"{name} of each subject. {text}."
-        yield figure(plot_subjects(summary).figure, alt, "Score of each subject over its own null.")
-    body = [
-        [
-            subject,
-            label,
-            format_finding_share(row["score"], is_correlation),
-            format_finding_share(row["chance"], is_correlation),
-            format_finding_null(row, is_correlation),
-        ]
-        for (label, subject), row in own.iterrows()
-    ]
-    columns = ["subject", "decoder", name, "chance", "95 % of the null"]
-    yield details("Scores of each subject", table(columns, body, name))
-
-
-def _count_significant(known):
-    """Count the subjects above and below their own null."""
-
-    def count(is_outside, all_labels=True):
-        table = is_outside.groupby("label", sort=False).agg(["sum", "size"])
-        return "; ".join(
-            f"{label}: {n['sum']} of {format_finding_count(n['size'], 'subject')}"
-            for label, n in table.iterrows() if all_labels or n["sum"]
-        )  # fmt: skip
-
-    if above := count(known["score"] > known["null_high"]):
-        yield paragraph(
-            f"Subjects above their own null: {above}. At chance level, 1 in 40 subjects is expected."
-        )
-    if below := count(known["score"] < known["null_low"], all_labels=False):
-        yield paragraph(
-            f"Subjects below their own null: {below}. At chance level, 1 in 40 subjects is expected. More of them "
-            f"indicate wrong labels, signs or pairs."
-        )
-
-
-def _show_comparison(summary):
-    """Show differences between decoders with signed-rank tests."""
-    if summary.decoders["estimator"].nunique() < 2:
-        return
-    yield heading("Comparison of decoders")
-    try:
-        found = summary.compare()
-    except ValueError as error:
-        yield paragraph(f"The decoders cannot be compared: {error}")
-        return
-    yield paragraph(
-        "Wilcoxon signed-rank tests, paired over subjects, Holm-corrected for the number of comparisons. If the "
-        "smallest possible p of so many subjects is 0.05 or above, no difference can be significant."
-    )
-    name, is_correlation = summary.score_label, summary.is_correlation()
-    text = "; ".join(
-        f"{row.estimator} minus {row.reference} {_format_difference(row.mean_difference, is_correlation)}"
-        f"{'' if is_correlation else ' points'}, better in {row.n_better} of "
-        f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
-        for row in found.itertuples()
-    )
-    yield figure(plot_comparison(summary).figure, f"Differences in {name}: {text}.")
-    columns = ["comparison", "difference", "better", "worse", "p", "p, corrected", "smallest possible"]
-    body = [
-        [f"{row.estimator} − {row.reference}",
-         _format_difference(row.mean_difference, is_correlation) + format_finding_error(row.sem, is_correlation),
-         f"{row.n_better}", f"{row.n_worse}", f"{row.p:.2g}", f"{row.p_holm:.2g}", f"{row.smallest_p_holm:.2g}"]
-        for row in found.itertuples()
-    ]  # fmt: skip
-    yield table(columns, body, f"Differences in {name}{'' if is_correlation else ', percentage points'}")
-
-
-def _format_difference(difference, is_correlation):
-    """Format a difference of scores, in percentage points or as a number."""
-    text = f"{difference:+.3f}" if is_correlation else f"{100 * difference:+.1f}"
-    return text.replace("-", "−")
-
-
-def _show_controls(summary):
-    """Show the scores of all controls and what they mean."""
-    names = [name for name in pd.unique(summary.results["control"]) if name != "decoder"]
-    yield heading("Controls")
-    if not names:
-        yield paragraph("No control was run. A score above its null does not exclude a leak.")
-        return
-    name, scores = summary.score_label, summary.means(by=("control", "label"), decoders_only=False)
-    alt = f"{name} of controls and decoders. {_describe_scores(scores, summary.is_correlation())}."
-    yield figure(plot_controls(summary).figure, alt)
-    cells = {
-        (row["control"], row["label"]): _make_score_cell(row, "top_k", _make_badge(row))
-        for row in pd.concat([summary.scored, summary.controls]).to_dict("records")
-    }
-    labels = list(dict.fromkeys(label for _, label in cells))
-    body = [
-        [control, *(cells.get((control, label), "–") for label in labels),
-         CONTROLS[control].meaning if control in CONTROLS else ""]
-        for control in names
-    ]  # fmt: skip
-    yield table(["control", *labels, "meaning"], body, f"{name} of controls, computed with the same code")
 
 
 def _show_limits(summary):

@@ -7,7 +7,8 @@ import numpy as np
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features._audio import AUDIO_SFREQ
-from sk_b2s.features._pretrained import Wav2Vec2Features, average_pretrained_chunks
+from sk_b2s.features._pretrained import Wav2Vec2Features
+from sk_b2s.features._pretrained_chunks import average_pretrained_chunks
 from sk_b2s.synthesis._vocoder import make_log_mel, mel_to_audio
 
 HOP, SFREQ = 320, 50  # samples and rate of frames

@@ -15,7 +15,6 @@ from sk_b2s import StimulusKFold, benchmark, make_segments, read_results, summar
 from sk_b2s._cli._commands import (
     _make_splitter,
     apply_command_question,
-    apply_command_settings,
     make_command_question_options,
     make_command_splitter,
 )
@@ -243,15 +242,7 @@ def test_make_command_splitter_uses_defaults(name):
         assert (changed[folds_parameter], changed["gap"]) == (3, 0.5)
 
 
-def test_apply_command_settings_to_all_or_one():
-    found = make_decoders(["ridge", "clip-mel", "regression"])
-    apply_command_settings(found, ["encoder__hidden=32", "clip-mel:encoder__loss=siglip", "epochs__lag=0.1"])
-    assert {name: one["epochs"].lag for name, one in found.items()} == dict.fromkeys(found, 0.1)
-    assert [found[name]["encoder"].hidden for name in ("clip-mel", "regression")] == [32, 32]
-    assert [found[name]["encoder"].loss for name in ("clip-mel", "regression")] == ["siglip", "mse"]
-
-
-def test_apply_command_settings_runs_no_code(tmp_path, capsys):
+def test_main_runs_no_code_of_settings(tmp_path, capsys):
     trap = tmp_path / "ran"
     setting = f"ridge__k=__import__('pathlib').Path({str(trap)!r}).touch()"
     assert main(["benchmark", *SMALL, "--set", setting]) == 1

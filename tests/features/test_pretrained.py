@@ -25,7 +25,7 @@ import sk_b2s
 from sk_b2s import FeatureScaler, RidgeDecoder, StimulusArray, Wav2Vec2Features, Windows
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _pretrained as pretrained
-from sk_b2s.features._pretrained import split_pretrained_chunks
+from sk_b2s.features._pretrained_chunks import split_pretrained_chunks
 
 
 def test_layers_may_be_negative_or_repeated(model_folder, tmp_path):
@@ -144,19 +144,6 @@ def test_transform_places_frames_in_time(model_folder, tmp_path):
     change = np.abs(np.diff(frames, axis=0)).max(1)
     reach = 16 // 2 + 1  # frames that the positional convolution sees on either side
     assert 105 - reach - 2 <= 80 + np.flatnonzero(change[80:] > 0.05)[0] <= 105
-
-
-@pytest.mark.parametrize("n_frames", [1, 49, 50, 51, 77, 100, 499, 1000])
-@pytest.mark.parametrize(("size", "overlap"), [(50, 0), (50, 10), (50, 33), (7, 6)])
-def test_split_pretrained_chunks_covers_frames_once(n_frames, size, overlap):
-    chunks = split_pretrained_chunks(n_frames, size, overlap)
-    kept = np.concatenate([np.arange(begin, end) for _, _, begin, end in chunks])
-    np.testing.assert_array_equal(kept, np.arange(n_frames))
-    assert all(last - first == min(size, n_frames) for first, last, _, _ in chunks)
-    for first, last, begin, end in chunks:
-        assert 0 <= first <= begin < end <= last <= n_frames
-        assert begin - first >= overlap // 2 or first == 0
-        assert last - end >= overlap // 2 or last == n_frames
 
 
 def test_compute_pretrained_states_joins_chunks(model_folder, tmp_path):

@@ -161,7 +161,7 @@ def test_make_listening_interrupted(tmp_path, monkeypatch):
 
     arguments = PARAMETERS | {"minutes": 0.2, "root": tmp_path}
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "_draw_schedule", interrupt)
+        patch.setattr(experiment, "plan_recording_schedule", interrupt)
         with pytest.raises(KeyboardInterrupt):
             make_listening(**arguments)
     assert not list(tmp_path.iterdir())
