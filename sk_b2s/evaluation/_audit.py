@@ -10,7 +10,7 @@ import pandas as pd
 
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.evaluation._controls._registry import LEAK_TESTS, find_control
+from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows, rank_by_timing
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
@@ -118,10 +118,18 @@ def score_similarities(
         lines.append({
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
             "rows": score_rows(result, n_candidates, n_shifts, random_state),
-            "outcome": format_result_line_outcome(run_control_outcome([result], n_shifts, random_state)) if is_leak_test else None,
+            "outcome": _format_outcome(result, control, n_shifts, random_state) if is_leak_test else None,
             "about": {}, "cost": {}, "error": "", "key": "", "plan": read_plan(AUDIT), "made": {},
         })  # fmt: skip
     return make_results_table(lines)
+
+
+def _format_outcome(result, control, n_shifts, random_state):
+    """Return the outcome of a leak test as plain data."""
+    is_permuted = CONTROLS[control].is_permuted
+    return format_result_line_outcome(
+        run_control_outcome([result], n_shifts, random_state, is_permuted=is_permuted)
+    )
 
 
 def _rank_by_timing(result, random_state):

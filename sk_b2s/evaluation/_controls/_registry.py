@@ -22,6 +22,7 @@ from sk_b2s.evaluation._controls._inputs import (
     reorder_control_inputs,
     shift_control_inputs,
 )
+from sk_b2s.evaluation._controls._order import rank_fold_by_order
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.evaluation._controls._timing import (
     has_timing_of_overlap,
@@ -32,7 +33,9 @@ from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.features._spectral import Envelope
 from sk_b2s.preprocessing._windows import Windows
 
-LEAK_ALPHA = 0.025 / 3  # probability that one leak test is marked by chance, 2.5 % for the three
+LEAK_ALPHA = (
+    0.025 / 3
+)  # probability that one leak test is marked by chance, 2.5 % for three and 3.3 % for four
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,10 @@ class ControlSpec:
         Whether no neural data are used, so that the score gets no verdict.
     is_fitted : bool, default=True
         Whether it fits an estimator. Others run first, because they are fast.
-    needs : {None, "audio", "oracle", "timing"}, default=None
+    needs : {None, "audio", "oracle", "timing", "trials"}, default=None
         What it requires: audio files and a decoder with ``speech``,
-        ``oracle=``, or windows at words or sentences.
+        ``oracle=``, windows at words or sentences, or windows that are trials
+        of whole stimuli, such as images.
     in_benchmark : bool, default=True
         Whether ``benchmark(controls=True)`` runs it.
     is_always : bool, default=False
@@ -72,6 +76,9 @@ class ControlSpec:
     is_stratified : bool, default=False
         Whether windows are ranked, and labels permuted, within strata of like
         timing.
+    is_permuted : bool, default=False
+        Whether the null permutes labels within recordings. Otherwise, it
+        shifts them circularly.
     former_name : None or str, default=None
         Name in results files of earlier versions.
     """
@@ -88,6 +95,7 @@ class ControlSpec:
     in_benchmark: bool = True
     is_always: bool = False
     is_stratified: bool = False
+    is_permuted: bool = False
     former_name: str | None = None
 
 
@@ -174,6 +182,11 @@ def _run_timing_only(task):
     return [task.result_of_scores(rank_fold_by_timing(task))]
 
 
+def _run_recording_order(task):
+    """Rank candidates by the stimuli that were presented close in time."""
+    return [task.result_of_scores(rank_fold_by_order(task))]
+
+
 def _run_timing_matched(task):
     """Retrieve among candidates of like timing and loudness only."""
     return [task.add_timing_columns(task.decoded)]
@@ -244,6 +257,13 @@ CONTROLS = {
             "Recordings paired with stimuli of another time. Must be at chance.",
             LEAK_ALPHA, "stimuli of another time were decoded, so the score does not depend on the presented stimulus",
             former_name="shifted pairing",
+        ),
+        ControlSpec(
+            "recording_order", _run_recording_order, "order and time of presentation",
+            "Order and time of presentation, without neural data. Must be at chance.",
+            LEAK_ALPHA, "the time of a window predicts its stimulus, because like stimuli were presented in blocks or "
+            "in the same order, so slow drifts of the recording are enough",
+            is_fitted=False, needs="trials", is_always=True, is_permuted=True,
         ),
         ControlSpec(
             "within_recording", _run_within_recording, "candidates of the same recording only",

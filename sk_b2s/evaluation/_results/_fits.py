@@ -318,7 +318,7 @@ def _score(task, fold, result):
         rows = judge(result, fold).make_rows(TASKS[settings["task"]].main_score, n_shifts, task.seed)
     if task.control not in LEAK_TESTS:
         return rows, None
-    outcome = _make_outcome(judge, result, fold, n_shifts)
+    outcome = _make_outcome(judge, result, fold, n_shifts, CONTROLS[task.control].is_permuted)
     if fold.separate is not None:
         outcome.separate = _make_outcome(judge, fold.separate, fold, n_shifts)
     return rows, format_result_line_outcome(outcome)
@@ -332,11 +332,11 @@ def _get_judge(settings):
     return partial(spec.judge, **{name: settings[name] for name in spec.options})
 
 
-def _make_outcome(judge, result, fold, n_shifts):
+def _make_outcome(judge, result, fold, n_shifts, is_permuted=False):
     """Reduce the result of a leak test to the input of a verdict."""
     arguments = n_shifts, fold.seed, fold.n_left_out
     if judge is None:
-        return run_control_outcome([result], *arguments)
+        return run_control_outcome([result], *arguments, is_permuted=is_permuted)
     return judge(result, fold).make_outcome(*arguments)
 
 
