@@ -56,6 +56,7 @@ class PrecomputedFeatures(SpeechFeatures):
 
     _parameter_constraints: dict = {"features": [str, Path, pd.DataFrame, None]}
     _reads_audio = False
+    features = None  # of subclasses with other parameters
 
     def __init__(self, features=None):
         self.features = features

@@ -19,7 +19,7 @@ def has_order_trials(rows):
     """Return whether windows are trials, each of a whole stimulus.
 
     True if no stimulus has several segments. Neighboring segments of
-    continuous speech are alike in any design, so their order reveals them.
+    continuous speech are similar in any design, so their order reveals them.
     """
     if not COLUMNS <= set(rows) or rows["sound"].isna().any():
         return False

@@ -56,7 +56,7 @@ def test_recording_order_detects_blocks(cv):
     """A split by concept does not help, as categories are in blocks."""
     X, y, vectors = make_design(is_block=True)
     table = run_controls(make_decoder(vectors), X, y, cv=cv, controls=["decoder"], n_shifts=100)
-    assert table.loc["decoder", "top_k"] > table.loc["decoder", "chance"] + 0.1  # there is no response
+    assert table.loc["decoder", "top_k"] > table.loc["decoder", "chance"] + 0.1  # without a response
     assert table.loc["recording_order", "verdict"] == "leak"
     assert "order and time of presentation" in table.loc["decoder", "verdict_text"]
 
