@@ -11,7 +11,7 @@ All windows of a recording are decoded at once. One stream of each decoder is
 decoded by ``StreamingDecoder.push``, and the correlation of its evidence with
 that of the recording is a column of the rows.
 
-Next to each decoder are two controls with the same fitted weights: candidates
+Next to decoders with a look-ahead of 0.16 s are two controls with the same fitted weights: candidates
 that begin 40 s too late ("shifted"), and samples with permuted channels
 ("permuted"). "offline" is the preset of ``make_decoders`` with whole
 recordings. With ``--talkers`` subjects attend to one of two talkers. Then the
@@ -53,6 +53,8 @@ from sk_b2s.events._audio._files import read_audio_samples
 from sk_b2s.preprocessing import Windows
 from sk_b2s.streaming._candidates import CandidateSounds
 
+N_CHANNELS = {"eeg": 32, "meg": 64}
+CONTROLLED = 0.16  # s, look-ahead of the decoders with controls
 LAG, WINDOW, STEP = 0.15, 3.0, 0.24
 LOOK_AHEADS = (0.0, 0.08, 0.16, 0.32, 0.56)
 DECODERS = ("ridge", "likelihood", "network")
@@ -87,6 +89,7 @@ class Experiment:
     def __init__(self, modality, seed, talkers, root):
         self.talkers, self.root, self.memory = talkers, root, str(root / "cache")
         options = {"n_subjects": 4, "modality": modality, "random_state": seed, "root": root}
+        options["n_channels"] = N_CHANNELS[modality]
         if talkers:
             artifacts = [
                 "blinks",
@@ -291,7 +294,7 @@ def score(experiment, name, look_ahead, drop=False):
         pipeline[-1].frame_weights_ = pipeline[-1].frame_weights_.copy()
         pipeline[-1].frame_weights_[len(pipeline[-1].frame_weights_) - n_frames :] = 0
     kind = "offline" if look_ahead is None else "live"
-    kinds = [kind] if drop else [kind, "shifted", "permuted"]
+    kinds = [kind, "shifted", "permuted"] if look_ahead == CONTROLLED and not drop else [kind]
     accuracy, latency, difference = {kind: {} for kind in kinds}, {}, None
     seconds, late = {}, {}
     for _, rows in experiment.heard.groupby("subject"):

@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_decoder": ["StreamingDecoder"],
         "_latency": ["pipeline_latency"],
+        "_onsets": ["AudioOnset", "TriggerOnset"],
+        "_outlet": ["PosteriorOutlet"],
         "_records": ["read_live_predictions", "score_live_predictions"],
         "_session": ["decode_live"],
         "_source": ["StreamSource"],

@@ -1,10 +1,12 @@
-"""LSL outlet that replays a recording on this machine."""
+"""LSL outlets of a replayed recording and of the posterior."""
 
 from __future__ import annotations
 
 import threading
 import time
 import uuid
+
+import numpy as np
 
 LOOPBACK = """[ports]
 IPv6 = disable
@@ -72,3 +74,77 @@ class ReplayOutlet:
         self._stop.set()
         self._thread.join(5)
         self._outlet = None
+
+
+class PosteriorOutlet:
+    """Send the posterior of a live decoder through an LSL outlet.
+
+    The stream has an irregular rate and one sample per prediction: the
+    probability of each candidate, then "stimulus_time" and "age" in seconds.
+    Other programs can read it, for example to give feedback.
+
+    Parameters
+    ----------
+    candidates : StreamingDecoder, dict or sequence of str
+        The decoder, or the names of its candidates.
+    name : str, default="sk-b2s-posterior"
+        Name of the stream.
+    source_id : str, default=None
+        Identifier that readers use to reconnect. If None, ``name``.
+
+    Raises
+    ------
+    ImportError
+        If mne-lsl is not installed.
+
+    See Also
+    --------
+    StreamingDecoder : Parameter ``callback``.
+    decode_live : Parameter ``callbacks``.
+
+    Notes
+    -----
+    Time stamps are those of the LSL clock when the prediction is sent.
+    """
+
+    def __init__(self, candidates, name="sk-b2s-posterior", source_id=None):
+        try:
+            from mne_lsl.lsl import StreamInfo, StreamOutlet, local_clock
+        except ImportError as error:
+            raise ImportError(
+                "PosteriorOutlet requires mne-lsl. Install it by pip install 'sk_b2s[live]'."
+            ) from error
+        self.names = list(getattr(candidates, "candidates", candidates))
+        self.name, self._clock = name, local_clock
+        channels = [*self.names, "stimulus_time", "age"]
+        info = StreamInfo(name, "posterior", len(channels), 0.0, "float64", source_id or name)
+        info.set_channel_names(channels)
+        info.set_channel_types(["misc"] * len(channels))
+        self._outlet = StreamOutlet(info)
+
+    def __call__(self, predictions):
+        """Send predictions.
+
+        Parameters
+        ----------
+        predictions : DataFrame or dict
+            As of :meth:`StreamingDecoder.push`, or one prediction of
+            :func:`decode_live`.
+        """
+        if self._outlet is None:
+            raise RuntimeError(f"The outlet {self.name!r} is closed.")
+        rows = [predictions] if isinstance(predictions, dict) else predictions.to_dict("records")
+        for row in rows:
+            values = row.get("probabilities", row)
+            sample = [*(values[name] for name in self.names), row["stimulus_time"], row["age"]]
+            self._outlet.push_sample(np.asarray(sample, float), timestamp=self._clock())
+
+    def close(self):
+        """Close the outlet. Inlets must be closed before."""
+        self._outlet = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

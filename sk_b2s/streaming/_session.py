@@ -9,6 +9,8 @@ import numpy as np
 
 from sk_b2s.streaming._records import COLUMNS, PredictionWriter
 
+STORED = 60.0  # s of time stamps, for onsets that are found late
+
 
 def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=(), on_status=None):
     """Decode a stream until it ends, and write the predictions to a file.
@@ -21,12 +23,14 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
         For example a :class:`StreamSource`. ``samples`` has the shape
         (n_channels, n_times), and ``timestamps`` (n_times,) or None. An
         attribute ``arrival`` is called for the time of arrival of each.
-    onset : float or sequence of float, default=0.0
+    onset : float, sequence of float, TriggerOnset or AudioOnset, default=0.0
         Onset of the sounds in seconds since the first sample, by the clock of
         the time stamps. If several, the evidence begins again at each, which
         is a new trial. A trial continues after gaps and jumps of the clock. If
         it is not known how many samples were lost, it has no further
-        predictions.
+        predictions. A :class:`TriggerOnset` or :class:`AudioOnset` finds
+        onsets in a further channel, which must be the last one of
+        ``samples``.
     path : str or Path, default=None
         File to which header and predictions are appended as JSON lines, see
         :func:`read_live_predictions`. If None, nothing is written.
@@ -60,15 +64,18 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
         If the onsets are not increasing numbers, a candidate has the name of a
         column, or time stamps are not finite.
     """
-    onsets = np.atleast_1d(np.asarray(onset, float))
-    if onsets.ndim != 1 or not len(onsets) or not np.isfinite(onsets).all() or (np.diff(onsets) <= 0).any():
+    is_found = hasattr(onset, "push")
+    onsets = np.empty(0) if is_found else np.atleast_1d(np.asarray(onset, float))
+    if is_found:
+        onset.reset()
+    elif onsets.ndim != 1 or not len(onsets) or not np.isfinite(onsets).all() or (np.diff(onsets) <= 0).any():
         raise ValueError(f"onset must be a number or increasing numbers of seconds. Got {onset!r}.")
     names = list(decoder.candidates)
     if taken := sorted(set(names) & {*COLUMNS, "run", "trial", "n_lost", "delay"}):
         raise ValueError(f"candidates: {taken} are names of columns of the predictions. Use other names.")
     facts = {
         "candidates": names, "sounds": [str(sound) for sound in decoder.candidates.values()],
-        "onsets": onsets.tolist(), "sfreq": decoder.sfreq, "duration": decoder.duration, "step": decoder.step,
+        "onsets": repr(onset) if is_found else onsets.tolist(), "sfreq": decoder.sfreq, "duration": decoder.duration, "step": decoder.step,
         "evidence": decoder.evidence, "time_constant": decoder.time_constant, "temperature": decoder.temperature,
         "subject": decoder.subject, "bads": list(decoder.bads), "latency": decoder.latency_.dropna().to_dict(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -77,7 +84,7 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
     counts = {"n_predictions": 0, "n_samples": 0, "n_lost": 0, "seconds": 0.0, "reason": "error"}
     counts |= {"samples": {}, "faults": {}}
     try:
-        for line in _iter_predictions(decoder, chunks, onsets, counts, on_status):
+        for line in _iter_predictions(decoder, chunks, onset if is_found else onsets, counts, on_status):
             if writer is not None:
                 writer.write({"type": "prediction", **line})
             for callback in callbacks:
@@ -96,13 +103,16 @@ def _iter_predictions(decoder, chunks, onsets, counts, on_status):
     """Yield the predictions of all chunks as dicts."""
     decoder.reset()
     trial, arrival = -1, getattr(chunks, "arrival", None)
+    detector = OnsetDetector(onsets, decoder) if hasattr(onsets, "push") else None
     for samples, timestamps in chunks:
         samples, arrived = np.asarray(samples), None if arrival is None else arrival()
+        if detector is not None:
+            samples, channel = samples[:-1], samples[-1]
         n_part = max(1, round(decoder.step * decoder.sfreq)) if arrived is None else max(1, samples.shape[1])
         for first in range(0, samples.shape[1], n_part):
             part = slice(first, min(first + n_part, samples.shape[1]))
             last = (decoder.n_samples_ + part.stop - first - 1) / decoder.sfreq
-            due = max(1, np.searchsorted(onsets, last, side="right")) - 1
+            due = max(1, np.searchsorted(onsets, last, side="right")) - 1 if detector is None else trial
             if due > trial:
                 trial = due
                 _start_trial(decoder, onsets[trial])
@@ -119,9 +129,37 @@ def _iter_predictions(decoder, chunks, onsets, counts, on_status):
                     **{name: row[name] for name in COLUMNS}, "trial": trial, "n_lost": counts["n_lost"],
                     "probabilities": {name: float(row[name]) for name in decoder.candidates},
                 }  # fmt: skip
+            for onset in () if detector is None else detector.find(channel[part], stamps):
+                trial += 1
+                _start_trial(decoder, onset)
         if on_status is not None and samples.shape[1]:
             on_status(decoder.n_samples_ / decoder.sfreq, counts["n_lost"])
     counts["faults"] = decoder.faults_["kind"].value_counts().to_dict()
+
+
+class OnsetDetector:
+    """Onsets of a channel in seconds of the stream.
+
+    Parameters
+    ----------
+    finder : TriggerOnset or AudioOnset
+    decoder : StreamingDecoder
+    """
+
+    def __init__(self, finder, decoder):
+        self.finder, self.decoder = finder, decoder
+        self._stamps, self._from = np.empty(0), 0  # time stamps of the latest samples
+
+    def find(self, samples, stamps):
+        """Return the onsets that are found with these samples."""
+        if stamps is not None:
+            n_old = max(0, len(self._stamps) - round(STORED * self.decoder.sfreq))
+            self._stamps, self._from = np.concatenate([self._stamps[n_old:], stamps]), self._from + n_old
+        found = self.finder.push(samples)
+        if stamps is None:
+            return [onset / self.decoder.sfreq for onset in found]
+        places = self._from + np.arange(len(self._stamps))
+        return [self.decoder.find_time(float(np.interp(onset, places, self._stamps))) for onset in found]
 
 
 def _start_trial(decoder, onset):
@@ -132,6 +170,7 @@ def _start_trial(decoder, onset):
         if "too early" not in str(error):
             raise
         warnings.warn(
-            f"The trial of onset={onset:g} s has no predictions, because its begin is in a gap of the stream.",
+            f"The trial of onset={onset:g} s has no predictions, because its begin is in a gap of the stream, or longer ago "
+            f"than the history of the decoder.",
             stacklevel=5,
         )
