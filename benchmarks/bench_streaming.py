@@ -11,12 +11,12 @@ All windows of a recording are decoded at once. One stream of each decoder is
 decoded by ``StreamingDecoder.push``, and the correlation of its evidence with
 that of the recording is a column of the rows.
 
-Next to decoders with a look-ahead of 0.16 s are two controls with the same fitted weights: candidates
-that begin 40 s too late ("shifted"), and samples with permuted channels
-("permuted"). "offline" is the preset of ``make_decoders`` with whole
-recordings. With ``--talkers`` subjects attend to one of two talkers. Then the
-talkers are the candidates, and attention switches every 20 s, by exchanging
-their audio.
+Decoders with a look-ahead of 0.16 s have two controls with the same fitted
+weights: candidates that begin 40 s too late ("shifted"), and samples with
+permuted channels ("permuted"). "offline" is the preset of ``make_decoders``
+with whole recordings. With ``--talkers`` subjects attend to one of two
+talkers. Then the talkers are the candidates, and attention switches every 20
+s, by exchanging their audio.
 
 The subjects are those of ``--seed``. Seed 0 was used to develop the decoders,
 so report another one. Each line of ``streaming.jsonl`` is one decoder and
@@ -50,6 +50,7 @@ from sk_b2s import (
 from sk_b2s.datasets import make_listening
 from sk_b2s.decoding._presets import SIZES
 from sk_b2s.events._audio._files import read_audio_samples
+from sk_b2s.events._stimuli import get_stimulus_state
 from sk_b2s.preprocessing import Windows
 from sk_b2s.streaming._candidates import CandidateSounds
 
@@ -160,7 +161,7 @@ class Experiment:
 
 
 def decode_stream(experiment, pipeline, row):
-    """Return stimulus times and the evidence of each window, and latency."""
+    """Return ends of windows, the evidence of each, and the latency."""
     samples, onset, sfreq = experiment.read(row, pipeline[0].ch_names_)
     candidates = experiment.list_candidates(row, onset)
     one = experiment.X[experiment.X["subject"] == row.subject].iloc[:1]
@@ -189,7 +190,7 @@ def find_begin(row):
 
 
 def cut_windows(experiment, pipeline, row, shift, sounds):
-    """Return scaled windows of a recording, their starts, and which are used."""
+    """Return scaled windows, their starts, and which are used."""
     begin = find_begin(row) - row.onset
     first, last = sounds.start - begin, min(sounds.stop, row.duration) - WINDOW - begin
     times = begin + STEP * np.arange(np.ceil(first / STEP), np.floor(last / STEP) + 1)
@@ -247,7 +248,7 @@ def count_hits(ends, evidence, seconds):
 def make_switching_talkers(experiment, row):
     """Write two talkers who exchange their audio every `PERIOD` seconds."""
     (one, begin), (two, later) = experiment.list_candidates(row, 0.0).values()
-    (a, rate), (b, _) = (read_audio_samples(path) for path in (one, two))
+    (a, rate), (b, _) = (read_audio_samples(path, get_stimulus_state(path)) for path in (one, two))
     delay = round((later - begin) * rate)
     b = np.concatenate([np.zeros(delay, b.dtype), b])
     n = min(len(a), len(b))

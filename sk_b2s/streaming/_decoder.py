@@ -312,8 +312,8 @@ class StreamingDecoder:
         "discarded" (too old) + "repeated" + "dropped" (a slower clock) +
         "waiting" (for the decision whether samples before them were lost). The
         time line has "used" + "discarded" + "interpolated" (short gaps) +
-        "inserted" (a faster clock) + "lost" samples. "replaced" samples had values that were not finite, for which the last
-        finite ones are used.
+        "inserted" (a faster clock) + "lost" samples. "replaced" samples had
+        values that were not finite, for which the last finite ones are used.
         """
         samples = np.asarray(samples, np.float64)
         names = self.parts.epocher.ch_names_

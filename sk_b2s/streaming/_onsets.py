@@ -25,14 +25,15 @@ MARGIN = 0.1  # s before the latest place, where a maximum could still rise
 class TriggerOnset:
     """Find onsets in a trigger channel of a stream.
 
-    An onset is a sample at which the channel rises, or changes to ``code``.
+    An onset is the first sample of a pulse, or of a pulse with the value
+    ``code``.
 
     Parameters
     ----------
     code : int or None, default=None
         Value of the channel. If None, each rise above ``threshold`` counts.
     threshold : float, default=0.5
-        Lowest value of a pulse. Only used if ``code`` is None.
+        Pulses exceed this value. Not used with a ``code``.
 
     See Also
     --------
@@ -65,6 +66,7 @@ class TriggerOnset:
         Parameters
         ----------
         samples : array-like of shape (n_times,)
+            Any number of samples.
 
         Returns
         -------
@@ -177,6 +179,7 @@ class AudioOnset:
         Parameters
         ----------
         samples : array-like of shape (n_times,)
+            Any number of samples.
 
         Returns
         -------
