@@ -30,40 +30,34 @@ def documented(path):
             yield getattr(node, "name", path.stem), node.body[0].lineno, text
 
 
-def test_files_hold_no_avoided_words():
-    found = [
-        f"{path.relative_to(ROOT)}:{line}: {word}" for path in written() for line, word in find_avoided(path)
-    ]
-    assert not found, "\n".join(found)
-
-
-def test_docstring_lines_are_short():
-    paths = files_of([ROOT / "sk_b2s", ROOT / "tests", ROOT / "tools"])
-    found = [f"{path.relative_to(ROOT)}:{line}" for path in paths for line, _ in find_long_lines(path)]
-    assert not found, "\n".join(found)
-
-
-def test_docstrings_begin_with_one_sentence():
-    found = []
-    for path in files_of([ROOT / "sk_b2s", ROOT / "tests", ROOT / "tools"]):
-        for name, line, text in documented(path) if path.suffix == ".py" else ():
+@pytest.fixture(scope="module")
+def findings():
+    """Findings of all rules. Each file is parsed once."""
+    found = {"words": [], "lines": [], "sentences": [], "names": []}
+    for path in written():
+        name = path.relative_to(ROOT)
+        found["words"] += [f"{name}:{line}: {word}" for line, word in find_avoided(path)]
+        if path.suffix != ".py" or name.parts[0] not in ("sk_b2s", "tests", "tools"):
+            continue
+        found["lines"] += [f"{name}:{line}" for line, _ in find_long_lines(path)]
+        for owner, line, text in documented(path):
             first, *rest = text.splitlines()
             if len(first) > WIDTH or not first.endswith(".") or (rest and rest[0]):
-                found.append(f"{path.relative_to(ROOT)}:{line}: {name}: {first}")
-    assert not found, "\n".join(found)
+                found["sentences"].append(f"{name}:{line}: {owner}: {first}")
+        if path.name.startswith("test_"):
+            tests = [node for node in parse_file(path)[1] if isinstance(node, ast.FunctionDef)]
+            found["names"] += [
+                f"{name}:{node.lineno}: {node.name}"
+                for node in tests
+                if node.name.startswith("test_") and len(node.name) > LONGEST_NAME
+            ]
+    return found
 
 
-def test_test_names_are_short():
-    found = []
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in parse_file(path)[1]:
-            if (
-                isinstance(node, ast.FunctionDef)
-                and node.name.startswith("test_")
-                and len(node.name) > LONGEST_NAME
-            ):
-                found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}")
-    assert not found, "\n".join(found)
+@pytest.mark.parametrize("rule", ["words", "lines", "sentences", "names"])
+def test_files_follow_the_rules(findings, rule):
+    """No avoided words, short lines, one first sentence, short names."""
+    assert not findings[rule], "\n".join(findings[rule])
 
 
 def test_spelling_is_american():
