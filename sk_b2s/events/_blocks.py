@@ -220,9 +220,9 @@ def merge_blocks(rows, words, shared):
     for digest, blocks in of_block:
         if digest not in words:
             continue
+        begin, end, ids = (blocks[name].to_numpy() for name in ("block_start", "block_stop", "block"))
         for text, start, last in list_block_sentences(words[digest]).itertuples(index=False):
-            inside = blocks[(blocks["block_start"] <= last) & (start < blocks["block_stop"])]
-            content.extend((text, digest, block) for block in inside["block"])
+            content.extend((text, digest, block) for block in ids[(begin <= last) & (start < end)])
     for index, (first, second, match) in enumerate(shared):
         for digest, shift in ((first, 0.0), (second, match.shift)):
             blocks = rows[rows["digest"] == digest].drop_duplicates("block")

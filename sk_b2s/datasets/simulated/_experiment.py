@@ -303,5 +303,6 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
 
 def _read_events(folder, stem, modality):
     events = read_simulated_events(stem, modality).rename(columns={"stim_file": "sound"})
-    events["sound"] = [str(folder / "stimuli" / name) for name in events["sound"]]
+    paths = {name: str(folder / "stimuli" / name) for name in events["sound"].unique()}
+    events["sound"] = events["sound"].map(paths)
     return events.assign(condition="story")[COLUMNS]
