@@ -7,6 +7,8 @@ WORKERS ?= 2
 # Threads that wait sleep, so that other work on the machine costs what it computes (docs/guide/shared_machines.md).
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_WAIT_POLICY
+# Without cached bytecode, each worker and each subprocess of the tests compiles the package and the tests again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo demo-live test test-random test-fast docs format check constraints clean
 

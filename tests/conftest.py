@@ -4,6 +4,7 @@ Heavy packages are imported in fixtures, because the process that distributes
 the tests loads this file and needs none of them.
 """
 
+import gc
 import hashlib
 import os
 from pathlib import Path
@@ -15,6 +16,16 @@ def pytest_configure(config):
     """Raise on a warning whose class is not imported by the distributor."""
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         config.addinivalue_line("filterwarnings", "error::sklearn.exceptions.DataConversionWarning")
+    gc.set_threshold(10_000, 10, 5)
+
+
+def pytest_collection_finish(session):
+    """Exclude modules and collected tests from garbage collection.
+
+    They stay alive until the end, and are millions of objects.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def shared_data():
