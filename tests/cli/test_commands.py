@@ -295,7 +295,7 @@ def test_process_has_status_0(tmp_path):
 @pytest.mark.slow
 def test_demo_writes_report_of_its_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = [*DATA[1:], *"--estimator ridge --shifts 20 --k 3 --pool 20 --folds 3 --n-jobs 1".split()]
+    options = [*DATA[1:], *"--estimator ridge --shifts 20 --k 3 --pool 20 --folds 2 --n-jobs 1".split()]
     assert main(["demo", *options, "--set", "ridge__n_components=8"]) == 0
     folder = (tmp_path / DEMO["out"]).parent
     assert set(read_results(folder / "results.jsonl")["control"]) >= {"decoder", "phase_randomized", "oracle"}
