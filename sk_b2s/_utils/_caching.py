@@ -8,10 +8,13 @@ import pickle
 import stat
 import time
 import warnings
+from collections import OrderedDict
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import joblib
+import numpy as np
 import pooch
 
 CHUNK = 2**20  # bytes read at a time for a digest
@@ -22,6 +25,45 @@ SETTLED, SETTLED_COARSE = (
     2.5,
 )  # s since the last change after which a time of change identifies a content
 _DIGESTS: dict = {}
+MOST_BYTES = 2**28  # of results that a process keeps in memory
+
+
+class ResultsInMemory:
+    """Results of a process by key, the least recently used are dropped.
+
+    Parameters
+    ----------
+    most_bytes : int
+        Largest sum of the sizes of all arrays. Arrays larger than half of it
+        are not stored.
+    """
+
+    def __init__(self, most_bytes):
+        self.most_bytes, self.n_bytes = most_bytes, 0
+        self._arrays: OrderedDict = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key):
+        """Return the array of a key, None if it is not stored."""
+        with self._lock:
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+            return self._arrays.get(key)
+
+    def add(self, key, array):
+        """Store a read-only array."""
+        if array.nbytes > self.most_bytes / 2:
+            return
+        with self._lock:
+            if key in self._arrays:
+                self.n_bytes -= self._arrays.pop(key).nbytes
+            while self._arrays and self.n_bytes + array.nbytes > self.most_bytes:
+                self.n_bytes -= self._arrays.popitem(last=False)[1].nbytes
+            self._arrays[key] = array
+            self.n_bytes += array.nbytes
+
+
+_RESULTS = ResultsInMemory(MOST_BYTES)
 
 
 def get_cached_file_state(path):
@@ -114,13 +156,16 @@ class FromFile:
         only where it is needed.
     ignore : sequence of str, default=()
         Settings that do not change the result.
+    is_kept : bool, default=False
+        Whether the process keeps the result without ``memory``, up to
+        ``MOST_BYTES`` of all results together.
     **settings : object
         Further arguments of ``function``.
     """
 
-    def __init__(self, function, path, stamp_of, memory=None, ignore=(), **settings):
+    def __init__(self, function, path, stamp_of, memory=None, ignore=(), is_kept=False, **settings):
         self.function, self.path, self.stamp_of, self.memory = function, path, stamp_of, memory
-        self.ignore, self.settings = tuple(ignore), settings
+        self.ignore, self.is_kept, self.settings = tuple(ignore), is_kept, settings
         self.stamp = None if memory is None else stamp_of(path)
 
     def __call__(self, **more):
@@ -137,7 +182,7 @@ class FromFile:
             If the file has changed since this object was made.
         """
         if self.memory is None:
-            return self.function(path=self.path, stamp=None, **self.settings, **more)
+            return self._compute_in_memory(more) if self.is_kept else self._compute(more)
         compute = cached(self.function, self.memory, ignore=("path", *self.ignore))
         arguments = {"path": self.path, "stamp": self.stamp, **self.settings, **more}
         # A changed file must not be cached under the digest of its old content.
@@ -146,6 +191,22 @@ class FromFile:
                 f"{self.path!r} has changed since the table it belongs to was transformed. Transform the table again."
             )
         return compute(**arguments)
+
+    def _compute(self, more):
+        """Compute without a cache."""
+        return self.function(path=self.path, stamp=None, **self.settings, **more)
+
+    def _compute_in_memory(self, more):
+        """Compute once per content and settings in this process."""
+        _, stamp, settings = self.identity()
+        key = self.function, joblib.hash([stamp, settings, more])
+        if (known := _RESULTS.get(key)) is None:
+            known = self._compute(more)
+            # A file that changes while it is read must not be stored under the digest of its old content.
+            if isinstance(known, np.ndarray) and self.stamp_of(self.path) == stamp:
+                known.setflags(write=False)
+                _RESULTS.add(key, known)
+        return known
 
     def identity(self):
         """Return the content and settings that decide the result: list."""

@@ -49,9 +49,10 @@ class SpeechActivity(SpectralFeatures):
     n_fft : int, default=512
         Length of a frame in samples at 16 kHz.
     memory : None, str or joblib.Memory, default=None
-        Cache folder for the activity of each stimulus. If None, nothing is
-        cached. The folder contains pickle files, which can run code when they
-        are read. Use a folder that only you can write to.
+        Cache folder for the activity of each stimulus. If None, the process
+        keeps features in memory, up to 256 MiB of all stimuli together. The
+        folder contains pickle files, which can run code when they are read.
+        Use a folder that only you can write to.
 
     Attributes
     ----------

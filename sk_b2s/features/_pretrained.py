@@ -156,10 +156,11 @@ class Wav2Vec2Features(SpeechFeatures):
         mean over frames, or one product by more than 2 %, the model switches
         to float32 with a warning.
     memory : None, str or joblib.Memory, default=None
-        Cache folder for the features of each interval. If None, every ``fit``
-        and every ``predict`` runs the model again. The folder contains pickle
-        files, which can run code when they are read. Use a folder that only
-        you can write to.
+        Cache folder for the features of each interval. If None, the process
+        keeps features in memory, up to 256 MiB of all stimuli together, and
+        runs the model again for others. The folder contains pickle files,
+        which can run code when they are read. Use a folder that only you can
+        write to.
 
     Attributes
     ----------
@@ -310,6 +311,7 @@ class Wav2Vec2Features(SpeechFeatures):
             partial(make_feature_stamp, code=(CODE,)),
             self.memory,
             ignore=("model", "revision", "device"),
+            is_kept=True,
             identity=model_files.identify_model_files(self.model, self.revision),
             layers=self._select_layers(),
             chunk=float(self.chunk),

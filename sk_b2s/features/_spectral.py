@@ -75,7 +75,7 @@ class SpectralFeatures(SpeechFeatures):
         check_feature_audio_file(sound, type(self).__name__)
         parameters = self.get_params(deep=False)
         stamp_of = partial(make_feature_stamp, code=self._code)
-        return FromFile(self._compute, make_audio_file_key(sound), stamp_of, **parameters)
+        return FromFile(self._compute, make_audio_file_key(sound), stamp_of, is_kept=True, **parameters)
 
 
 class MelSpectrogram(SpectralFeatures):
@@ -96,9 +96,10 @@ class MelSpectrogram(SpectralFeatures):
     n_fft : int, default=512
         Length of a frame in samples at 16 kHz.
     memory : None, str or joblib.Memory, default=None
-        Cache folder for the features of each stimulus. If None, nothing is
-        cached. The folder contains pickle files, which can run code when they
-        are read. Use a folder that only you can write to.
+        Cache folder for the features of each stimulus. If None, the process
+        keeps features in memory, up to 256 MiB of all stimuli together. The
+        folder contains pickle files, which can run code when they are read.
+        Use a folder that only you can write to.
 
     Attributes
     ----------
@@ -151,9 +152,10 @@ class Envelope(SpectralFeatures):
     n_fft : int, default=512
         Length of a frame in samples at 16 kHz.
     memory : None, str or joblib.Memory, default=None
-        Cache folder for the features of each stimulus. If None, nothing is
-        cached. The folder contains pickle files, which can run code when they
-        are read. Use a folder that only you can write to.
+        Cache folder for the features of each stimulus. If None, the process
+        keeps features in memory, up to 256 MiB of all stimuli together. The
+        folder contains pickle files, which can run code when they are read.
+        Use a folder that only you can write to.
 
     Attributes
     ----------
@@ -218,9 +220,10 @@ class AcousticOnsets(SpectralFeatures):
     n_fft : int, default=512
         Length of a frame in samples at 16 kHz.
     memory : None, str or joblib.Memory, default=None
-        Cache folder for the features of each stimulus. If None, nothing is
-        cached. The folder contains pickle files, which can run code when they
-        are read. Use a folder that only you can write to.
+        Cache folder for the features of each stimulus. If None, the process
+        keeps features in memory, up to 256 MiB of all stimuli together. The
+        folder contains pickle files, which can run code when they are read.
+        Use a folder that only you can write to.
 
     Attributes
     ----------

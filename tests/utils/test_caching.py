@@ -122,6 +122,39 @@ def test_from_file_without_memory_digests_for_key(file, tmp_path):
     assert make_fingerprint(kept) == make_fingerprint(one), "a cache is no part of a result"
 
 
+def read_bytes(path, stamp, scale):
+    CALLS.append(path)
+    return np.frombuffer(Path(path).read_bytes(), np.uint8).astype(float) * scale
+
+
+def test_from_file_keeps_results_in_memory(file, tmp_path):
+    CALLS.clear()
+    (copy := tmp_path / "copy.bin").write_bytes(file.read_bytes())
+    made = [
+        FromFile(read_bytes, str(path), digest_cached_content, is_kept=True, scale=2.5)
+        for path in (file, copy)
+    ]
+    first = made[0]()
+    assert made[1]() is made[0]() is first
+    assert [str(file)] == CALLS
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 1
+    rewrite(file, b"one two thref")
+    assert made[0]()[-1] == first[-1] + 2.5
+    assert FromFile(read_bytes, str(copy), digest_cached_content, is_kept=True, scale=5)()[0] == 2 * first[0]
+    assert len(CALLS) == 3
+
+
+def test_results_in_memory_drop_the_oldest():
+    results = caching.ResultsInMemory(100)
+    for key in "abc":
+        results.add(key, np.zeros(5))
+        results.get("a")
+    results.add("large", np.zeros(7))
+    assert [key for key in ("a", "b", "c", "large") if results.get(key) is not None] == ["a", "c"]
+    assert results.n_bytes == 80
+
+
 # --- of the package ------------------------------------------------------------------------------------
 
 
