@@ -14,6 +14,7 @@ REPEATED = 2.0  # s of samples that are compared with later ones
 PIECE = 5.0  # s, longest piece of a bridged gap
 FLAT = 0.5  # s of equal values after which a channel is dead
 N_ALIVE = 4  # blocks of changing values after which it is not
+OLD_AGAIN = 60.0  # s, after which samples that are too old are reported again
 WARNED = 0.1  # s, shortest clock jump with a warning
 MAX_FAULTS = 10_000  # rows of the table of faults
 RECEIVED = ("used", "discarded", "repeated", "dropped", "waiting")
@@ -86,6 +87,7 @@ class StreamRegularizer:
         self._recent: deque = deque(maxlen=max(1, round(REPEATED * sfreq)))
         self._last, self._finite = None, np.zeros(n_channels)
         self._insert, self._is_late, self._is_warned = [], False, False
+        self._old_fault, self._old_place = None, 0  # the latest row, and where it was changed
         self._run, self._alive = np.zeros(n_channels, int), np.zeros(n_channels, int)
         self.is_dead = np.zeros(n_channels, bool)
         self._dead: deque = deque()  # [channel, first, last), without last while it is dead
@@ -253,7 +255,14 @@ class StreamRegularizer:
                 self._old[-1] = (self._old[-1][0], self.n_grid + stop)
             else:
                 self._old.append((self.n_grid + start, self.n_grid + stop))
-                self._note("too old", 0.0, int(stop - start))
+            is_new = self._old_fault is None or self.n_grid - self._old_place > OLD_AGAIN * self.sfreq
+            self._old_place = self.n_grid
+            if is_new:
+                self._note("too old", 0.0, 0)
+                self._old_fault = self.faults[-1]
+            self._old_fault["n_samples"] += int(stop - start)
+            self._old_fault["seconds"] = self._old_fault["n_samples"] / self.sfreq
+            if is_new:
                 warnings.warn(
                     f"At {(self.n_grid + start) / self.sfreq:.3f} s of the stream, samples came more than max_age="
                     f"{self.max_age:g} s late. They are filtered but discarded for predictions, until the decoder has caught "

@@ -173,6 +173,8 @@ class StreamTimeline:
             return
         change = median(recent)
         lost, is_sure = self._find_lost(change)
+        if not is_sure and self._held[-1][2] is not None and len(self._held) < MAX_HELD * self.sfreq:
+            return  # the next times of arrival can be closer
         n_lost = max(0, round(lost * self.sfreq))
         jump = change - n_lost / self.sfreq
         if abs(jump) > self.tolerance:
