@@ -303,8 +303,8 @@ class StreamingDecoder:
         -----
         UserWarning
             At the first gap that is not interpolated, at jumps of the clock of
-            0.1 s and more, if samples are too old, and if a channel dies or
-            recovers.
+            0.1 s and more, if samples are too old, if a channel dies or
+            recovers, and if the sampling rate is wrong by 0.2 % or more.
 
         Notes
         -----

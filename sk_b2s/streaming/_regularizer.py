@@ -8,6 +8,7 @@ from collections import deque
 import numpy as np
 import pandas as pd
 
+from sk_b2s.io._clocks._clock_fit import MAX_DRIFT
 from sk_b2s.streaming._timeline import BLOCK, StreamTimeline
 
 REPEATED = 2.0  # s of samples that are compared with later ones
@@ -87,6 +88,7 @@ class StreamRegularizer:
         self._recent: deque = deque(maxlen=max(1, round(REPEATED * sfreq)))
         self._last, self._finite = None, np.zeros(n_channels)
         self._insert, self._is_late, self._is_warned = [], False, False
+        self._is_wrong_rate = False
         self._old_fault, self._old_place = None, 0  # the latest row, and where it was changed
         self._run, self._alive = np.zeros(n_channels, int), np.zeros(n_channels, int)
         self.is_dead = np.zeros(n_channels, bool)
@@ -159,6 +161,13 @@ class StreamRegularizer:
         self.counts["waiting"] = self.timeline.n_held
         for step in steps:
             yield from self._apply(step)
+        if abs(self.timeline.drift) > MAX_DRIFT and not self._is_wrong_rate:
+            self._is_wrong_rate = True
+            warnings.warn(
+                f"The time stamps imply a sampling rate of {self.sfreq / (1 + self.timeline.drift):.3f} Hz instead of "
+                f"{self.sfreq:g} Hz. Samples are inserted or dropped to follow them. Pass the true rate as sfreq.",
+                stacklevel=4,
+            )
 
     def _find_new(self, samples, stamps):
         """Return which samples were not received before."""

@@ -110,6 +110,14 @@ def test_drift_is_corrected(drift):
     assert regularizer.timeline.find_time(stamps[-1]) == pytest.approx(stamps[-1] - 1000, abs=0.003)
 
 
+def test_wrong_sampling_rates_are_reported():
+    samples, stamps = make_signal(drift=-50 / 51.2 * 0.024)
+    output, regularizer = regularize(samples, stamps)
+    assert "imply a sampling rate of 51.2" in regularizer.messages[0]
+    assert len(regularizer.messages) == 1
+    assert regularizer.n_grid / SFREQ == pytest.approx(stamps[-1] - 1000, abs=0.05)
+
+
 @pytest.mark.parametrize("jump", [0.4, 12.0, -0.4, -12.0])
 def test_clock_jumps_differ_from_lost_samples(jump):
     samples, stamps = make_signal(jitter=0.003)
@@ -136,6 +144,20 @@ def test_unknown_losses_end_the_alignment(jump, has_arrived):
     assert "no predictions before the next start" in regularizer.messages[0]
     n_lost = 7 * SFREQ if has_arrived else max(0, round(jump * SFREQ))
     assert regularizer.counts["lost"] == pytest.approx(n_lost, abs=1)
+
+
+@pytest.mark.parametrize("jump", [0.0, 20.0])
+def test_times_of_arrival_may_be_late(jump):
+    samples, stamps = make_signal()
+    is_there = (np.arange(N_TIMES) < 3000) | (np.arange(N_TIMES) >= 3100 * (jump == 0))
+    samples, stamps = samples[:, is_there], stamps[is_there]
+    arrived = stamps + 0.02
+    arrived[3000:3030] += 0.6  # right after the step
+    stamps[3000:] += jump
+    output, regularizer = regularize(samples, stamps, (3,), arrived)
+    assert regularizer.is_aligned
+    assert regularizer.counts["lost"] == (100 if jump == 0 else 0)
+    assert regularizer.make_faults()["kind"].tolist() == ["gap" if jump == 0 else "clock jump"]
 
 
 def test_repeated_samples_are_removed():
@@ -186,6 +208,8 @@ def test_old_samples_are_discarded():
     assert not regularizer.is_old(3200)
     assert "max_age=2 s late" in regularizer.messages[0]
     assert len(regularizer.messages) == 1
+    (fault,) = regularizer.make_faults().to_dict("records")
+    assert (fault["kind"], fault["n_samples"]) == ("too old", regularizer.counts["discarded"])
 
 
 def test_marks_are_forgotten_in_time():
