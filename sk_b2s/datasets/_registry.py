@@ -1,7 +1,7 @@
 """Registry of data sets, and loading by name.
 
-Functions are named and imported when used, so that the command line can list
-the data sets quickly.
+The sub-package exports the functions of every entry. They are named and
+imported when used, so that the command line can list the data sets quickly.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class DatasetSpec:
     ----------
     name : str
         Name of the data set for :func:`load_dataset` and the command line.
-    loader_name : str
-        Name of the function in ``sk_b2s.datasets``, or in this module, that
-        returns the events table or a :class:`Dataset`. Its parameters are the
-        options of the data set.
-    fetcher_name : str or None
-        Name of the function in ``sk_b2s.datasets`` that downloads the data
-        set, None if this is not possible.
+    loader_path : str
+        Module and name of the function, from ``sk_b2s.datasets``, that returns
+        the events table or a :class:`Dataset`. Its parameters are the options
+        of the data set.
+    fetcher_path : str or None
+        Module and name of the function that downloads the data set, None if
+        this is not possible.
     citation : str
         Address of the publication, "" for simulated data.
     summary : str
@@ -59,20 +59,30 @@ class DatasetSpec:
     """
 
     name: str
-    loader_name: str
-    fetcher_name: str | None
+    loader_path: str
+    fetcher_path: str | None
     citation: str
     summary: str
 
     @property
     def loader(self):
         """Function that returns the events table."""
-        return globals().get(self.loader_name) or _import_function(self.loader_name)
+        return _import_function(self.loader_path)
 
     @property
     def fetcher(self):
         """Function that downloads the data set, or None."""
-        return self.fetcher_name and _import_function(self.fetcher_name)
+        return self.fetcher_path and _import_function(self.fetcher_path)
+
+    @property
+    def loader_name(self):
+        """Name of the loader."""
+        return self.loader_path.rpartition(".")[2]
+
+    @property
+    def fetcher_name(self):
+        """Name of the fetcher, or None."""
+        return self.fetcher_path and self.fetcher_path.rpartition(".")[2]
 
     @property
     def options(self):
@@ -91,9 +101,10 @@ class DatasetSpec:
         return loaded if isinstance(loaded, Dataset) else Dataset(loaded)
 
 
-def _import_function(name):
-    """Import a function of ``sk_b2s.datasets``."""
-    return getattr(importlib.import_module("sk_b2s.datasets"), name)
+def _import_function(path):
+    """Import a function by its path from ``sk_b2s.datasets``."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(f"sk_b2s.datasets.{module}"), name)
 
 
 def load_listening(
@@ -113,35 +124,35 @@ def load_listening(
 
 SPECS = (
     DatasetSpec(
-        "listening", "load_listening", None, "",
+        "listening", "_registry.load_listening", None, "",
         "Simulated MEG or EEG of subjects who listen to Alice in Wonderland, with ground truth.",
     ),
     DatasetSpec(
-        "gwilliams2022", "load_gwilliams2022", "fetch_gwilliams2022", "https://doi.org/10.1038/s41597-023-02752-5",
+        "gwilliams2022", "_gwilliams2022.load_gwilliams2022", "_gwilliams2022.fetch_gwilliams2022", "https://doi.org/10.1038/s41597-023-02752-5",
         "MEG-MASC: 27 participants, MEG, four stories in English.",
     ),
     DatasetSpec(
-        "schoffelen2019", "load_schoffelen2019", None, "https://doi.org/10.1038/s41597-019-0020-y",
+        "schoffelen2019", "_schoffelen2019.load_schoffelen2019", None, "https://doi.org/10.1038/s41597-019-0020-y",
         "MOUS: 96 participants, MEG, sentences and word lists in Dutch.",
     ),
     DatasetSpec(
-        "broderick2019", "load_broderick2019", "fetch_broderick2019", "https://doi.org/10.1016/j.cub.2018.01.080",
+        "broderick2019", "_broderick2019.load_broderick2019", "_broderick2019.fetch_broderick2019", "https://doi.org/10.1016/j.cub.2018.01.080",
         "19 participants, EEG, The Old Man and the Sea.",
     ),
     DatasetSpec(
-        "brennan2019", "load_brennan2019", "fetch_brennan2019", "https://doi.org/10.1371/journal.pone.0207741",
+        "brennan2019", "_brennan2019.load_brennan2019", "_brennan2019.fetch_brennan2019", "https://doi.org/10.1371/journal.pone.0207741",
         "33 participants, EEG, a chapter of Alice in Wonderland.",
     ),
     DatasetSpec(
-        "libribrain100", "load_libribrain100", "fetch_libribrain100", "https://arxiv.org/abs/2506.02098",
+        "libribrain100", "libribrain._tables.load_libribrain100", "libribrain._download.fetch_libribrain100", "https://arxiv.org/abs/2506.02098",
         "LibriBrain100: 33 participants, MEG, audiobooks in English, one participant for 80 hours.",
     ),
     DatasetSpec(
-        "accou2024", "load_accou2024", "fetch_accou2024", "https://doi.org/10.3390/data9080094",
+        "accou2024", "_accou2024.load_accou2024", "_accou2024.fetch_accou2024", "https://doi.org/10.3390/data9080094",
         "SparrKULee: 85 participants, EEG, audiobooks and podcasts in Dutch; auditory EEG challenges.",
     ),
     DatasetSpec(
-        "bel2026", "load_bel2026", "fetch_bel2026", "https://doi.org/10.18112/openneuro.ds007523.v1.0.1",
+        "bel2026", "_bel2026.load_bel2026", "_bel2026.fetch_bel2026", "https://doi.org/10.18112/openneuro.ds007523.v1.0.1",
         "58 participants, MEG, Le Petit Prince in French.",
     ),
 )  # fmt: skip

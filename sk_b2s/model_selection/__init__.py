@@ -2,14 +2,14 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
-    __name__,
-    submod_attrs={
-        "_calibration_sentences": ["select_calibration_sentences"],
-        "_hashed": ["HashedBlockSplit"],
-        "_leakage": ["check_leakage"],
-        "_leakage_report": ["format_leakage"],
-        "_leave_one_out": ["LeaveOneSessionOut", "LeaveOneStudyOut", "LeaveOneSubjectOut"],
-        "_split": ["StimulusKFold", "StimulusLeakWarning"],
-    },
-)
+from sk_b2s.model_selection._registry import SPLITTERS as _SPLITTERS
+
+_public = {
+    "_calibration_sentences": ["select_calibration_sentences"],
+    "_leakage": ["check_leakage"],
+    "_leakage_report": ["format_leakage"],
+    "_split": ["StimulusLeakWarning"],
+}
+for _spec in _SPLITTERS.values():  # each splitter is exported by its entry
+    _public[_spec.module] = [*_public.get(_spec.module, ()), _spec.class_name]
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=_public)

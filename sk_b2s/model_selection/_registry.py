@@ -1,6 +1,6 @@
 """Registry of splitters.
 
-The classes are named and not imported, so that the command line can list them
+The sub-package exports every entry. The classes are named and not imported, so that the command line can list them
 quickly.
 """
 
@@ -14,15 +14,14 @@ from dataclasses import dataclass
 class SplitterSpec:
     """Entry of the registry of splitters.
 
-    To add a splitter, write its class, export it from
-    ``sk_b2s.model_selection`` and add one entry to ``SPLITTERS``.
+    To add a splitter, write its class and add one entry to ``SPLITTERS``.
 
     Parameters
     ----------
     name : str
         Name on the command line.
-    class_name : str
-        Name of the class in ``sk_b2s.model_selection``.
+    module, class_name : str
+        Module of ``sk_b2s.model_selection``, and the class in it.
     label : str
         What is held out.
     folds_parameter : str, default=None
@@ -31,6 +30,7 @@ class SplitterSpec:
     """
 
     name: str
+    module: str
     class_name: str
     label: str
     folds_parameter: str | None = None
@@ -43,10 +43,14 @@ class SplitterSpec:
 SPLITTERS = {
     spec.name: spec
     for spec in (
-        SplitterSpec("loso", "LeaveOneSubjectOut", "subjects and stimuli", "stimulus_folds"),
-        SplitterSpec("stimulus", "StimulusKFold", "stimuli", "n_splits"),
-        SplitterSpec("session", "LeaveOneSessionOut", "sessions and stimuli", "stimulus_folds"),
-        SplitterSpec("study", "LeaveOneStudyOut", "studies and stimuli", "stimulus_folds"),
-        SplitterSpec("hashed", "HashedBlockSplit", "blocks of the published split"),
+        SplitterSpec(
+            "loso", "_leave_one_out", "LeaveOneSubjectOut", "subjects and stimuli", "stimulus_folds"
+        ),
+        SplitterSpec("stimulus", "_split", "StimulusKFold", "stimuli", "n_splits"),
+        SplitterSpec(
+            "session", "_leave_one_out", "LeaveOneSessionOut", "sessions and stimuli", "stimulus_folds"
+        ),
+        SplitterSpec("study", "_leave_one_out", "LeaveOneStudyOut", "studies and stimuli", "stimulus_folds"),
+        SplitterSpec("hashed", "_hashed", "HashedBlockSplit", "blocks of the published split"),
     )
 }
