@@ -1,19 +1,22 @@
 """Measure how easy the package is to find one's way in.
 
 Run as ``python tools/measure_package.py [ROOT]``, where ROOT is a checkout, by
-default the one of this file. It prints the entries of each folder, lines,
-docstring lines over 79 characters, avoided words, and how many test names and
-first lines of docstrings break the rules of CONTRIBUTING.md. The time of
-imports is in benchmarks/bench_import.py.
+default the one of this file. It prints the entries of each folder, lines, the
+time of an import, docstring lines over 79 characters, avoided words, and how
+many test names and first lines of docstrings break the rules of
+CONTRIBUTING.md. More times of imports are in benchmarks/bench_import.py.
 """
 
 import ast
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from prose import find_avoided, find_long_lines
 
 MOST_TEST_NAME = 50
+N_IMPORTS = 5
 
 
 def count_entries(package):
@@ -45,6 +48,19 @@ def test_names(path):
             yield node.name
 
 
+def measure_import(root, code):
+    """Least seconds of a new process with a statement, beyond an empty one."""
+    least = {}
+    for statement in ("pass", code):
+        seconds = []
+        for _ in range(N_IMPORTS):
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", statement], check=True, cwd=root)
+            seconds.append(time.perf_counter() - begin)
+        least[statement] = min(seconds)
+    return least[code] - least["pass"]
+
+
 def main(root):
     """Print all measures of a checkout."""
     package, tests = root / "sk_b2s", root / "tests"
@@ -55,6 +71,7 @@ def main(root):
     for folder, n in entries.items():
         print(f"  {folder.relative_to(package)}: {n}")
     print(f"files: {len(files)}, lines: {sum(lines)}, longest: {max(lines)}")
+    print(f"import sk_b2s: {measure_import(root, 'import sk_b2s'):.2f} s")
     long = sum(len(find_long_lines(path)) for path in files)
     firsts = [line for path in files for line in first_lines(path)]
     bad_firsts = [line for line in firsts if len(line) > 79 or not line.endswith(".")]
