@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 
 from sk_b2s._persistence._save_load import load
 from sk_b2s._utils._text import make_text_visible, shorten_list, shorten_text
@@ -50,7 +51,8 @@ def run_live_command(args):
         source, sfreq = open_live_source(args, list(epocher.ch_names_), stack)
         decoder = StreamingDecoder(
             pipeline, candidates, sfreq, duration, args.step, args.evidence,
-            10.0 if args.time_constant is None else args.time_constant, args.temperature, args.subject, bads=args.bads,
+            10.0 if args.time_constant is None else args.time_constant, args.temperature, args.subject,
+            read_live_positions(args, epocher, fitted, duration), args.bads,
         )  # fmt: skip
         header = {
             "model": str(args.model), "model_sha256": digest,
@@ -114,6 +116,21 @@ def check_live_subject(decoder, subject):
             f"model of unseen subjects is used.",
             flush=True,
         )
+
+
+def read_live_positions(args, epocher, decoder, duration):
+    """Return the sensor positions of a recording, if the decoder uses any."""
+    if not getattr(decoder, "spatial_attention", False):
+        return None
+    if (path := args.positions or args.replay) is None:
+        raise ValueError(
+            "--positions is required, because the network of the model uses sensor positions. Pass a recording with this "
+            "cap, for example one of the calibration recordings."
+        )
+    row = pd.DataFrame({
+        "recording": [str(path)], "subject": [args.subject], "onset": [duration], "duration": [duration],
+    })  # fmt: skip
+    return epocher.transform(row).positions[0]
 
 
 def find_live_span(onset, decoder, scalers):

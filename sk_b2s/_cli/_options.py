@@ -217,6 +217,9 @@ def add_live_options(parser):
     )
     group.add_argument("--subject", metavar="NAME", help="subject of the stream, as in the events of fit")
     group.add_argument(
+        "--positions", metavar="RECORDING", help="recording with the sensor positions, for networks (default: that of --replay)"
+    )  # fmt: skip
+    group.add_argument(
         "--bads", metavar="NAMES", type=lambda text: text.split(","), default=[],
         help="channels to ignore, separated by commas",
     )  # fmt: skip

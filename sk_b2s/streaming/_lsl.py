@@ -8,6 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
+from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
 from sk_b2s.streaming._source import StreamSource, pick_channels
 
@@ -38,9 +39,10 @@ def _open_inlet(name):
         ) from error
     found = resolve_streams(TIMEOUT, name=name)
     if len(found) != 1:
+        others = sorted({info.name for info in resolve_streams(1.0)} - {name})
         raise ValueError(
-            f"stream={name!r}: {len(found)} LSL streams have this name. Start the stream before, check that firewalls "
-            f"let LSL pass, or pass an inlet."
+            f"stream={name!r}: {len(found)} LSL streams have this name. Other streams: {shorten_list(others) or 'none'}. "
+            f"Start the stream before, check that firewalls let LSL pass, or pass an inlet."
         )
     inlet = StreamInlet(found[0])
     inlet.open_stream(timeout=TIMEOUT)

@@ -11,7 +11,13 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import Epocher, FeatureScaler, LikelihoodDecoder, MelSpectrogram, StreamingDecoder, load, save
-from sk_b2s._cli._live import LimitedSource, TerminalView, iter_replayed, parse_live_candidates
+from sk_b2s._cli._live import (
+    LimitedSource,
+    TerminalView,
+    iter_replayed,
+    parse_live_candidates,
+    read_live_positions,
+)
 from sk_b2s._cli._parser import main
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.streaming import read_live_predictions
@@ -133,6 +139,18 @@ def test_limited_source_ends_after_the_sounds():
     assert len(list(LimitedSource(chunks, 0.8, 10))) == 3
     source = SimpleNamespace(arrival=lambda: 7.0)
     assert LimitedSource(source, 1, 10).arrival() == 7.0
+
+
+def test_read_live_positions_needs_a_recording(arguments):
+    epocher, decoder = load(arguments["--model"])[0], SimpleNamespace(spatial_attention=True)
+    args = SimpleNamespace(positions=None, replay=None, subject=arguments["--subject"])
+    assert read_live_positions(args, epocher, SimpleNamespace(), 3.0) is None
+    with pytest.raises(ValueError, match="--positions is required"):
+        read_live_positions(args, epocher, decoder, 3.0)
+    args.replay = arguments["--replay"]
+    positions = read_live_positions(args, epocher, decoder, 3.0)
+    assert positions.shape == (len(epocher.ch_names_), 2)
+    assert np.isfinite(positions).all()
 
 
 @pytest.mark.slow
