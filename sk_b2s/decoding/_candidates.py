@@ -80,5 +80,11 @@ def check_candidates_vary(targets, rows, owner):
 
 def make_candidate_windows(y):
     """Make Windows of an array with one, two or three dimensions."""
+    y = np.asarray(y)
+    if y.dtype.kind not in "biuf" and len(y) and isinstance(first := y.flat[0], str):
+        raise ValueError(
+            f"y must be the table of segments by make_segments, or features of numbers. Got labels such as {str(first)!r}. "
+            f"Decoders rank segments of speech instead of classes, see cross_val_classification for labels."
+        )
     y = np.asarray(y, np.float32)
     return Windows.from_array(y.reshape(len(y), -1, y.shape[2] if y.ndim == 3 else 1))

@@ -184,6 +184,11 @@ class StimulusSplitter(BaseCrossValidator):
 
     __metadata_request__split = {"groups": True}
 
+    @property
+    def shuffle(self):
+        """Whether folds are drawn, so that two splits may differ."""
+        return getattr(self, "random_state", None) is not None
+
     def __repr__(self):
         return f"{self._call()}  # {self.guarantee}"  # the guarantee is a comment, so that the text is valid code
 

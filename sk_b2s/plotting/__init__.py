@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_calibration": ["plot_adaptation"],
         "_confidence": ["plot_reliability", "plot_risk_coverage"],
         "_curves": ["plot_curve", "plot_history"],
+        "_guesses": ["plot_guesses"],
         "_retrieval": ["plot_rank_curve", "plot_ranks", "plot_similarity", "plot_words"],
         "_scores": ["plot_comparison", "plot_controls", "plot_scores", "plot_subjects"],
         "_topomap": ["plot_attention", "plot_topography"],

@@ -43,6 +43,8 @@ from sk_b2s.preprocessing._fingerprint import make_fingerprint
 from sk_b2s.preprocessing._signals import Signal
 from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes
 
+DEFAULT_SFREQ = 120  # Hz, as in the paper
+
 
 class Baseline:
     """Step that subtracts the mean of the baseline, then crops."""
@@ -56,6 +58,13 @@ class Baseline:
     def __call__(self, batch, which):
         batch -= batch[..., self.first : self.last].mean(-1, keepdim=True)
         return batch[..., self.begin : self.begin + self.length]
+
+
+def _make_raw_error():
+    return TypeError(
+        "Epocher requires a table of segments, mne.Epochs or windows. Got a Raw, which has no segments. Make them by "
+        "events = events_from_raw(file, stimuli) and X, y = make_segments(events), see docs/from_mne.md."
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -202,7 +211,7 @@ class Epocher(WindowsTransformer):
 
     def __init__(
         self,
-        sfreq=120,
+        sfreq=DEFAULT_SFREQ,
         lag=0.15,
         baseline=(0, 0.5),
         picks=None,
@@ -266,11 +275,29 @@ class Epocher(WindowsTransformer):
             self.ch_names_ = self._from_epochs(X).ch_names
             self.n_features_in_ = len(self.ch_names_)
         elif isinstance(X, Windows):
+            self._check_windows(X)
             self.n_features_in_ = X.shape[1]
+        elif isinstance(X, mne.io.BaseRaw):
+            raise _make_raw_error()
         else:
+            self._check_windows(X)
             with explain_validation_error(X):
                 validate_data(self, check_windows_equal_shapes(X), allow_nd=True)
         return self
+
+    def _check_windows(self, X):
+        """Raise if parameters contradict windows that are cut already."""
+        rate = getattr(X, "sfreq", None)
+        if rate is not None and self.sfreq != DEFAULT_SFREQ and not np.isclose(rate, self.sfreq):
+            raise ValueError(
+                f"Epocher(sfreq={self.sfreq:g}) cannot resample Windows at {rate:g} Hz, which it returns unchanged. Set "
+                f"sfreq={rate:g}, or pass a table of segments."
+            )
+        if self.montage is not None and getattr(X, "positions", None) is None:
+            raise ValueError(
+                "Epocher(montage=...) cannot add positions to windows, which it returns unchanged. Set montage=None, and "
+                "pass Windows.from_array(X, positions=...), mne.Epochs or a table of segments."
+            )
 
     def transform(self, X):
         """Cut windows from recordings.
@@ -287,7 +314,10 @@ class Epocher(WindowsTransformer):
             One window per row, in the same order.
         """
         check_is_fitted(self, "n_features_in_")
+        if isinstance(X, mne.io.BaseRaw):
+            raise _make_raw_error()
         if isinstance(X, Windows):
+            self._check_windows(X)
             return X
         if not is_valid_segment_table(X) and not isinstance(X, mne.BaseEpochs):
             return self._from_array(X)

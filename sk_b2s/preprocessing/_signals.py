@@ -68,6 +68,11 @@ def load_signal(signal, keep=True):
     return signal.load() if keep else Signal(signal.recipe, signal.shape).load()
 
 
+def is_signal_loaded(signal):
+    """Return whether the samples of a signal are in memory."""
+    return not isinstance(signal, Signal) or signal._data is not None
+
+
 def make_signal_time_major(signal):
     """Convert a signal to C-contiguous float32."""
     return np.ascontiguousarray(signal, dtype=np.float32)

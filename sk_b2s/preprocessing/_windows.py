@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import pandas as pd
 import torch
 
+from sk_b2s._utils._svg import draw_svg_dots, draw_svg_lines
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.preprocessing._signals import Signal, copy_signal_windows, make_signal_time_major
+from sk_b2s.preprocessing._signals import (
+    Signal,
+    copy_signal_windows,
+    is_signal_loaded,
+    make_signal_time_major,
+)
+
+SHOWN = 8  # channels in HTML
 
 
 class Windows:
@@ -367,6 +377,22 @@ class Windows:
             f"Windows({n_windows} windows x {n_channels} channels x {n_times} times{rate}, "
             f"{n_signals} signal{'s' * (n_signals > 1)}{steps})"
         )
+
+    def _repr_html_(self):
+        parts = [f"<p><code>{html.escape(repr(self))}</code></p>"]
+        if len(self) and is_signal_loaded(self.signals[self.which[0]]):
+            window = self[0][:SHOWN]
+            spread = np.nanmax(np.ptp(window, axis=1), initial=0.0) or 1.0
+            time = np.arange(window.shape[1]) / (self.sfreq or 1)
+            lines = [(time, line - np.nanmean(line) - spread * place) for place, line in enumerate(window)]
+            unit = "samples" if self.sfreq is None else "s"
+            names = ", ".join(map(str, (self.ch_names or range(self.shape[1]))[:SHOWN]))
+            parts.append(draw_svg_lines(lines, (unit, f"first window, {names}"), height=200))
+        else:
+            parts.append("<p>Signals are read when they are needed.</p>")
+        if self.positions is not None and np.isfinite(self.positions[0]).any():
+            parts.append(draw_svg_dots(self.positions[0]))
+        return f"<div>{''.join(parts)}</div>"
 
     def _replace(self, **changes):
         """Return a copy that shares the signals."""

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sk_b2s import Windows
+from sk_b2s.decoding._candidates import make_candidate_windows
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._similarity import similarity
 from sk_b2s.metrics._tiled import check_tiled_estimates, iter_tiled_scores
@@ -171,3 +172,8 @@ def test_iter_tiled_scores_rejects_nan_candidates(bad, budget):
 
 def test_iter_tiled_scores_accepts_large_estimates():
     check_tiled_estimates(torch.full((2, 3, 4), 3e38), np.arange(2))
+
+
+def test_candidates_refuse_labels():
+    with pytest.raises(ValueError, match="Got labels such as 'a'. Decoders rank segments of speech"):
+        make_candidate_windows(np.array(["a", "b"]))

@@ -306,3 +306,15 @@ def test_groups_are_routed(tables):
             np.testing.assert_array_equal(one, two)
             assert side == "train" or len(set(story[one])) == 1
     assert search.n_splits_ == 2
+
+
+@pytest.mark.parametrize("make", [StimulusKFold, LeaveOneSubjectOut])
+def test_splitters_yield_constant_folds_without_seed(make):
+    """HalvingGridSearchCV accepts only such splitters, by this rule."""
+    from sklearn.model_selection._search_successive_halving import _yields_constant_splits
+
+    assert not make().shuffle
+    assert _yields_constant_splits(make())
+    assert _yields_constant_splits(make(random_state=0))
+    assert not _yields_constant_splits(make(random_state=np.random.RandomState(0)))
+    assert "shuffle" not in repr(make())

@@ -542,3 +542,18 @@ def test_epocher_clone_and_pickle(table):
 
 def test_cached_without_memory_is_the_function():
     assert cached(double, None) is double
+
+
+def test_epocher_refuses_what_it_would_ignore(table):
+    windows = Epocher(sfreq=64).fit_transform(table)
+    unchanged = Windows.from_array(np.asarray(windows[:3]), sfreq=64)
+    assert Epocher().fit_transform(unchanged) is unchanged
+    for fit in (lambda e, x: e.fit(x), lambda e, x: e.fit(table).transform(x)):
+        with pytest.raises(ValueError, match=r"Epocher\(sfreq=32\) cannot resample Windows at 64 Hz"):
+            fit(Epocher(sfreq=32), unchanged)
+    for X in (unchanged, np.asarray(unchanged)):
+        with pytest.raises(ValueError, match="cannot add positions to windows"):
+            Epocher(montage="biosemi64").fit(X)
+    raw = mne.io.RawArray(np.zeros((3, 100)), mne.create_info(3, 100.0, "eeg"), verbose="ERROR")
+    with pytest.raises(TypeError, match="Got a Raw, which has no segments.*events_from_raw"):
+        Epocher().fit(raw)

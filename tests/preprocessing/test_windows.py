@@ -310,3 +310,35 @@ def test_tiles_are_adjacent_within_extent(signals):
     assert windows.tiles(0, most=4).start.tolist() == [50, 94, 138, 182]
     assert windows.tiles(2).start.tolist() == list(range(0, 233 - N_TIMES + 1, N_TIMES))
     np.testing.assert_array_equal(windows[:0].tiles(1).gather().numpy(), windows.tiles(1).gather().numpy())
+
+
+def test_windows_are_drawn_in_html():
+    from xml.etree import ElementTree
+
+    signal = np.random.default_rng(0).standard_normal((50, 12))
+    place = np.full((1, 12, 2), 0.5)
+    windows = Windows(
+        [signal], [0, 0], [0, 20], 10, 100.0, positions=place, ch_names=[f"<{i}>" for i in range(12)]
+    )
+    page = ElementTree.fromstring(windows._repr_html_())
+    assert len(page.findall(".//polyline")) == 8
+    assert len(page.findall(".//circle")) == 13
+    lazy = Signal(partial(np.zeros, (50, 12)), (50, 12))
+    page = ElementTree.fromstring(Windows([lazy], [0], [0], 10, 100.0)._repr_html_())
+    assert page.findall(".//polyline") == []
+    assert lazy._data is None, "a representation reads no recording"
+
+
+def test_gather_context_reads_neighbors_inside_the_signal():
+    signal = np.arange(20, dtype="f4")[:, None]
+    windows = Windows([signal, signal + 100], [0, 1, 0, 0], [0, 5, 8, 16], 4, 100.0).then(Scale([2.0, 2.0]))
+    found = windows.gather_context([0, 1, 2, 3], 2, 3, torch.tensor([-1.0]))[:, 0]
+    padded = np.r_[[-0.5] * 4, signal[:, 0], [-0.5] * 4]
+    expected = [2 * (padded[start + 2 : start + 11]) for start in (0, 5, 8, 16)]
+    expected[1] = expected[1] + 200
+    np.testing.assert_array_equal(found, expected)
+    cropped = windows.gather_context([2], -1, -1, torch.tensor([0.0]))
+    np.testing.assert_array_equal(cropped[0, 0], [18, 20])
+    array = Windows.from_array(np.arange(8.0).reshape(2, 1, 4))
+    found = array.gather_context([0, 1], 1, 1, torch.tensor([9.0]))[:, 0]
+    np.testing.assert_array_equal(found, [[9, 0, 1, 2, 3, 9], [9, 4, 5, 6, 7, 9]])

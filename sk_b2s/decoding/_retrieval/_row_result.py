@@ -11,7 +11,7 @@ from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.metrics._row_null import compute_row_null_means
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RowRetrievalResult(RetrievalResult):
     """Similarities of windows to a few own candidates each.
 

@@ -1,0 +1,86 @@
+"""Small figures in HTML representations, without matplotlib."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+
+WIDTH, HEIGHT, EDGE = 320, 150, 22  # pixels
+MAX_POINTS = 200  # of a line
+
+
+def draw_svg_lines(lines, labels, is_dashed=(), height=HEIGHT):
+    """Draw lines in one pair of axes, in the color of the text around.
+
+    Parameters
+    ----------
+    lines : list of (x, y)
+        Arrays of equal length. NaN are left out.
+    labels : (str, str)
+        Of the axes.
+    is_dashed : sequence of bool
+        For each line. The others are solid.
+    height : int
+        Height in pixels.
+
+    Returns
+    -------
+    svg : str
+
+    Examples
+    --------
+    >>> svg = draw_svg_lines([([0, 1], [0, 1])], ("k", "accuracy"))
+    >>> svg.count("<polyline")
+    1
+    """
+    lines = [tuple(np.asarray(values, float) for values in line) for line in lines]
+    limits = [_find_limits([line[axis] for line in lines]) for axis in range(2)]
+    parts = []
+    for index, (x, y) in enumerate(lines):
+        chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).round().astype(int))
+        at = np.column_stack([
+            EDGE + (WIDTH - 2 * EDGE) * (x[chosen] - limits[0][0]) / (limits[0][1] - limits[0][0]),
+            height - EDGE - (height - 2 * EDGE) * (y[chosen] - limits[1][0]) / (limits[1][1] - limits[1][0]),
+        ])  # fmt: skip
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in at[np.isfinite(at).all(1)])
+        dash = ' stroke-dasharray="4 3" opacity="0.6"' if index < len(is_dashed) and is_dashed[index] else ""
+        parts.append(f'<polyline fill="none" stroke="currentColor"{dash} points="{points}"/>')
+    low, high = limits[0]
+    parts += [
+        f'<path fill="none" stroke="currentColor" opacity="0.4" d="M{EDGE} {EDGE}V{height - EDGE}H{WIDTH - EDGE}"/>',
+        _write(EDGE, height - 7, f"{low:.4g}"),
+        _write(WIDTH - EDGE, height - 7, f"{high:.4g}", "end"),
+        _write(WIDTH / 2, height - 7, labels[0], "middle"),
+        _write(EDGE, EDGE - 8, f"{labels[1]}, {limits[1][0]:.3g} to {limits[1][1]:.3g}"),
+    ]
+    return (
+        f'<svg role="img" aria-label="{html.escape(labels[1])}" width="{WIDTH}" height="{height}" '
+        f'viewBox="0 0 {WIDTH} {height}">{"".join(parts)}</svg>'
+    )
+
+
+def draw_svg_dots(places, size=HEIGHT):
+    """Draw dots in the unit square, (n, 2), y upwards. NaN are left out."""
+    places = np.asarray(places, float)
+    dots = "".join(
+        f'<circle cx="{size * x:.1f}" cy="{size * (1 - y):.1f}" r="2" fill="currentColor"/>'
+        for x, y in places[np.isfinite(places).all(1)]
+    )
+    return (
+        f'<svg role="img" aria-label="sensors" width="{size}" height="{size}" viewBox="0 0 {size} {size}">'
+        f'<circle cx="{size / 2}" cy="{size / 2}" r="{size / 2 - 1}" fill="none" stroke="currentColor" opacity="0.4"/>'
+        f"{dots}</svg>"
+    )
+
+
+def _find_limits(parts):
+    """Return the finite range of values, widened if it is a point."""
+    values = np.concatenate(parts) if parts else np.zeros(0)
+    values = values[np.isfinite(values)]
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _write(x, y, text, anchor="start"):
+    return f'<text x="{x:g}" y="{y:g}" font-size="11" fill="currentColor" text-anchor="{anchor}">{html.escape(text)}</text>'
