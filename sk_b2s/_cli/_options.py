@@ -379,3 +379,38 @@ def list_tasks_in_cli_options():
 
 def list_decoders_in_cli_options():
     return "\n".join(["decoders:", *(f"  {name:<14} {preset.summary}" for name, preset in PRESETS.items())])
+
+
+def add_listen_options(parser):
+    """Add the options of a reconstruction of one recording."""
+    parser.add_argument("recording", metavar="RECORDING", help="recording in any format that MNE reads")
+    parser.add_argument(
+        "--model", metavar="FILE", required=True, help="fitted SpeechReconstructor of sk_b2s.save"
+    )
+    parser.add_argument("--subject", metavar="NAME", default="", help="subject, as in the events of fit")
+    parser.add_argument(
+        "--step", metavar="S", type=float, default=0.5, help="seconds between windows (default: 0.5)"
+    )
+    group = parser.add_argument_group("known stimulus")
+    group.add_argument(
+        "--sound", metavar="FILE", help="audio file of the stimulus, to score the reconstruction"
+    )
+    group.add_argument(
+        "--onset", metavar="S", type=float, help="seconds of the recording where it begins (default: 0)"
+    )
+    group.add_argument(
+        "--shifts", metavar="N", type=int, default=1000, help="circular shifts of the null (default: 1000)"
+    )
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--output", metavar="FILE", default="listen.wav", help="WAV file (default: listen.wav)"
+    )
+    group.add_argument(
+        "--page", metavar="FILE", default="listen.html", help="HTML file (default: listen.html)"
+    )
+    group.add_argument("--title", help="title of the page")
+    group.add_argument("--start", metavar="S", type=float, default=0.0, help="first second (default: 0)")
+    group.add_argument(
+        "--duration", metavar="S", type=float, default=30.0, help="seconds of audio (default: 30)"
+    )
+    add_debug_option(parser)

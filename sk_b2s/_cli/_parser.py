@@ -27,6 +27,7 @@ from sk_b2s._cli._options import (
     add_data_options,
     add_dataset_option,
     add_debug_option,
+    add_listen_options,
     add_live_options,
     add_options,
     add_split_options,
@@ -110,8 +111,8 @@ def main(argv=None):
         with _interruptible(), warnings.catch_warnings():
             commands = importlib.import_module("sk_b2s._cli._commands")
             warnings.showwarning = commands.print_command_warning
-            if args.command == "live":
-                commands = importlib.import_module("sk_b2s._cli._live")
+            if args.command in ("live", "listen"):
+                commands = importlib.import_module(f"sk_b2s._cli._{args.command}")
             return getattr(commands, f"run_{args.command}_command")(args)
     except (Interrupted, KeyboardInterrupt):
         hint = f". Finished results are in {args.out}. Run the same command to continue." * hasattr(
@@ -191,6 +192,7 @@ def make_parser():
     _add_folds(commands)
     _add_report(commands)
     _add_live(commands)
+    _add_listen(commands)
     return parser
 
 
@@ -358,3 +360,22 @@ def _add_live(commands):
     )
     add_live_options(parser)
     parser.set_defaults(command="live")
+
+
+def _add_listen(commands):
+    parser = commands.add_parser(
+        "listen",
+        usage="sk-b2s listen RECORDING --model FILE [options]",
+        help="write audio and a page of speech reconstructed from a recording",
+        description=(
+            "Reconstruct the speech of a recording, and write audio and an HTML page with players. If the stimulus\n"
+            "is known, the page has scores, controls and a verdict. Audio alone is not evidence of decoding."
+        ),
+        epilog=(
+            "examples:\n"
+            "  sk-b2s listen raw.fif --model reconstructor.safetensors\n"
+            "  sk-b2s listen raw.fif --model reconstructor.safetensors --sound story.wav --onset 12.5"
+        ),
+    )
+    add_listen_options(parser)
+    parser.set_defaults(command="listen")

@@ -26,6 +26,7 @@ from sk_b2s.reporting._html import (
     table,
 )
 from sk_b2s.synthesis._controls_result import ReconstructionControls
+from sk_b2s.synthesis._fitted_controls import SPECS
 from sk_b2s.synthesis._wav import write_wav
 
 SFREQ = 16000  # Hz of the players
@@ -97,12 +98,55 @@ def write_reconstruction_report(
     return path
 
 
+def write_unscored_report(model, mels, path, title, start=0.0):
+    """Write the audio of a recording whose stimulus is unknown.
+
+    Parameters
+    ----------
+    model : SpeechReconstructor
+        Fitted.
+    mels : dict of str to ndarray of shape (n_frames, n_mels)
+        Log mel spectra by control.
+    path : str or Path
+    title : str
+    start : float, default=0.0
+        Second of the first frame.
+    """
+    statement = {
+        "kind": "statement", "code": False, "label": "verdict", "style": "neutral", "text": "There is no verdict, because the "
+        "stimulus is unknown.", "notes": ["The audio is not evidence of decoding. Compare it with that of the surrogate "
+        "recording."], "texts": [],
+    }  # fmt: skip
+    with style_html_figures():
+        parts = []
+        mels = {**mels, "prior_only": np.repeat(model.mel_mean_[None], len(mels["decoder"]), axis=0)}
+        limits = np.percentile(model._match_level(mels["decoder"]), [2, 98])
+        for name, mel in mels.items():
+            spec = SPECS[name]
+            wav = _make_wav(model, model.to_audio(mel), spec.meaning)
+            drawn = _draw_spectrogram(model._match_level(mel), model.sfreq_, start, limits)
+            alt = f"Mel spectrogram of {len(mel) / model.sfreq_:.1f} s, {spec.label}."
+            parts.append(group_html_blocks(
+                heading(spec.label, 4), player(wav, spec.label, spec.meaning), figure(drawn, alt, fixed=True),
+            ))  # fmt: skip
+        blocks = [statement, heading("Audio"), *_show_voice(model), pair_html_blocks(*parts), *_show_limits()]
+    text = render_page(make_texts_visible(title), f"{len(mels['decoder']) / model.sfreq_:.1f} s", blocks)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def make_control_wav(controls, control, index, start, stop, threshold=None):
     """Make a WAV file of a control with its metadata: bytes."""
+    model = controls.models[int(controls.results[control].rows["fold"].iloc[index])]
     audio = controls.to_audio(control, index, start, stop, threshold)
+    return _make_wav(model, audio, controls.specs[control].meaning)
+
+
+def _make_wav(model, audio, source):
     file = io.BytesIO()
-    metadata = controls.models[int(controls.results[control].rows["fold"].iloc[index])].metadata
-    write_wav(file, audio, SFREQ, {**metadata, "source": controls.specs[control].meaning})
+    write_wav(file, audio, SFREQ, {**model.metadata, "source": source})
     return file.getvalue()
 
 
@@ -126,7 +170,7 @@ def _show_verdict(controls):
     """Show the verdict and its scores."""
     first, _, rest = controls.verdict_text.partition(". ")
     yield {
-        "kind": "statement", "code": False, "label": "verdict", "style": get_finding_style(controls.verdict),
+        "kind": "statement", "code": False, "label": "verdict", "style": "bad" if controls.is_seen else get_finding_style(controls.verdict),
         "text": f"{first}.", "notes": [rest], "texts": [],
     }  # fmt: skip
 
@@ -167,11 +211,10 @@ def _show_audio(controls, recordings, start, duration):
     """Show a player and a spectrogram of each control."""
     yield heading("Audio")
     yield paragraph(
-        "All sounds are synthetic, and none is a recording. They are made by the same vocoder, from the same seconds of the "
-        "test stimuli. The excerpt is not selected by its score."
+        "The sounds are made by the same vocoder, from the same seconds of the test stimuli. The excerpt is not selected by its "
+        "score."
     )
-    if consent := controls.models[0].metadata.get("consent"):
-        yield paragraph(f"The voice is synthesized with this consent of its speaker: {consent}")
+    yield from _show_voice(controls.models[0])
     for index in recordings:
         rows = controls.results["decoder"].rows
         stop = start + duration
@@ -184,6 +227,13 @@ def _show_audio(controls, recordings, start, duration):
         parts = [_make_player(controls, name, index, start, stop, limits) for name in controls.results]
         parts.insert(1, _make_faded_player(controls, index, start, stop))
         yield pair_html_blocks(*[part for part in parts if part is not None])
+
+
+def _show_voice(model):
+    """Show that sounds are synthetic, and the consent of a voice."""
+    yield paragraph("All sounds are synthetic, and none is a recording.")
+    if consent := model.metadata.get("consent"):
+        yield paragraph(f"The voice is synthesized with this consent of its speaker: {consent}")
 
 
 def _make_player(controls, name, index, start, stop, limits):

@@ -21,6 +21,7 @@ from sk_b2s.evaluation._controls._run import run_control_rows
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.evaluation._reconstruction._result import ReconstructionResult
 from sk_b2s.evaluation._reconstruction._scores import reconstruct_recordings
+from sk_b2s.model_selection._exposure import find_exposure
 from sk_b2s.model_selection._split import list_split_folds
 from sk_b2s.synthesis._controls_result import score_controls
 from sk_b2s.synthesis._reconstructor import SpeechReconstructor
@@ -56,6 +57,10 @@ class SynthesisFold:
     def get(self, side, data):
         """Return the training or test rows of X or y."""
         return _safe_indexing(data, getattr(self, side))
+
+    def has_seen_stimuli(self):
+        """Return whether test stimuli were in the training set."""
+        return bool(find_exposure(self.fitted.decoder_, self.get("test", self.y)).where)
 
     def reconstruct_given(self, estimate):
         """Make a result of windows that are not decoded.
@@ -224,14 +229,17 @@ def reconstruct_with_controls(
     names = _check_names(controls)
     run_control_rows(X)
     parts: dict[str, list] = {name: [] for name in names}
-    models = []
+    models, is_seen = [], False
     for number, (train, test) in enumerate(list_split_folds(cv, X, y)):
         fold = SynthesisFold(reconstructor, X, y, train, test, random_state + number)
         for name in names:  # the decoder is first
             parts[name].append(SYNTHESIS_CONTROLS[name].run(fold))
         models.append(fold.fitted)
-    results = {name: _join_folds(found) for name, found in parts.items()}
-    return score_controls(results, models, SYNTHESIS_CONTROLS, n_way, seconds, n_shifts, random_state)
+        is_seen |= fold.has_seen_stimuli()
+    results = {name: join_synthesis_folds(found) for name, found in parts.items()}
+    return score_controls(
+        results, models, SYNTHESIS_CONTROLS, n_way, seconds, n_shifts, random_state, is_seen
+    )
 
 
 def _check_names(controls):
@@ -245,7 +253,7 @@ def _check_names(controls):
     return list(dict.fromkeys(["decoder", *names]))
 
 
-def _join_folds(results):
+def join_synthesis_folds(results):
     """Join the recordings of several folds, with a column ``fold``."""
     first = results[0]
     step = 1 + max((int(place.max()) for result in results for place in result.place), default=0)

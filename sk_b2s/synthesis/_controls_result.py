@@ -12,7 +12,7 @@ from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult
 from sk_b2s.synthesis._confidence import compute_confidence
 from sk_b2s.synthesis._controls_scores import MEASURES, compare_recording, score_control_rows
 from sk_b2s.synthesis._identification import identify_pieces
-from sk_b2s.synthesis._verdicts import describe_synthesis_verdict, judge_controls
+from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, judge_controls
 
 DEFAULT_SFREQ = 50.0  # of features without a rate
 
@@ -37,12 +37,14 @@ class ReconstructionControls:
         ``p_value`` of as high a score after a circular shift, ``n``, the
         number of frames or pieces, and ``verdict``.
     verdict : SynthesisVerdict
-        "above_null", "at_null", "below_null", "at_prior", "leak" or
-        "no_null".
+        "above_null", "at_null", "below_null", "at_prior", "leak",
+        "seen" or "no_null".
     settings : dict
         ``n_way``, ``seconds``, ``n_shifts`` and ``random_state``.
     specs : dict of str to SynthesisControl
         Labels and meanings of controls.
+    is_seen : bool, default=False
+        Whether test stimuli were in the training set.
     """
 
     results: dict
@@ -51,6 +53,7 @@ class ReconstructionControls:
     verdict: Any
     settings: dict
     specs: dict
+    is_seen: bool = False
 
     @property
     def verdict_text(self):
@@ -208,7 +211,7 @@ class ReconstructionControls:
             of a part of the subjects are averaged over these.
         """
         results = {name: average_result(result) for name, result in self.results.items()}
-        return score_controls(results, self.models, self.specs, **self.settings)
+        return score_controls(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
 
     def average_repeats(self):
         """Average the reconstructions of a subject with the same stimuli.
@@ -219,7 +222,7 @@ class ReconstructionControls:
             With one recording per subject and fold.
         """
         results = {name: average_result(result, ["fold", "subject"]) for name, result in self.results.items()}
-        return score_controls(results, self.models, self.specs, **self.settings)
+        return score_controls(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
 
     def _get_result(self, control):
         if control not in self.results:
@@ -245,12 +248,13 @@ class ReconstructionControls:
         return first, last
 
 
-def score_controls(results, models, specs, n_way, seconds, n_shifts, random_state):
+def score_controls(results, models, specs, n_way, seconds, n_shifts, random_state, is_seen=False):
     """Score all controls: ReconstructionControls."""
     settings = {"n_way": n_way, "seconds": seconds, "n_shifts": n_shifts, "random_state": random_state}
     scores = score_control_rows(results, specs, results["decoder"].sfreq or DEFAULT_SFREQ, **settings)
-    found = ReconstructionControls(results, models, scores, None, settings, specs)
-    return replace(found, verdict=judge_controls(found.select_means()))
+    found = ReconstructionControls(results, models, scores, None, settings, specs, is_seen)
+    verdict = SynthesisVerdict.SEEN if is_seen else judge_controls(found.select_means())
+    return replace(found, verdict=verdict)
 
 
 def average_result(result, by=("fold",)):

@@ -208,15 +208,21 @@ class SpeechReconstructor(BaseEstimator):
         Raises
         ------
         ValueError
-            If no window is during a stimulus.
+            If no window is during a stimulus, or all stimuli are silent.
         """
         check_is_fitted(self)
         decoder, windows = unwrap_decoder_of_estimator(self.decoder_, X, "SpeechReconstructor")
         validate_rows_in_step(X, y)
         targets = self._compute_mel(y)
-        warn_of_exposure(self.decoder_, decoder, y)
+        warn_of_exposure(self.decoder_, self, y)  # the decoder does not warn itself
         estimates = _Estimates(self, decoder, self._get_weights(targets))
-        return reconstruct_recordings(estimates, windows, targets, find_window_table(X, windows))
+        result = reconstruct_recordings(estimates, windows, targets, find_window_table(X, windows))
+        if all((target.std(1) < TINY).all() for target in result.target):
+            raise ValueError(
+                "The mel spectra of y are constant, so the stimuli are silent or their files are empty. Check the column "
+                "'sound' of y."
+            )
+        return result
 
     def score(self, X, y):
         """Compute the mean correlation of the bands.

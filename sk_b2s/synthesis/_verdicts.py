@@ -17,6 +17,7 @@ class SynthesisVerdict(StrEnum):
     BELOW_NULL = "below_null"
     AT_PRIOR = "at_prior"
     LEAK = "leak"
+    SEEN = "seen"
     CONTEXT = "context"
     NO_NULL = "no_null"
 
@@ -33,6 +34,9 @@ TEXTS = {
     ),
     SynthesisVerdict.LEAK: (
         "A control without information about the stimulus is above chance, so the sound is not evidence of decoding."
+    ),
+    SynthesisVerdict.SEEN: (
+        "Test stimuli were in the training set, so the reconstruction may be remembered and is not evidence of decoding."
     ),
     SynthesisVerdict.CONTEXT: "The sound uses no neural data, and describes the vocoder or the training set.",
     SynthesisVerdict.NO_NULL: "There is no null, because recordings are too short or no shift was requested.",

@@ -5,10 +5,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.continuous import FOLD, join_subjects
+from helpers.continuous import FOLD, RATE, join_subjects
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_b2s import RidgeDecoder, SpeechReconstructor
+from sk_b2s import RidgeDecoder, SpeechReconstructor, StimulusArray
 from sk_b2s.synthesis import reconstruct_with_controls
 from sk_b2s.synthesis._identification import identify_pieces
 from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, judge_controls
@@ -133,3 +133,15 @@ def test_controls_raise_for_parameters(change, message):
         reconstruct_with_controls(
             SpeechReconstructor(RidgeDecoder()), X, y, FOLD, **{"controls": [], "n_shifts": 10, **change}
         )
+
+
+@pytest.mark.filterwarnings("ignore::sk_b2s.model_selection.StimulusLeakWarning")
+def test_training_stimuli_have_the_verdict_seen():
+    X, y = join_subjects()
+    sounds = y.rows.assign(sound=StimulusArray(np.zeros(1200), sfreq=RATE), sound_onset=y.start / RATE)
+    found = reconstruct_with_controls(
+        SpeechReconstructor(RidgeDecoder()), X, y._replace(rows=sounds), [(np.arange(118), np.arange(30))], controls=[],
+        n_shifts=10,
+    )  # fmt: skip
+    assert found.verdict == SynthesisVerdict.SEEN
+    assert found.average_subjects().verdict == SynthesisVerdict.SEEN

@@ -1,0 +1,91 @@
+"""Command listen: audio, page and errors."""
+
+import numpy as np
+import pytest
+import soundfile
+from helpers.pages import Reader
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import Epocher, FeatureScaler, MelSpectrogram, RidgeDecoder, SpeechReconstructor, save
+from sk_b2s._cli._parser import main
+from sk_b2s.synthesis import read_wav_metadata
+
+
+@pytest.fixture(scope="module")
+def arguments(listening, listening_events, tmp_path_factory):
+    """Options of a saved reconstructor, a recording and its stimulus."""
+    X, y = listening
+    speech = make_pipeline(MelSpectrogram(n_mels=4, sfreq=20), FeatureScaler())
+    decoder = make_pipeline(Epocher(sfreq=20, lag=0, l_freq=0.5, h_freq=8), RidgeDecoder(speech=speech, k=5))
+    folder = tmp_path_factory.mktemp("model")
+    other = y["sound"] != y["sound"].iloc[0]
+    train = other if other.any() else y["sound_onset"] > 60
+    save(SpeechReconstructor(decoder).fit(X[train], y[train]), folder / "model.safetensors")
+    save(decoder.fit(X[train], y[train]), folder / "decoder.safetensors")
+    rows = listening_events[listening_events["type"] == "sound"]
+    row = rows[(rows["recording"] == X["recording"].iloc[0]) & (rows["sound"] == y["sound"].iloc[0])].iloc[0]
+    audio, rate = soundfile.read(row["sound"], stop=int(40 * soundfile.info(row["sound"]).samplerate))
+    soundfile.write(folder / "silence.wav", np.zeros(16000 * 30), 16000)
+    soundfile.write(folder / "sound.wav", np.c_[audio, audio], rate)
+    return {
+        "folder": folder, "recording": str(row["recording"]), "--subject": str(row["subject"]),
+        "--onset": str(row["onset"] - row["sound_onset"]), "--model": str(folder / "model.safetensors"),
+        "--sound": str(folder / "sound.wav"), "--shifts": "50", "--duration": "2",
+    }  # fmt: skip
+
+
+def run(arguments, tmp_path, **changes):
+    """Run the command, with None for an option that is left out."""
+    options = {
+        **arguments,
+        "--output": str(tmp_path / "a.wav"),
+        "--page": str(tmp_path / "a.html"),
+        **changes,
+    }
+    options.pop("folder")
+    recording = options.pop("recording")
+    words = [word for name, value in options.items() if value is not None for word in (name, value)]
+    return main(["listen", recording, *words])
+
+
+def test_listen_scores_known_stimulus(arguments, tmp_path, capsys):
+    assert run(arguments, tmp_path) == 0
+    assert "correlation is" in capsys.readouterr().out
+    audio, rate = soundfile.read(tmp_path / "a.wav")
+    assert (len(audio), rate) == (32000, 16000)
+    assert read_wav_metadata(tmp_path / "a.wav")["synthetic"]
+    page = Reader((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert len(page.all("audio")) == 5
+
+
+def test_listen_has_no_verdict_without_stimulus(arguments, tmp_path, capsys):
+    assert run(arguments, tmp_path, **{"--sound": None, "--onset": None, "--start": "2"}) == 0
+    assert "There is no score" in capsys.readouterr().out
+    page = Reader((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert len(page.all("audio")) == 3
+    assert "There is no verdict" in page.text
+    assert len(soundfile.read(tmp_path / "a.wav")[0]) == 32000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recording": "none.fif"}, "'none.fif' does not exist"),
+        ({"--model": "decoder.safetensors"}, "must contain a fitted SpeechReconstructor"),
+        ({"--sound": "none.wav"}, "--sound: the file"),
+        ({"--sound": None}, "--onset requires --sound"),
+        ({"--sound": "silence.wav"}, "silent"),
+        ({"--start": "900"}, "--start"),
+        ({"--duration": "0"}, "--duration"),
+        ({"--onset": "9000"}, "window"),
+    ],
+    ids=["recording", "model", "sound", "onset", "silence", "start", "duration", "late"],
+)
+def test_listen_names_the_wrong_option(arguments, tmp_path, capsys, changes, message):
+    changes = {
+        name: str(arguments["folder"] / value) if value in ("decoder.safetensors", "silence.wav") else value
+        for name, value in changes.items()
+    }
+    assert run(arguments, tmp_path, **changes) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "a.wav").exists()
