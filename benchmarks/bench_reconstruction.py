@@ -48,7 +48,10 @@ from sk_b2s.metrics import reconstruction_correlation
 def summarize(scores, score, by):
     """Return mean, standard error and null over subjects as rows of text."""
     means = mean_and_sem(scores, score, by=by)
-    null = compute_null_statistics(scores.rename(columns={score: "top_k"}), by)
+    own = scores.rename(columns={score: "top_k"})
+    if score == "r":  # folds share their correlations by chance
+        own = own.assign(main_score="reconstruction_r", reconstruction_r=own["top_k"])
+    null = compute_null_statistics(own, by)
     return [
         [
             *(name if isinstance(name, tuple) else (name,)), f"{row['mean']:.3f} ± {row['sem']:.3f}", f"{row['chance']:.3f}",
