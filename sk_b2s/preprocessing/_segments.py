@@ -354,7 +354,8 @@ def _compute_segment_ids(rows, words, place, tmin, by_word):
         .ngroup()
         .to_numpy()
     )
-    distinct = rows.assign(at=at, tick=tick).iloc[np.unique(stretch, return_index=True)[1]]
+    named = rows[["sequence", "word_index", "duration"]].assign(at=at, tick=tick)
+    distinct = named.iloc[np.unique(stretch, return_index=True)[1]]
     ids = np.empty(len(distinct), np.int64)
     for place, row in enumerate(distinct.itertuples()):
         window = f"{tmin:g}", f"{row.duration:g}"
