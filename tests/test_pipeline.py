@@ -150,9 +150,9 @@ def test_nested_search_of_all_steps(listening, tiny_pipeline):
         "encoder__lr": [1e-3],
     }
     search = GridSearchCV(tiny_pipeline(max_epochs=1), grid, cv=StimulusKFold(2))
-    scores = cross_val_score(search, X, y, cv=StimulusKFold(2))
-    assert scores.shape == (2,)
-    search.fit(X, y)
+    results = cross_validate(search, X, y, cv=StimulusKFold(2), return_estimator=True)
+    assert results["test_score"].shape == (2,)
+    search = results["estimator"][0]
     assert len(search.cv_results_["params"]) == 4
     assert set(search.predict(X[:3])) <= set(y["segment"])
 

@@ -116,6 +116,15 @@ def test_benchmark_of_network_is_reproducible():
         same(benchmark(encoder, n_jobs=2, **arguments), alone)
 
 
+@pytest.mark.slow
+def test_benchmark_is_equal_with_processes(done, tmp_path):
+    """The processes of the test above are used again."""
+    arguments, results, _ = done
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        same(benchmark(n_jobs=2, path=tmp_path / "r.jsonl", **arguments), results)
+    same(read_results(tmp_path / "r.jsonl"), results)
+
+
 def test_benchmark_seeds_searches(tmp_path):
     X, y = people(n_recordings=2, n=60, together=2)
     search = GridSearchCV(

@@ -116,13 +116,6 @@ def test_benchmark_is_equal_with_threads(done):
         same(benchmark(n_jobs=2, **arguments), results)
 
 
-@pytest.mark.slow
-def test_benchmark_is_equal_with_processes(done, tmp_path):
-    arguments, results, _ = done
-    same(benchmark(n_jobs=2, path=tmp_path / "r.jsonl", **arguments), results)
-    same(read_results(tmp_path / "r.jsonl"), results)
-
-
 SCRIPT = """
 import os, random, signal, sys, time
 sys.path.insert(0, {tests!r})
