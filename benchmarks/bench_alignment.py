@@ -84,11 +84,11 @@ def look(modality, recorded, seed, options):
 def summary(found, truth):
     """Count verdicts and notes of parts and of whole recordings."""
     for name, rows in (("parts", found[found["part"] > 0]), ("whole", found[found["part"] == 0])):
-        kind = rows["verdict"].str.split(" by ").str[0]
+        kind = rows["verdict"]
         named = rows["offset"].dropna()
         error = np.abs(named - truth)
         yield [
-            name, len(rows), *(int((kind == k).sum()) for k in ("aligned", "off", "cannot tell")),
+            name, len(rows), *(int((kind == k).sum()) for k in ("aligned", "off", "cannot_tell")),
             f"{named.median():+.2f}" if len(named) else "", int((error > 0.1).sum()),
             *(int(rows["note"].str.contains(note).sum()) for note in NOTES),
         ]  # fmt: skip

@@ -50,7 +50,7 @@ print("\n", events.groupby(["subject", "type"]).size().unstack().to_string(), "\
 # Check the alignment first: in each recording, and in every five minutes of it, the response to the envelope
 # should begin with the stimulus and peak near 0.1 s.
 found = sk_b2s.check_alignment(events, memory=OUT / "cache")
-columns = ["subject", "part", "heard", "verdict", "offset", "p"]
+columns = ["subject", "part", "heard", "verdict_text", "offset", "p"]
 print(found[columns].round(4).to_string(index=False), "\n")
 
 # %%
@@ -67,7 +67,7 @@ wrong.loc[of_third, "sound"] = wrong.loc[of_third, "sound"].map(another)
 wrong["duration"] = wrong["duration"].clip(upper=wrong["sound"].map(sounds))
 mistaken = sk_b2s.check_alignment(wrong, memory=OUT / "cache")
 whole = mistaken[mistaken["part"] == 0]
-print(whole[["subject", "verdict", "note"]].to_string(index=False), "\n")
+print(whole[["subject", "verdict_text", "note"]].to_string(index=False), "\n")
 
 figure, axes = plt.subplots(1, 2, figsize=(13, 3.5), layout="constrained")
 plot_alignment(found, ax=axes[0])

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s._utils._text import with_visible_text
+from sk_b2s.evaluation._alignment._notes import AlignmentVerdict
 from sk_b2s.plotting._style import COLORS, MUTED, get_styled_axes, style_axes
 
-VERDICT_COLORS = {"aligned": COLORS[2], "off": COLORS[1], "cannot tell": MUTED}
+VERDICT_COLORS = {
+    AlignmentVerdict.ALIGNED: COLORS[2],
+    AlignmentVerdict.OFF: COLORS[1],
+    AlignmentVerdict.CANNOT_TELL: MUTED,
+}
 RESPONSE_LAGS = (0.05, 0.25)  # s after the stimulus, where a response is expected
 
 
@@ -45,16 +50,17 @@ def plot_alignment(table, max_curves=24, ax=None):
         )
     lags = np.array(table.attrs["lags"])
     rows = table if table["recording"].nunique() == 1 else table[table["part"] == 0]
-    shown = rows.assign(aligned=rows["verdict"] == "aligned").sort_values("aligned", kind="stable")
+    shown = rows.assign(aligned=rows["verdict"] == AlignmentVerdict.ALIGNED).sort_values(
+        "aligned", kind="stable"
+    )
     shown = shown.head(max_curves).sort_index()
-    verdicts = shown["verdict"].str.split(" by ").str[0]
     ax = get_styled_axes(ax, figsize=(7, 1.2 + 0.35 * len(shown)))
     ax.axvspan(*RESPONSE_LAGS, color=MUTED, alpha=0.15, linewidth=0)
     ax.axvline(0, color=MUTED, linewidth=0.8)
     for place, (_, row) in enumerate(shown.iterrows()):
         base = len(shown) - 1 - place
         height = 0.9 * row["curve"] / max(np.max(row["curve"]), 1e-12)
-        color = VERDICT_COLORS[verdicts.iloc[place]]
+        color = VERDICT_COLORS[row["verdict"]]
         ax.fill_between(lags, base, base + np.maximum(height, 0), color=color, alpha=0.7, linewidth=0)
         if np.isfinite(row["offset"]):
             ax.plot(row["offset"] + 0.12, base, marker="^", color="black", markersize=4)
@@ -64,8 +70,8 @@ def plot_alignment(table, max_curves=24, ax=None):
         title=_format_title(rows, len(shown)),
     )  # fmt: skip
     for verdict, color in VERDICT_COLORS.items():
-        if (verdicts == verdict).any():
-            ax.fill_between([], [], color=color, alpha=0.7, label=verdict)
+        if (shown["verdict"] == verdict).any():
+            ax.fill_between([], [], color=color, alpha=0.7, label=verdict.replace("_", " "))
     ax.legend(frameon=False, loc="upper right", fontsize="small")
     style_axes(ax, grid="x")
     return ax
@@ -75,11 +81,11 @@ def _format_label(row):
     """Format subject, session, time and verdict of a curve."""
     time = "" if row["part"] == 0 else f" {row['start'] / 60:.0f}–{row['stop'] / 60:.0f} min"
     session = f" ses {row['session']}" if isinstance(row["session"], str) and row["session"] else ""
-    return f"{row['subject']}{session}{time}: {row['verdict']}"
+    return f"{row['subject']}{session}{time}: {row['verdict_text']}"
 
 
 def _format_title(rows, n_shown):
-    n_aligned = int((rows["verdict"] == "aligned").sum())
+    n_aligned = int((rows["verdict"] == AlignmentVerdict.ALIGNED).sum())
     unit = "parts and whole" if rows["recording"].nunique() == 1 else "recordings"
     shown = f", {n_shown} of them shown" if n_shown < len(rows) else ""
     return f"{n_aligned} of {len(rows)} {unit} aligned{shown}"

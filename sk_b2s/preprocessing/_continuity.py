@@ -128,7 +128,7 @@ def add_continuity_notes(found, events):
     Parameters
     ----------
     found : DataFrame
-        With ``recording, part, verdict, note``, as
+        With ``recording, part, offset, note``, as
         :func:`~sk_b2s.check_alignment` returns it.
     events : DataFrame
         A checked events table.
@@ -140,7 +140,7 @@ def add_continuity_notes(found, events):
     """
     by_recording = describe_continuity(events)
     notes = found["recording"].map(lambda recording: by_recording.get(recording, ""))
-    is_noted = (notes != "") & ((found["part"] == 0) | (found["verdict"] == "cannot tell"))
+    is_noted = (notes != "") & ((found["part"] == 0) | found["offset"].isna())
     found.loc[is_noted, "note"] = [
         "; ".join(filter(None, pair))
         for pair in zip(found.loc[is_noted, "note"], notes[is_noted], strict=True)

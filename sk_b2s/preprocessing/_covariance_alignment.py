@@ -15,6 +15,8 @@ from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._constant import warn_of_constant
 from sk_b2s.preprocessing._windows import Windows
 
+# pyriemann is not used: its mean needs matrices of full rank, which an average reference, ICA or SSS removes.
+# tests/preprocessing/test_covariance_alignment.py compares both where the rank is full.
 MIN_EIGENVALUE = 1e-6  # of the largest; smaller ones are directions that a reference or projection removed
 MAX_ITER, TOLERANCE = 50, 1e-9  # of the Riemannian mean
 

@@ -66,7 +66,7 @@ def check_alignment(
         Offsets up to this are "aligned".
     level : float, default=0.01
         Proportion of parts without a response whose verdict is not
-        ``"cannot tell"``.
+        ``"cannot_tell"``.
     stream : None or str, default=None
         Stream to check if several are presented at once, for example
         "attended". If None, all stimuli of the table.
@@ -95,8 +95,8 @@ def check_alignment(
         - ``sound``: name of the stimulus, if the part is one.
         - ``start, stop`` (s) and ``heard`` (s of stimulus).
         - ``offset_error``: standard error of the offset in noise (s).
-        - ``verdict``: ``"aligned"``, ``"off by +0.30 s"`` or
-          ``"cannot tell"``.
+        - ``verdict``: ``"aligned"``, ``"off"`` or ``"cannot_tell"``.
+        - ``verdict_text``: the verdict in words, such as "off by +0.30 s".
         - ``offset`` (s), positive if the response is later than in the table.
           NaN without a response.
         - ``p``, ``note`` and ``curve``, the power by lag in standard
@@ -111,13 +111,13 @@ def check_alignment(
 
     Notes
     -----
-    A short or noisy recording gives ``"cannot tell"``, and so does a wrong
+    A short or noisy recording gives ``"cannot_tell"``, and so does a wrong
     stimulus. ``note`` reports it if most other recordings of the study are
     aligned. Because one correct stimulus makes a recording "aligned", each
     stimulus of half a minute is also checked alone. ``note`` of the recording
     names stimuli with another offset, and those without a response if more
     than half of the others have a clear one. A recording that cannot be read
-    gets ``"cannot tell"`` with the reason in ``note``.
+    gets ``"cannot_tell"`` with the reason in ``note``.
 
     All problems found are noted:
 
@@ -146,8 +146,8 @@ def check_alignment(
     ...         1, 2, n_channels=32, snr_db=0, artifacts=False, root=root
     ...     )
     ...     found = check_alignment(events.assign(onset=events["onset"] - 0.3))
-    >>> found["verdict"].tolist()[0][:9]
-    'off by +0'
+    >>> found["verdict"].tolist()[0], found["verdict_text"].tolist()[0][:9]
+    ('off', 'off by +0')
     """
     _check(
         minutes=5.0 if minutes is None else minutes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import numpy as np
 
 from sk_b2s.decoding._stimulus_artifacts import LEAK
@@ -25,6 +27,14 @@ MIN_SUBJECTS = 5  # for a comparison between subjects
 MIN_RECORDINGS = 3  # of a subject, for a comparison between them
 
 
+class AlignmentVerdict(StrEnum):
+    """Values of the column ``verdict`` of an alignment check."""
+
+    ALIGNED = "aligned"
+    OFF = "off"
+    CANNOT_TELL = "cannot_tell"
+
+
 def make_alignment_notes(recording, max_offset, tolerance, level):
     """Convert the numbers of a recording and its parts to verdicts and notes.
 
@@ -41,7 +51,7 @@ def make_alignment_notes(recording, max_offset, tolerance, level):
     """
     rows = [_judge_part(part, max_offset, tolerance, level) for part in recording]
     parts = [row for row in rows[1:] if np.isfinite(row["offset"])]
-    if rows[0]["verdict"] != "cannot tell" or len(parts) >= 3:
+    if rows[0]["verdict"] != AlignmentVerdict.CANNOT_TELL or len(parts) >= 3:
         _compare_parts(rows[0], parts, tolerance)
     return rows
 
@@ -78,23 +88,28 @@ def _judge_part(part, max_offset, tolerance, level):
     elif edge and seen:
         offset, seen = np.nan, False
         notes.append(f"largest at or beyond the edge of max_offset, ±{max_offset:g} s")
-    verdict = _verdict(offset if seen else np.nan, tolerance)
-    if verdict == "aligned" and early > max(PEAK, SECOND_PEAK * curve.max()):
+    verdict = _make_verdict(offset if seen else np.nan, tolerance)
+    if verdict["verdict"] == AlignmentVerdict.ALIGNED and early > max(PEAK, SECOND_PEAK * curve.max()):
         notes.append(
             "response before the stimulus: smear of a zero-phase filter, or an early copy of the stimulus"
         )
-    elif verdict.startswith("off"):
+    elif verdict["verdict"] == AlignmentVerdict.OFF:
         word = "later" if offset > 0 else "earlier"
         notes.append(f"the response is {abs(offset):.2f} s {word} than in the table")
     curve = part.pop("curve")
     offset = offset if seen else np.nan
-    return {**part, "verdict": verdict, "offset": offset, "note": "; ".join([*notes, *moved]), "curve": curve}
+    return {**part, **verdict, "offset": offset, "note": "; ".join([*notes, *moved]), "curve": curve}
 
 
-def _verdict(offset, tolerance):
+def _make_verdict(offset, tolerance):
+    """Return the verdict on an offset and its text: dict."""
     if np.isnan(offset):
-        return "cannot tell"
-    return "aligned" if abs(offset) <= tolerance else f"off by {offset:+.2f} s"
+        verdict, text = AlignmentVerdict.CANNOT_TELL, "cannot tell"
+    elif abs(offset) <= tolerance:
+        verdict, text = AlignmentVerdict.ALIGNED, "aligned"
+    else:
+        verdict, text = AlignmentVerdict.OFF, f"off by {offset:+.2f} s"
+    return {"verdict": verdict.value, "verdict_text": text}
 
 
 def _compare_parts(whole, parts, tolerance):
@@ -122,7 +137,7 @@ def _compare_parts(whole, parts, tolerance):
         texts = [
             text for text in whole["note"].split("; ") if text and not text.startswith("the response is")
         ]
-        whole.update(offset=offset, verdict=_verdict(offset, tolerance), note="; ".join(texts))
+        whole.update(_make_verdict(offset, tolerance), offset=offset, note="; ".join(texts))
     whole["note"] = "; ".join(filter(None, [whole["note"], note]))
 
 
@@ -170,16 +185,16 @@ def compare_alignment_notes(found):
     for row, text in _iter_outliers(found):
         found.at[row, "note"] = "; ".join(filter(None, [found.at[row, "note"], text]))
     whole = found[found["part"] == 0]
-    n_seen = int((whole["verdict"] != "cannot tell").sum())
+    n_seen = int((whole["verdict"] != AlignmentVerdict.CANNOT_TELL).sum())
     if 2 * n_seen > len(whole):
         has_reason = found["note"].str.startswith(("cannot be checked", "only "))
-        lost = (found["part"] == 0) & (found["verdict"] == "cannot tell") & ~has_reason
+        lost = (found["part"] == 0) & (found["verdict"] == AlignmentVerdict.CANNOT_TELL) & ~has_reason
         text = (
             f"no response, but {n_seen} of {len(whole)} recordings have one: check the stimulus and its onset"
         )
         found.loc[lost, "note"] = [f"{note}; {text}".removeprefix("; ") for note in found.loc[lost, "note"]]
-    columns = [name for name in found if name not in ("verdict", "offset", "p", "note", "curve")]
-    return found[[*columns, "verdict", "offset", "p", "note", "curve"]]
+    last = ["verdict", "verdict_text", "offset", "p", "note", "curve"]
+    return found[[*(name for name in found if name not in last), *last]]
 
 
 def _iter_outliers(found):
