@@ -24,7 +24,6 @@ from sk_b2s import (
     reconstruct,
     reconstruction_scorer,
 )
-from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
 from sk_b2s.evaluation._reconstruction._result import find_reconstruction_result_shifts
 from sk_b2s.metrics import reconstruction_correlation
 
@@ -167,16 +166,6 @@ def test_reconstruct_by_likelihood_uses_the_prior():
     )
     assert matched < best - 0.1
     assert scores["r"][0] == pytest.approx(best, abs=0.05)
-
-
-def test_feature_prior_of_known_covariance():
-    speech = uniform_filter1d(np.random.default_rng(0).standard_normal((500, 1, 20)), 2, axis=2)
-    prior = FeaturePrior(Windows.from_array(np.concatenate([speech, 2 * speech], axis=1)))
-    np.testing.assert_allclose(prior.bands / prior.bands[0, 0], [[1, 2], [2, 4]], rtol=1e-5)
-    np.testing.assert_allclose(prior.frames[5, 3:8] / prior.frames[0, 0], [0, 0.5, 1, 0.5, 0], atol=0.05)
-    np.testing.assert_allclose(
-        prior.apply(np.ones((1, 2, 20)))[0, 1], 2 * prior.apply(np.ones((1, 2, 20)))[0, 0]
-    )
 
 
 def test_reconstruct_names_decoders_without_features():
