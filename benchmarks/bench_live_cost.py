@@ -90,7 +90,9 @@ def run(name, n_channels, minutes):
 def main():
     """Print the costs of all decoders."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--hour", nargs="*", choices=DECODERS, default=[], help="decoders that run for an hour")
+    parser.add_argument(
+        "--hour", nargs="*", choices=DECODERS, default=[], help="decoders that run for an hour"
+    )
     parser.add_argument("--channels", type=int, default=64, help="channels of --hour")
     parser.add_argument("--child", nargs=3)
     args = parser.parse_args()
@@ -101,10 +103,17 @@ def main():
     if args.hour:
         rows = [run(name, args.channels, 60) for name in args.hour]
         lines = [
-            [row["decoder"], row["channels"], *(f"{mib:.0f}" for mib in row["memory"].values()), f"{row['hour_s']:.0f}"]
+            [
+                row["decoder"],
+                row["channels"],
+                *(f"{mib:.0f}" for mib in row["memory"].values()),
+                f"{row['hour_s']:.0f}",
+            ]
             for row in rows
         ]
-        return print(markdown(["decoder", "channels", *(f"MiB, {m} min" for m in MINUTES), "s per hour"], lines))
+        return print(
+            markdown(["decoder", "channels", *(f"MiB, {m} min" for m in MINUTES), "s per hour"], lines)
+        )
     rows = [run(name, n_channels, 2) for n_channels in N_CHANNELS for name in DECODERS]
     columns = ["decoder", "channels", "step: median (ms)", "99 % (ms)", "start (s)", "s per hour"]
     lines = [
