@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.utils._param_validation import Interval
 
 from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
@@ -32,6 +34,10 @@ class PrecomputedFeatures(SpeechFeatures):
         pyarrow. The name of an :class:`~sk_b2s.ImageStimulus` is its ``name``,
         that of an audio file is its file name. If None, the table must hold
         :class:`~sk_b2s.StimulusArray`.
+    sfreq : float or None, default=None
+        With ``features``, sampling rate in Hz at which each vector becomes a
+        pulse at the onset of its stimulus, for models of features over time
+        such as :class:`~sk_b2s.ForwardTRF`. If None, vectors have no time.
 
     Attributes
     ----------
@@ -41,7 +47,9 @@ class PrecomputedFeatures(SpeechFeatures):
     Notes
     -----
     Frames beyond the ends of a stimulus are 0. ``transform`` with vectors
-    returns an array of shape (n_segments, n_features).
+    returns an array of shape (n_segments, n_features). A column of ones in
+    ``features`` makes the response that all stimuli share a feature of its
+    own, which a model of pulses needs.
 
     Examples
     --------
@@ -54,12 +62,16 @@ class PrecomputedFeatures(SpeechFeatures):
     [[0.0, 1.0]]
     """
 
-    _parameter_constraints: dict = {"features": [str, Path, pd.DataFrame, None]}
+    _parameter_constraints: dict = {
+        "features": [str, Path, pd.DataFrame, None],
+        "sfreq": [Interval(Real, 0, None, closed="neither"), None],
+    }
     _reads_audio = False
-    features = None  # of subclasses with other parameters
+    features = sfreq = None  # of subclasses with other parameters
 
-    def __init__(self, features=None):
+    def __init__(self, features=None, sfreq=None):
         self.features = features
+        self.sfreq = sfreq
 
     def transform(self, X):
         """Return windows of stored features, or the vector of each stimulus.
@@ -72,7 +84,8 @@ class PrecomputedFeatures(SpeechFeatures):
         Returns
         -------
         windows : Windows of shape (n_segments, n_features, n_frames)
-            Or an array of shape (n_segments, n_features) with ``features``.
+            Or an array of shape (n_segments, n_features) with ``features``,
+            and (n_segments, n_features, n_frames) with ``sfreq`` as well.
 
         Raises
         ------
@@ -88,7 +101,8 @@ class PrecomputedFeatures(SpeechFeatures):
                 f"The vectors have {vectors.shape[1]} features, but had {self.n_features_out_} in fit. Fit "
                 f"PrecomputedFeatures again."
             )
-        return vectors.to_numpy()[_find_vectors(vectors, X["sound"])]
+        found = vectors.to_numpy()[_find_vectors(vectors, X["sound"])]
+        return found if self.sfreq is None else _make_pulses(found, X, self.sfreq)
 
     def _count_features(self, sounds):
         if self.features is not None:
@@ -125,6 +139,21 @@ class PrecomputedFeatures(SpeechFeatures):
 
     def _compute_features(self, sound):
         return sound.data
+
+
+def _make_pulses(vectors, X, sfreq):
+    """Place vectors at the onsets of stimuli, (n_windows, n_features, n_frames)."""
+    if (X["duration"] != X["duration"].iloc[0]).any():
+        raise ValueError(
+            "PrecomputedFeatures(sfreq=...) requires windows of equal duration. Got durations from "
+            f"{X['duration'].min():g} to {X['duration'].max():g} s."
+        )
+    n_frames = max(1, round(X["duration"].iloc[0] * sfreq))
+    frame = np.round(-X["sound_onset"].to_numpy(float) * sfreq).astype(int)
+    pulses = np.zeros((*vectors.shape, n_frames), np.float32)
+    inside = np.flatnonzero((frame >= 0) & (frame < n_frames))
+    pulses[inside, :, frame[inside]] = vectors[inside]
+    return pulses
 
 
 def _find_vectors(vectors, sounds):

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from sk_b2s import (
+    ForwardTRF,
     ImageStimulus,
     MelSpectrogram,
     PaperBlocks,
@@ -137,6 +138,35 @@ def test_ridge_decodes_images_of_new_concepts(events, vectors):
     averaged = found.average("repeat")
     assert averaged.rows["n_averaged"].eq(2).all()
     assert averaged.top_k(1) >= found.top_k(1)
+    summary = averaged.summary(k=3, n_shifts=0)
+    assert summary["single_top_1"] == pytest.approx(found.top_k(1))
+    assert summary["single_top_k"] == pytest.approx(found.top_k(3))
+    assert summary["n_averaged"] == 2
+    again = averaged.average("subject").select([0, 1])
+    assert again.rows["single_ranks"].map(len).eq(2).all()
+    assert "single_top_1" not in found.summary(k=3, n_shifts=0)
+
+
+def test_precomputed_features_makes_pulses(events, vectors):
+    _, y = make_tables(events)
+    pulses = PrecomputedFeatures(vectors, sfreq=10).fit_transform(y)
+    assert pulses.shape == (48, 5, 8)
+    np.testing.assert_array_equal(pulses[:, :, 1], vectors.loc[y["image"]].to_numpy())  # the onset
+    assert np.count_nonzero(pulses.any(1)) == 48
+    with pytest.raises(ValueError, match="windows of equal duration"):
+        PrecomputedFeatures(vectors, sfreq=10).fit_transform(y.assign(duration=np.linspace(1, 2, 48)))
+
+
+def test_forward_trf_recovers_response_to_images(events, vectors):
+    X, y = make_tables(events)
+    mixing = np.random.default_rng(3).normal(size=(5, 4))
+    response = vectors.loc[y["image"]].to_numpy() @ mixing
+    shape = np.r_[0, 0, np.hanning(6)]
+    data = 2 + (response[:, :, None] + 1) * shape  # a response to any image, and a constant
+    windows = Windows.from_array(data.astype(np.float32), rows=X, sfreq=10)
+    speech = PrecomputedFeatures(vectors.assign(constant=1.0), sfreq=10)
+    model = ForwardTRF(speech=speech, lags=(0, 0.6), alphas=(1e-6,), cv=2).fit(windows, y)
+    assert np.corrcoef(model.predict(y).ravel(), data.ravel())[0, 1] > 0.99
 
 
 def test_save_keeps_images(tmp_path, events, vectors):

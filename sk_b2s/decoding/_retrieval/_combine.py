@@ -52,7 +52,9 @@ class CombinationMixin:
         Returns
         -------
         result : RetrievalResult
-            One row per segment (and subject), with the column ``n_averaged``.
+            One row per segment (and subject), with the columns ``n_averaged``
+            and ``single_ranks``, the ranks of the windows before averaging.
+            :meth:`summary` reports their scores next to those of the averages.
             Stimuli may come from several recordings, so ``recording`` becomes
             subject and stimulus, and ``onset`` the time in the stimulus.
 
@@ -84,7 +86,9 @@ class CombinationMixin:
         codes = self.rows.groupby([subject, self.target], sort=False).ngroup().to_numpy()
         first = np.unique(codes, return_index=True)[1]
         target = self.target[first]
-        rows = self.rows.iloc[first].assign(subject=subject.iloc[first], n_averaged=np.bincount(codes))
+        rows = self.rows.iloc[first].assign(
+            subject=subject.iloc[first], n_averaged=np.bincount(codes), single_ranks=self._group_ranks(codes)
+        )
         rows = rows.reset_index(drop=True).drop(columns=["onset"], errors="ignore")
         if {"sound", "sound_onset"} <= set(self.candidates):
             segments = self.candidates.iloc[target].reset_index(drop=True)
@@ -99,6 +103,11 @@ class CombinationMixin:
         if total:
             scores = scores * rows["n_averaged"].to_numpy(scores.dtype)[:, None]
         return replace(self, scores=scores, target=target, rows=rows)
+
+    def _group_ranks(self, codes):
+        """Return the ranks of the single windows of each group: list of tuple."""
+        single = self.rows.get("single_ranks", [(rank,) for rank in self.ranks.tolist()])
+        return pd.Series(list(single)).groupby(codes).agg(lambda parts: sum(parts, ())).tolist()
 
     def pool_groups(self, by="sequence", weight=1.0, *, causal=False, decay=0.1, n_before=0, reference=None):
         """Combine the windows of each sentence by Group Context Bias.

@@ -149,7 +149,10 @@ class RetrievalResult(CombinationMixin, ConfidenceMixin, GuessesMixin, WordScore
             (NaN for a single subject). ``k``, ``n_subjects``, ``n_windows``,
             ``n_candidates`` and ``chance``. ``null_low``, ``null_mean`` and
             ``null_high``, the 2.5 % quantile, mean and 97.5 % quantile of
-            :meth:`null`.
+            :meth:`null`. After :meth:`average` also ``n_averaged``, the mean
+            number of windows in an average, and ``single_top_1`` and
+            ``single_top_k``, the scores of these windows one by one. Report
+            both, because an average hides how few windows decode.
 
         Raises
         ------
@@ -173,7 +176,18 @@ class RetrievalResult(CombinationMixin, ConfidenceMixin, GuessesMixin, WordScore
                 raise ValueError(f"{error} Use summary(n_shifts=0) to skip the null.") from error
             low, high = np.quantile(null, [0.025, 0.975])
             out |= {"null_low": low, "null_mean": null.mean(), "null_high": high}
-        return pd.Series(out)
+        return pd.Series(out | self._score_single(k))
+
+    def _score_single(self, k):
+        """Return the scores of the windows before averaging, over subjects."""
+        if "single_ranks" not in self.rows:
+            return {}
+        single = self.rows[["subject", "single_ranks"]].explode("single_ranks")
+        hits = pd.DataFrame({
+            "single_top_1": single["single_ranks"] < 1, "single_top_k": single["single_ranks"] < k,
+        })  # fmt: skip
+        scores = hits.astype(float).groupby(single["subject"]).mean().mean()
+        return {"n_averaged": self.rows["n_averaged"].mean(), **scores}
 
     def null(self, k=None, n_shifts=1000, random_state=0):
         """Compute top-k accuracies of labels shifted within each recording.
