@@ -19,6 +19,7 @@ _public = {
     "simulated._oracle": ["oracle_scores"],
     "simulated._speech": ["load_speech"],
     "simulated._viewing": ["make_viewing"],
+    "things_eeg2._load": ["load_things_eeg2_trials"],
 }
 for _spec in _SPECS:  # each study is exported by its entry
     for _path in filter(None, (_spec.loader_path, _spec.fetcher_path)):

@@ -155,6 +155,11 @@ SPECS = (
         "bel2026", "_bel2026.load_bel2026", "_bel2026.fetch_bel2026", "https://doi.org/10.18112/openneuro.ds007523.v1.0.1",
         "58 participants, MEG, Le Petit Prince in French.",
     ),
+    DatasetSpec(
+        "things_eeg2", "things_eeg2._load.load_things_eeg2", "things_eeg2._load.fetch_things_eeg2",
+        "https://doi.org/10.1016/j.neuroimage.2022.119754",
+        "THINGS-EEG2: 10 participants, EEG, 16,740 images of 1,854 concepts.",
+    ),
 )  # fmt: skip
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in SPECS}
 
@@ -167,7 +172,7 @@ def load_dataset(name, **options):
     name : str or Path
         Name of a registered data set ("listening", "gwilliams2022",
         "schoffelen2019", "broderick2019", "brennan2019", "libribrain100",
-        "accou2024", "bel2026"), a file or folder for
+        "accou2024", "bel2026", "things_eeg2"), a file or folder for
         :func:`~sk_b2s.read_events`, or a folder with
         ``dataset_description.json`` for :func:`~sk_b2s.read_bids`.
     **options

@@ -35,7 +35,7 @@ class PrecomputedFeatures(SpeechFeatures):
         that of an audio file is its file name. If None, the table must hold
         :class:`~sk_b2s.StimulusArray`.
     sfreq : float or None, default=None
-        With ``features``, sampling rate in Hz at which each vector becomes a
+        Sampling rate in Hz of ``features``. If given, each vector becomes a
         pulse at the onset of its stimulus, for models of features over time
         such as :class:`~sk_b2s.ForwardTRF`. If None, vectors have no time.
 
@@ -142,7 +142,7 @@ class PrecomputedFeatures(SpeechFeatures):
 
 
 def _make_pulses(vectors, X, sfreq):
-    """Place vectors at the onsets of stimuli, (n_windows, n_features, n_frames)."""
+    """Place vectors at onsets, (n_windows, n_features, n_frames)."""
     if (X["duration"] != X["duration"].iloc[0]).any():
         raise ValueError(
             "PrecomputedFeatures(sfreq=...) requires windows of equal duration. Got durations from "

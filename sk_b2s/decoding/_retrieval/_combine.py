@@ -105,7 +105,7 @@ class CombinationMixin:
         return replace(self, scores=scores, target=target, rows=rows)
 
     def _group_ranks(self, codes):
-        """Return the ranks of the single windows of each group: list of tuple."""
+        """Return the ranks of the windows of each group, a list of tuples."""
         single = self.rows.get("single_ranks", [(rank,) for rank in self.ranks.tolist()])
         return pd.Series(list(single)).groupby(codes).agg(lambda parts: sum(parts, ())).tolist()
 

@@ -1,0 +1,1 @@
+"""THINGS-EEG2 (Gifford et al., 2022)."""
