@@ -19,6 +19,7 @@ from sk_b2s.evaluation._controls._inputs import (
 )
 from sk_b2s.evaluation._controls._run import run_control_rows
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
+from sk_b2s.evaluation._fit_score import fit_fold
 from sk_b2s.evaluation._reconstruction._result import ReconstructionResult
 from sk_b2s.evaluation._reconstruction._scores import reconstruct_recordings
 from sk_b2s.model_selection._exposure import find_exposure
@@ -97,7 +98,7 @@ class _Given:
 
 def _run_decoder(fold):
     """Fit and reconstruct the test rows."""
-    fold.fitted = clone(fold.reconstructor).fit(fold.get("train", fold.X), fold.get("train", fold.y))
+    fold.fitted = fit_fold(fold.reconstructor, fold.X, fold.y, fold.train, fold.test)
     return fold.fitted.reconstruct(fold.get("test", fold.X), fold.get("test", fold.y))
 
 
@@ -119,15 +120,16 @@ def _run_surrogate(fold):
         model.set_params(decoder=make_control_noise_inputs(model.decoder, noise))
     else:
         X = noise.fit_transform(X)
-    model.fit(fold.get("train", X), fold.get("train", fold.y))
+    model = fit_fold(model, X, fold.y, fold.train, fold.test)
     return model.reconstruct(fold.get("test", X), fold.get("test", fold.y))
 
 
 def _run_shifted(fold):
     """Refit on training recordings paired with stimuli of another time."""
-    X, y = fold.get("train", fold.X), fold.get("train", fold.y)
-    order = shift_control_inputs(run_control_rows(X), y, fold.seed)
-    model = clone(fold.reconstructor).fit(X, reorder_control_inputs(y, order))
+    rows = run_control_rows(fold.get("train", fold.X))
+    order = np.arange(len(fold.X))
+    order[fold.train] = fold.train[shift_control_inputs(rows, fold.get("train", fold.y), fold.seed)]
+    model = fit_fold(fold.reconstructor, fold.X, reorder_control_inputs(fold.y, order), fold.train, fold.test)
     return model.reconstruct(fold.get("test", fold.X), fold.get("test", fold.y))
 
 

@@ -12,8 +12,12 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import (
+    find_decoder_in_estimator,
     find_estimator_speech,
+    find_innermost_estimator,
     iter_estimator_levels,
+    list_ensemble_members,
+    make_estimator_params,
     unwrap_decoder_of_estimator,
 )
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
@@ -116,7 +120,7 @@ class SpeechReconstructor(BaseEstimator):
         return clone_of_self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X, y, calibration=None):
         """Fit the decoder, and the statistics of the mel bands.
 
         Parameters
@@ -125,6 +129,9 @@ class SpeechReconstructor(BaseEstimator):
             EEG/MEG windows, as the decoder expects them.
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
             Stimulus segments, or log mel spectra.
+        calibration : array-like of bool of shape (n_windows,), default=None
+            Rows of a new subject, for :class:`~sk_b2s.CalibratedDecoder`.
+            Other decoders do not use it.
 
         Returns
         -------
@@ -132,10 +139,23 @@ class SpeechReconstructor(BaseEstimator):
 
         Raises
         ------
+        TypeError
+            If ``method`` is "regression", and the decoder does not estimate
+            features, such as :class:`~sk_b2s.EnsembleDecoder`.
         ValueError
             If X and y do not match, or if ``y`` has no audio.
         """
-        self.decoder_ = clone(self.decoder).fit(X, y)
+        decoder, _ = find_decoder_in_estimator(self.decoder)
+        is_estimate = hasattr(decoder, "transform") and not list_ensemble_members(decoder)
+        if self.method == "regression" and not is_estimate:
+            raise TypeError(
+                f"{type(decoder).__name__} does not estimate speech features. Use SpeechReconstructor(decoder, "
+                f"method='retrieval'), or one of its members."
+            )
+        parameters = {} if calibration is None else make_estimator_params(self.decoder, calibration)
+        self.decoder_ = clone(self.decoder).fit(X, y, **parameters)
+        if self.method == "regression":
+            check_estimates_features(find_innermost_estimator(self.decoder_, fitted=True)[0])
         segments = self._select_segments(y)
         features, mel = self._compute_features(segments), self._compute_mel(segments)
         self.sfreq_ = 50.0 if mel.sfreq is None else float(mel.sfreq)

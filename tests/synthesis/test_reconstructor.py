@@ -2,13 +2,29 @@
 
 import numpy as np
 import pytest
-from helpers.continuous import LENGTH, RATE, make_recording
+from helpers.continuous import FOLD, LENGTH, RATE, join_subjects, make_recording
 from sklearn.base import clone
+from sklearn.preprocessing import StandardScaler
 
 import sk_b2s
-from sk_b2s import RidgeDecoder, SpeakerVoice, SpeechReconstructor
+from sk_b2s import (
+    BrainEncoder,
+    CalibratedDecoder,
+    EnsembleDecoder,
+    LikelihoodDecoder,
+    RidgeDecoder,
+    SpeakerVoice,
+    SpeechReconstructor,
+    StimulusArray,
+)
+from sk_b2s.model_selection import StimulusLeakWarning
 from sk_b2s.preprocessing._windows import Windows
 from sk_b2s.synthesis import read_wav_metadata
+
+NETWORK = {
+    "hidden": 8, "depth": 1, "n_virtual_channels": 8, "spatial_attention": False, "batch_size": 32, "max_epochs": 1,
+    "validation": None, "k": 5, "precision": "float32", "random_state": 0, "verbose": 0,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +135,50 @@ def test_to_audio_of_vocoder_is_silent_at_nan(fitted, tmp_path):
 def test_clone_shares_the_vocoder():
     voice = SpeakerVoice()
     assert clone(SpeechReconstructor(RidgeDecoder(), vocoder=voice)).vocoder is voice
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("decoder", "method"),
+    [
+        (LikelihoodDecoder(k=5), "regression"),
+        (EnsembleDecoder([("a", RidgeDecoder(k=5)), ("b", LikelihoodDecoder(k=5))]), "retrieval"),
+        (BrainEncoder(loss="mse", **NETWORK), "regression"),
+        (CalibratedDecoder(BrainEncoder(**NETWORK)), "retrieval"),
+    ],
+    ids=["likelihood", "ensemble", "network", "calibrated"],
+)
+def test_any_decoder_reconstructs(decoder, method, tmp_path):
+    X, y = join_subjects()
+    train, test = FOLD[0]
+    calibration = X.rows["subject"].to_numpy()[train] == "02"
+    model = SpeechReconstructor(decoder, method).fit(X[train], y[train], calibration=calibration)
+    mel = model.predict(X[test])
+    assert [part.shape for part in mel] == [(600, 3), (600, 3)]
+    sk_b2s.save(model, tmp_path / "model")
+    np.testing.assert_allclose(sk_b2s.load(tmp_path / "model").predict(X[test])[0], mel[0], atol=1e-5)
+
+
+def test_fit_refuses_decoders_without_features(fitted):
+    _, X, y, _ = fitted
+    ensemble = EnsembleDecoder([("a", RidgeDecoder(k=5)), ("b", LikelihoodDecoder(k=5))])
+    with pytest.raises(TypeError, match="method='retrieval'"):
+        SpeechReconstructor(ensemble).fit(X, y)
+    with pytest.raises(TypeError, match="must be a decoder"):
+        SpeechReconstructor(StandardScaler()).fit(X, y)
+
+
+def test_reconstruct_raises_for_silence(fitted):
+    model, X, y, _ = fitted
+    silent = y._replace(signals=[np.full((1200, 3), -5, "f4")])
+    with pytest.raises(ValueError, match="silent"):
+        model.score(X[40:], silent[40:])
+
+
+def test_score_of_training_stimuli_warns(fitted):
+    model, X, y, _ = fitted
+    sounds = y.rows.assign(sound=StimulusArray(np.zeros(1200), sfreq=RATE), sound_onset=y.start / RATE)
+    y = y._replace(rows=sounds)
+    model = SpeechReconstructor(RidgeDecoder()).fit(X[:40], y[:40])
+    with pytest.warns(StimulusLeakWarning, match="trained on"):
+        model.score(X[30:50], y[30:50])

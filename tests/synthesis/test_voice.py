@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from helpers.estimators import write_network
+from sklearn.base import clone
 
-from sk_b2s import load, save
+from sk_b2s import RidgeDecoder, SpeechReconstructor, load, save
 from sk_b2s.synthesis import SpeakerVoice, _voice_frames, make_example_voice, read_wav_metadata
 from sk_b2s.synthesis._voice_frames import compute_voice_mel, match_frames, sound_voice_mel
 
@@ -128,3 +129,18 @@ def test_sound_voice_mel_restores_mel():
 def test_make_example_voice_rejects_unknown_speaker():
     with pytest.raises(ValueError, match="'speaker' must be one of"):
         make_example_voice("nobody")
+
+
+def test_voice_is_the_vocoder_of_a_reconstructor(voice, tmp_path):
+    random = np.random.default_rng(0)
+    X = random.standard_normal((24, 4, 50))
+    model = clone(SpeechReconstructor(RidgeDecoder(sfreq=50), vocoder=voice)).fit(X, X)
+    mel = model.predict(X[:4])[0]
+    mel[50:100] = np.nan
+    audio = model.to_audio(mel)
+    assert len(audio) == pytest.approx(64000, abs=320)
+    assert not audio[16000:32000].any()
+    model.write(tmp_path / "a.wav", audio)
+    assert read_wav_metadata(tmp_path / "a.wav")["consent"] == CONSENT
+    save(model, tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").to_audio(mel), audio)
