@@ -18,7 +18,11 @@ from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import XLSR, make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
 from sk_b2s.evaluation._questions._registry import PAPER_WINDOW, find_question
-from sk_b2s.evaluation._questions._run import benchmark_task, complete_question_run_options
+from sk_b2s.evaluation._questions._run import (
+    complete_question_run_options,
+    describe_question_run_rows,
+    run_question,
+)
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._results._table import read_results
 from sk_b2s.events._paper_blocks import PaperBlocks
@@ -86,7 +90,8 @@ def _run_folds(args):
             **common,
         )
     else:
-        results = benchmark_task(spec.name, estimators, (X, y), options=options, **common)
+        rows = describe_question_run_rows(_list_window_options(args))
+        results = run_question(spec, estimators, (X, y), options=options, rows=rows, **common)
     print(make_text_visible(f"\n{format_scores_table(summarize(results))}\n\nresults: {out}"))
     return results
 
@@ -215,6 +220,14 @@ def complete_command_windows(args, rows=PAPER_WINDOW):
     for name, value in {**rows, "anchor": [rows["anchor"]], "margin": 0.5, "block": 20.0}.items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)
+
+
+def _list_window_options(args):
+    """Return the parameters of windows, without those that are defaults."""
+    anchor = args.anchor[0] if len(args.anchor) == 1 else " and ".join(map(str, args.anchor))
+    defaults = {"margin": 0.5, "block": 20.0, "stream": None}
+    others = {name: getattr(args, name) for name, value in defaults.items() if getattr(args, name) != value}
+    return {"anchor": anchor, "tmin": args.tmin, "tmax": args.tmax, **others}
 
 
 def check_command_options(args):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from helpers.bids_folders import Folder
 
-from sk_b2s import StimulusKFold, benchmark, make_segments, read_results, summarize
+from sk_b2s import StimulusKFold, benchmark, generate_methods_text, make_segments, read_results, summarize
 from sk_b2s._cli._commands import (
     _make_splitter,
     apply_command_question,
@@ -86,6 +86,7 @@ def test_benchmark_question_makes_rows_of_the_task(tmp_path, capsys):
     results = read_results(path)
     assert results["task"].eq("match_mismatch").all()
     assert results["n_candidates"].eq(2).all()
+    assert "Rows were windows of 1 s at steps of 1 s (block=6.0)." in generate_methods_text(results)
     printed = capsys.readouterr().out
     assert "top-1 ± s.e.m." in printed
     assert main(["benchmark", *arguments, "--option", "n_words"]) == 1

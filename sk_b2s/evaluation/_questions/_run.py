@@ -108,13 +108,45 @@ def benchmark_task(
     spec = find_question(task)
     options = complete_question_run_options(spec, options)
     validate_count("n_shifts", n_shifts, least=0)
-    settings = {"k": 1, "n_candidates": None, **options, "n_shifts": n_shifts, "task": task}
     _check_row_parameters(rows)
+    described = None
     if isinstance(data, pd.DataFrame):
-        settings["rows"] = describe_question_run_rows({**spec.rows, **(rows or {})})
+        described = describe_question_run_rows({**spec.rows, **(rows or {})})
+    return run_question(
+        spec, _make_estimators(estimators), _make_rows(data, spec, rows), cv, path, seeds, controls, oracle, only,
+        options, n_shifts, n_jobs, verbose, described, stacklevel=5,
+    )  # fmt: skip
+
+
+def run_question(
+    spec, estimators, data, cv, path, seeds, controls, oracle, only, options, n_shifts, n_jobs, verbose=1, rows=None,
+    stacklevel=4,
+):  # fmt: skip
+    """Fit and score decoders on the rows of a task.
+
+    Parameters
+    ----------
+    spec : TaskSpec
+    estimators, cv, path, seeds, controls, oracle, only, n_shifts, n_jobs, verbose
+        As in :func:`benchmark_task`.
+    data : tuple of X and y
+    options : dict
+        Return value of :func:`complete_question_run_options`.
+    rows : None or str, default=None
+        Description of the rows for the methods text, None if it is unknown.
+    stacklevel : int, default=4
+        Of warnings.
+
+    Returns
+    -------
+    results : DataFrame of shape (n_rows, ...)
+    """
+    settings = {"k": 1, "n_candidates": None, **options, "n_shifts": n_shifts, "task": spec.name}
+    if rows is not None:
+        settings["rows"] = rows
     return run_benchmark(
-        _make_estimators(estimators), _make_rows(data, spec, rows), spec.make_splitter() if cv is None else cv, path,
-        seeds, controls, oracle, only, settings, n_jobs, verbose, spec.controls, spec.always, stacklevel=4,
+        estimators, _drop_condition(*data), spec.make_splitter() if cv is None else cv, path, seeds, controls, oracle,
+        only, settings, n_jobs, verbose, spec.controls, spec.always, stacklevel=stacklevel,
     )  # fmt: skip
 
 
@@ -170,7 +202,7 @@ def _list(names):
 def _make_rows(data, spec, rows):
     """Return X and y, made from an events table or given."""
     if isinstance(data, pd.DataFrame):
-        return _drop_condition(*make_segments(data, **{**spec.rows, **(rows or {})}))
+        return make_segments(data, **{**spec.rows, **(rows or {})})
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise TypeError(
             f"The 'data' parameter of benchmark_task must be an events table or a tuple of X and y. Got "
@@ -180,7 +212,7 @@ def _make_rows(data, spec, rows):
         raise ValueError(
             "The 'rows' parameter of benchmark_task requires an events table as 'data'. Pass rows to make_segments."
         )
-    return _drop_condition(*data)
+    return tuple(data)
 
 
 def _drop_condition(X, y):

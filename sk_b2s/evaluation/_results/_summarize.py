@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 
-import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
@@ -14,7 +13,14 @@ from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._results._former import refuse_former_columns
 from sk_b2s.evaluation._results._plan import describe_missing_plan_rows
 from sk_b2s.evaluation._results._table import CELL, OF_TASK
-from sk_b2s.evaluation._scores import CHANCE_COLUMNS, NULL_COLUMNS, SCORES, SHARE_COLUMNS, VERDICT_COLUMNS
+from sk_b2s.evaluation._scores import (
+    CHANCE_COLUMNS,
+    N_PERMUTATIONS,
+    NULL_COLUMNS,
+    SCORES,
+    SHARE_COLUMNS,
+    VERDICT_COLUMNS,
+)
 from sk_b2s.evaluation._statistics._subjects import (
     KINDS,
     compute_null_statistics,
@@ -54,7 +60,7 @@ def summarize(results):
           null.
         - ``timing_matched_null_mean, timing_matched_null_low,
           timing_matched_null_high`` and ``timing_matched_p``, the null of that
-          score and its one-sided p, if windows have times.
+          score and its one-sided p, at least 1 / 201, if windows have times.
         - ``n_failed``: number of failed fits.
         - ``missing``: missing parts of the plan, "2 of 4 subjects, 4 of 8
           folds; missing: 03, 04" for example, "" if it is complete, and "plan
@@ -144,7 +150,8 @@ def summarize(results):
 def _summarize_further_nulls(done, by):
     """Return nulls and p of the mean of scores with nulls of their own.
 
-    p is that of a normal distribution with the quantiles of the null.
+    p is that of a normal distribution with the quantiles of the null, and at
+    least the smallest p of the permutations of one row.
     """
     parts = [pd.DataFrame(index=done.groupby(by, sort=False, dropna=False).size().index)]
     for spec in SCORES.values():
@@ -157,7 +164,7 @@ def _summarize_further_nulls(done, by):
         width = (found["null_high"] - found["null_mean"]) / norm.ppf(0.975)
         away = (found["top_k_judged"] - found["null_mean"]) / width.where(width > 0)
         found = found[list(NULL_COLUMNS)].set_axis(spec.null_columns, axis=1)
-        parts.append(found.assign(**{str(spec.p_column): np.where(away.notna(), norm.sf(away), np.nan)}))
+        parts.append(found.assign(**{str(spec.p_column): norm.sf(away).clip(min=1 / (1 + N_PERMUTATIONS))}))
     return pd.concat(parts, axis=1)
 
 
