@@ -52,7 +52,7 @@ SHIFT = 61  # s, of the other candidate
 
 
 def make_experiment(folder):
-    """Fit a causal pipeline, and return what is needed to decode ten minutes."""
+    """Fit a causal pipeline, and return what decodes ten minutes."""
     events = make_listening(
         n_subjects=1, minutes=22, sessions=2, modality="eeg", n_channels=32, artifacts=False, random_state=100
     )
