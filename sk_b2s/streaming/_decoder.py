@@ -361,7 +361,8 @@ class StreamingDecoder:
         Returns
         -------
         time : float
-            Seconds since the first sample, corrected for jumps of the clock.
+            Seconds since the first sample. After a jump backward, a time stamp
+            that occurred twice is taken as of the present clock.
 
         Raises
         ------

@@ -20,6 +20,8 @@ N_PERSISTENT = 3  # samples after a step of the time stamps, in addition to thei
 MAX_HELD = 2.0  # s, until a step is accepted although time stamps are not stable
 MAX_UNKNOWN = 1.0  # s, longest step that is taken for lost samples without a time of arrival
 MAX_BRIDGED = 60.0  # s, same, after which the alignment is unknown
+AHEAD = 1.0  # s, by which the time stamp of a marker may be later than that of the newest sample
+N_JUMPS = 100  # latest jumps, for time stamps from before
 CLOSE = 0.25  # s, accuracy of times of arrival
 CLOCK_RATE = 1e-4  # largest drift of the receiver's clock
 
@@ -68,6 +70,7 @@ class StreamTimeline:
         self._n_block = max(1, round(BLOCK * sfreq))
         self._block, self._levels, self._spreads = [], deque(maxlen=N_LEVEL), deque(maxlen=N_SPREAD)
         self._marks, self._n_marks, self._line = deque(maxlen=N_MARKS), 0, None
+        self._jumps, self._newest = deque(maxlen=N_JUMPS), -math.inf
         self._held, self._last, self._is_ahead = [], None, False
 
     @property
@@ -110,8 +113,16 @@ class StreamTimeline:
         return steps
 
     def find_time(self, stamp):
-        """Return the time of a time stamp on the time line, in seconds."""
-        return stamp - self.origin - self.anchor
+        """Return the time of a time stamp on the time line, in seconds.
+
+        Time stamps that the present clock cannot have are from before a jump.
+        """
+        shift = 0.0
+        for last, jump in reversed(self._jumps):
+            if stamp > last + jump / 2 if jump > 0 else stamp <= self._newest + AHEAD:
+                break
+            shift += jump
+        return stamp + shift - self.origin - self.anchor
 
     def _take(self, stamp, arrived, steps):
         """Place a sample after the last one."""
@@ -121,6 +132,7 @@ class StreamTimeline:
         else:
             steps.append(Step(kind, 1))
         self._block.append(stamp - self.origin - self.n_sampled / self.sfreq)
+        self._newest = stamp
         self.n_sampled += 1
         self.n_grid += not self._is_ahead
         self._is_ahead = False
@@ -178,6 +190,7 @@ class StreamTimeline:
         n_lost = max(0, round(lost * self.sfreq))
         jump = change - n_lost / self.sfreq
         if abs(jump) > self.tolerance:
+            self._jumps.append((self._newest, jump))
             self.origin += jump
             self.lag -= jump
             steps.append(Step("jump", 0, jump, is_sure))

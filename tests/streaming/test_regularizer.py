@@ -130,6 +130,11 @@ def test_clock_jumps_differ_from_lost_samples(jump):
     (fault,) = regularizer.make_faults().to_dict("records")
     assert (fault["kind"], fault["time"]) == ("clock jump", 60)
     assert fault["seconds"] == pytest.approx(jump, abs=0.004)
+    soon = regularize(samples[:, :3020], stamps[:3020], (20,), arrived)[1]
+    for place in (2900, 3010):
+        assert soon.timeline.find_time(stamps[place]) == pytest.approx(
+            place / SFREQ, abs=0.41 if jump == -0.4 else 0.03
+        )
     assert regularizer.timeline.find_time(stamps[-1]) == pytest.approx(N_TIMES / SFREQ, abs=0.03)
 
 
