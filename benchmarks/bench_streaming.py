@@ -150,7 +150,7 @@ class Experiment:
         }  # fmt: skip
 
     def read(self, row, names):
-        """Return samples from 30 s before a sound to its end, and its onset."""
+        """Return samples until a sound ends, and its onset."""
         key = row.recording, row.sound
         if key not in self._data:
             raw = mne.io.read_raw(row.recording, verbose="ERROR")
