@@ -7,6 +7,7 @@ import io
 import re
 from pathlib import Path
 
+import joblib
 import matplotlib
 import numpy as np
 import pytest
@@ -113,8 +114,25 @@ def shared_cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="module")
+def shared_segments():
+    """Segment equal events once, as many pages begin with the same ones."""
+    known = {}
+
+    def make_segments_once(events, **parameters):
+        key = joblib.hash((events, parameters))
+        if key not in known:
+            known[key] = make_segments(events, **parameters)
+        return tuple(table.copy() for table in known[key])
+
+    make_segments = sk_b2s.make_segments
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sk_b2s, "make_segments", make_segments_once)
+        yield
+
+
 @pytest.mark.parametrize("path", WITH_CODE)
-def test_page_code_runs_and_prints_its_output(path, shared_cache, tmp_path, monkeypatch):
+def test_page_code_runs_and_prints_its_output(path, shared_cache, shared_segments, tmp_path, monkeypatch):
     monkeypatch.setenv("SK_B2S_CACHE", str(shared_cache))
     (shared_cache / "pages").mkdir(exist_ok=True)
     with contextlib.suppress(OSError):  # Windows may not allow links; pages are then slower
