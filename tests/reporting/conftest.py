@@ -13,6 +13,7 @@ from helpers.pages import EVIL, Reader  # noqa: E402
 from helpers.score_tables import make_curve, make_retrieval_result, make_score_table  # noqa: E402
 
 from sk_b2s import write_report  # noqa: E402
+from sk_b2s.reporting import _html  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,12 @@ def full_page(tmp_path_factory):
         results_by_decoder={"ridge": make_retrieval_result(), EVIL: make_retrieval_result(seed=1)},
         curves={"Lag": make_curve("value", [0.0, 0.1])}, figures={"Mine": (figure, "A line from 1 to 3.")},
     )  # fmt: skip
+
+
+@pytest.fixture
+def empty_figures(monkeypatch):
+    """Leave out the drawing, half of the time, for tests of the text."""
+    monkeypatch.setattr(_html, "_draw_svg", lambda drawn, alt: "")
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def test_count_warnings_counts_fits():
     }  # two seeds of decoder and control, and one more
 
 
-def test_write_report_lists_audio_channels(tmp_path):
+def test_write_report_lists_audio_channels(tmp_path, empty_figures):
     pytest.importorskip("matplotlib").use("Agg")
     from helpers.score_tables import make_score_table
 

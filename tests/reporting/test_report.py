@@ -22,7 +22,7 @@ def read_page(results, folder, **options):
 # --- content ---------------------------------------------------------------------------------------
 
 
-def test_write_report_shows_numbers_of_summary(tmp_path):
+def test_write_report_shows_numbers_of_summary(tmp_path, empty_figures):
     results = make_score_table()
     text = read_page(results, tmp_path).text
     for row in summarize(results).query("control == 'decoder'").to_dict("records"):
@@ -39,7 +39,7 @@ def test_write_report_shows_numbers_of_summary(tmp_path):
         assert name in text
 
 
-def test_write_report_accepts_similarities(tmp_path):
+def test_write_report_accepts_similarities(tmp_path, empty_figures):
     rng = np.random.default_rng(0)
     y = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
     for similarity, headline in (
@@ -59,7 +59,7 @@ def test_write_report_shows_leak_before_scores(full_page):
     assert "differences between recordings are enough" in body[: body.index('class="number"')]
 
 
-def test_write_report_lists_folds(tmp_path):
+def test_write_report_lists_folds(tmp_path, empty_figures):
     results = make_score_table(("ridge",)).assign(
         leakage="no leak: nothing is shared", leakage_verdict="no_leak"
     )
@@ -68,7 +68,7 @@ def test_write_report_lists_folds(tmp_path):
     assert "Fold 0: no leak: nothing is shared" in read_page(results, tmp_path).text
 
 
-def test_write_report_labels_conditions_and_k(tmp_path):
+def test_write_report_labels_conditions_and_k(tmp_path, empty_figures):
     results = make_score_table()
     is_encoder = results["estimator"] == "encoder"
     changed = results.assign(k=results["k"].mask(is_encoder, 5))
@@ -82,7 +82,7 @@ def test_write_report_labels_conditions_and_k(tmp_path):
     assert "ridge, ignored" in text
 
 
-def test_write_report_counts_subjects_with_null(tmp_path):
+def test_write_report_counts_subjects_with_null(tmp_path, empty_figures):
     results = make_score_table(("ridge",))
     short = (results["subject"] == "b") & (results["fold"] == 0)
     nulls = ("null_mean", "null_low", "null_high")
