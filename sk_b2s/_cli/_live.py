@@ -20,6 +20,7 @@ from sk_b2s.io._raw._open import read_raw
 from sk_b2s.streaming._decoder import StreamingDecoder
 from sk_b2s.streaming._outlet import LOOPBACK, ReplayOutlet
 from sk_b2s.streaming._page import LivePage
+from sk_b2s.streaming._spectrograms import PermutedTwin, make_spectrograms
 from sk_b2s.streaming._pipeline import split_streaming_pipeline
 from sk_b2s.streaming._records import read_live_predictions, score_live_predictions
 from sk_b2s.streaming._session import decode_live
@@ -62,7 +63,8 @@ def run_live_command(args):
         view = TerminalView(list(candidates), args.quiet)
         callbacks, statuses = [view.show], [view.show_status]
         reason = "interrupted"
-        page = None if args.no_page else LivePage(list(candidates), 8642 if args.port is None else args.port)
+        page = None if args.no_page else make_live_page(args, decoder)
+        twin = PermutedTwin(decoder, args.onset, page and page.show_twin) if args.twin else None
         try:
             if page is not None:
                 callbacks.append(page.show)
@@ -71,7 +73,7 @@ def run_live_command(args):
             print(f"file: {make_text_visible(str(args.output))}\nCtrl-C ends the run.", flush=True)
             print(f"Predictions come from about {first:.0f} s to {stop:.0f} s of the stream.", flush=True)
             counts = decode_live(
-                decoder, LimitedSource(source, stop + END_MARGIN, sfreq), args.onset, args.output, header, callbacks,
+                decoder, LimitedSource(source, stop + END_MARGIN, sfreq, twin), args.onset, args.output, header, callbacks,
                 lambda now, n_lost: [show(now, n_lost) for show in statuses],
             )  # fmt: skip
             reason = counts["reason"]
@@ -79,10 +81,15 @@ def run_live_command(args):
             view.close()
             if page is not None:
                 page.close(reason)
-    return _summarize_run(args, counts)
+    return _summarize_run(args, counts, twin)
 
 
-def _summarize_run(args, counts):
+def make_live_page(args, decoder):
+    """Start the page, with spectrograms of the candidates."""
+    return LivePage(decoder.candidates, 8642 if args.port is None else args.port, make_spectrograms(decoder))
+
+
+def _summarize_run(args, counts, twin):
     """Print counts and scores of a run that has ended."""
     print(
         f"{counts['reason']}: {counts['n_predictions']} predictions of {counts['n_samples']} samples, "
@@ -92,6 +99,9 @@ def _summarize_run(args, counts):
         table = read_live_predictions(args.output)
         table = table[table["run"] == table["run"].iloc[-1]]
         print(score_live_predictions(table, args.truth).dropna(axis=1).round(3).to_string(index=False))
+        if twin is not None and twin.best:
+            correct = np.mean([best == args.truth for best in twin.best])
+            print(f"accuracy of the twin with permuted channels, one permutation: {correct:.3f}")
     if not counts["n_predictions"]:
         print("No predictions: the stream ended before the first one, or samples were lost. Check --onset.")
     return 0
@@ -143,14 +153,16 @@ def find_live_span(onset, decoder, scalers):
 class LimitedSource:
     """Chunks of a source until some seconds of samples have been read."""
 
-    def __init__(self, source, seconds, sfreq):
-        self._source, self._n_most = source, seconds * sfreq
+    def __init__(self, source, seconds, sfreq, twin=None):
+        self._source, self._n_most, self._twin = source, seconds * sfreq, twin
         self.arrival = getattr(source, "arrival", None)  # of decode_live
 
     def __iter__(self):
         n_samples = 0
         for samples, timestamps in self._source:
             yield samples, timestamps
+            if self._twin is not None:
+                self._twin.push(samples, timestamps, self.arrival and self.arrival())
             n_samples += samples.shape[1]
             if n_samples >= self._n_most:
                 return

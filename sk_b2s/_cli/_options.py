@@ -250,6 +250,11 @@ def add_live_options(parser):
         type=int,
         help="port of the page on 127.0.0.1, 0 for a free one (default: 8642)",
     )
+    group.add_argument(
+        "--twin",
+        action="store_true",
+        help="also decode with permuted channels, a null that takes as long again",
+    )
     group.add_argument("--no-page", action="store_true", help="serve no page")
     group.add_argument("--quiet", action="store_true", help="print no predictions")
     add_debug_option(group)

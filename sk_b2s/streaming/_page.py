@@ -39,17 +39,22 @@ class LivePage:
         Names of the candidates.
     port : int, default=0
         Port, 0 for a free one.
+    spectrograms : bytes, default=None
+        Spectrograms of the candidates, see ``make_spectrograms``. If None, the
+        page has no spectrograms.
 
     Attributes
     ----------
     url : str
     """
 
-    def __init__(self, names, port=0):
+    def __init__(self, names, port=0, spectrograms=None):
+        self.spectrograms = spectrograms
         self.names = [make_text_visible(str(name)) for name in names]
         self._lock, self._clients = threading.Lock(), []
         self._history: deque[list] = deque(maxlen=N_HISTORY)
         self._facts = {"trial": 0, "count": 0, "n_lost": 0, "now": 0.0, "age": None, "ended": None}
+        self._facts |= {"has_spectrograms": spectrograms is not None, "twin": None}
         self._rows, self._sent, self._played = [], -SEND_EVERY, None
         try:
             self._server = _Server(("127.0.0.1", port), partial(_Handler, self))
@@ -80,6 +85,11 @@ class LivePage:
                 trial=line["trial"], count=self._facts["count"] + 1, age=round(line["age"], 3),
                 n_lost=line["n_lost"],
             )  # fmt: skip
+
+    def show_twin(self, probabilities):
+        """Show the probabilities of a decoder with permuted channels."""
+        with self._lock:
+            self._facts["twin"] = [round(float(value), 5) for value in probabilities]
 
     def show_status(self, now, n_lost):
         """Show the seconds of the stream, and send what is new."""
@@ -188,6 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(403, b"Use the address that sk-b2s live printed.", "text/plain")
         if self.path == "/events":
             return self._send_events()
+        if self.path == "/spectrograms" and self.page.spectrograms is not None:
+            return self._send(200, self.page.spectrograms, "application/json")
         if self.path not in FILES:
             return self._send(404, b"not found", "text/plain")
         name, kind = FILES[self.path]

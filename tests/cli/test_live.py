@@ -51,11 +51,14 @@ def make_argv(arguments, *options):
 
 def test_live_equals_the_decoder(arguments, tmp_path, capsys):
     path = tmp_path / "live.jsonl"
-    argv = make_argv(arguments, "--no-lsl", "--truth", "heard", "--output", str(path), "--port", "0")
+    argv = make_argv(
+        arguments, "--no-lsl", "--twin", "--truth", "heard", "--output", str(path), "--port", "0"
+    )
     assert main(argv) == 0
     printed = capsys.readouterr().out
     assert "page: http://127.0.0.1:" in printed
     assert "end of stream:" in printed
+    assert "accuracy of the twin" in printed
     assert "Predictions come from about" in printed
     assert "accuracy" in printed
     found = read_live_predictions(path)

@@ -1,5 +1,8 @@
 """Page of live predictions in a headless browser."""
 
+import base64
+import json
+
 import pytest
 from helpers.browser import Browser, find_browser
 from helpers.pages import EVIL
@@ -28,11 +31,21 @@ CONTRAST = """(() => {
 })()"""
 
 
+RED = "document.getElementById('mixture').getContext('2d').getImageData(90, 1, 1, 1).data[0]"
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     browser = Browser(find_browser(), tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
+
+
+def make_spectra(n_candidates):
+    """Return spectrograms of which only the last is not zero."""
+    spectra = [bytes(4 * 1500)] * (n_candidates - 1) + [b"\xff" * 4 * 1500]
+    texts = [base64.b64encode(values).decode() for values in spectra]
+    return json.dumps({"sfreq": 25, "start": 0.0, "n_bands": 4, "spectra": texts}).encode()
 
 
 def show_predictions(page, names, seconds=40):
@@ -43,6 +56,7 @@ def show_predictions(page, names, seconds=40):
             "time": number + 0.4, "stimulus_time": number, "trial": 0, "age": 0.4, "n_lost": 7,
             "probabilities": dict.fromkeys(names, rest) | {names[-1]: last},
         })  # fmt: skip
+    page.show_twin([1 - 0.1 * (len(names) - 1), *[0.1] * (len(names) - 1)])
     page.show_status(seconds + 1.4, 7)
 
 
@@ -50,13 +64,16 @@ def show_predictions(page, names, seconds=40):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_page_is_readable_and_loads_nothing(browser, width, scheme, names):
-    page = LivePage(names)
+    page = LivePage(names, spectrograms=make_spectra(len(names)))
     try:
         show_predictions(page, names)
         browser.open(page.url, width, scheme)
         browser.wait_for("document.querySelectorAll('#chart polyline').length > 0")
+        browser.wait_for("clock && document.getElementById('twin').getClientRects().length > 0")
+        assert browser.evaluate(RED) == 255  # the most probable candidate has the largest values
+        assert browser.evaluate(RED.replace("mixture", "twin-mixture")) < 255
         assert {url.removeprefix(page.url) for url in browser.requests if not url.startswith("data:")} == {
-            "", "live.css", "live.js", "events",
+            "", "live.css", "live.js", "events", "spectrograms",
         }  # fmt: skip
         assert not browser.messages
         assert browser.evaluate("innerWidth") == width

@@ -2,7 +2,9 @@
 // Page of sk-b2s live. Names come as data and are only ever set as text.
 const MARGIN = { left: 40, right: 10, top: 12, bottom: 24 };
 const SVG = "http://www.w3.org/2000/svg";
+const SHOWN = 4; // seconds of a spectrogram
 let names = [], history = [], facts = {}, waiting = false;
+let spectrograms = null, clock = null; // spectrograms, and the time that is shown
 
 function extendRange(first, last) {
   return last - first < 1 ? [first, first + 1] : [first, last];
@@ -104,6 +106,65 @@ function draw() {
   }
 }
 
+// Mean of columns of spectrograms, (n_bands, n_columns) from the top, that end at a frame.
+function mixSpectra(spectra, weights, nBands, last, nColumns) {
+  const mixture = new Float32Array(nBands * nColumns);
+  spectra.forEach((values, index) => {
+    const nFrames = values.length / nBands;
+    for (let column = 0; column < nColumns; column++) {
+      const frame = last - nColumns + 1 + column;
+      if (frame < 0 || frame >= nFrames) continue;
+      for (let band = 0; band < nBands; band++) {
+        mixture[(nBands - 1 - band) * nColumns + column] += weights[index] * values[band * nFrames + frame];
+      }
+    }
+  });
+  return mixture;
+}
+
+function paintMixture(canvas, weights) {
+  const nColumns = SHOWN * spectrograms.sfreq, nBands = spectrograms.n_bands;
+  const last = Math.floor((clock.shown - spectrograms.start) * spectrograms.sfreq);
+  const mixture = mixSpectra(spectrograms.spectra, weights, nBands, last, nColumns);
+  if (canvas.width !== nColumns || canvas.height !== nBands) {
+    canvas.width = nColumns;
+    canvas.height = nBands;
+  }
+  const context = canvas.getContext("2d"), image = context.createImageData(nColumns, nBands);
+  mixture.forEach((value, index) => {
+    const v = value / 255;
+    image.data.set([255 * Math.min(1, 1.6 * v), 255 * v * v, 255 * (.25 + .5 * v * (1 - v)), 255], 4 * index);
+  });
+  context.putImageData(image, 0, 0);
+}
+
+// Time and probabilities move smoothly to those of the latest prediction.
+function paintSpectrograms(now) {
+  if (spectrograms && history.length) {
+    const target = history[history.length - 1], step = clock ? Math.min(1, (now - clock.now) / 150) : 1;
+    const isFar = facts.ended || matchMedia("(prefers-reduced-motion: reduce)").matches || !clock || Math.abs(target[0] - clock.shown) > 2;
+    const shown = isFar ? target[0] : clock.shown + step * (target[0] - clock.shown);
+    const move = (before, wanted) => wanted.map((value, i) => isFar || !before ? value : before[i] + step * (value - before[i]));
+    clock = {
+      now, shown, own: move(clock && clock.own, target.slice(1)),
+      twin: facts.twin && move(clock && clock.twin, facts.twin),
+    };
+    paintMixture(byId("mixture"), clock.own);
+    byId("twin").hidden = !clock.twin;
+    if (clock.twin) paintMixture(byId("twin-mixture"), clock.twin);
+  }
+  if (!facts.ended) requestAnimationFrame(paintSpectrograms);
+}
+
+async function loadSpectrograms() {
+  const response = await fetch("spectrograms");
+  const found = await response.json();
+  found.spectra = found.spectra.map((text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
+  byId("spectrograms").hidden = false;
+  spectrograms = found;
+  requestAnimationFrame(paintSpectrograms);
+}
+
 function requestDraw() {
   if (!waiting) {
     waiting = true;
@@ -130,6 +191,7 @@ function connect() {
     makeRows();
     setStatus(describe(state));
     requestDraw();
+    if (state.has_spectrograms && !spectrograms) loadSpectrograms().catch(() => {}); // the page is complete without
     if (state.ended) source.close();
   });
   source.addEventListener("update", (event) => {
@@ -147,4 +209,4 @@ function connect() {
 }
 
 if (typeof document !== "undefined") connect();
-if (typeof module !== "undefined") module.exports = { makePoints, extendRange, formatNumber, styleOf };
+if (typeof module !== "undefined") module.exports = { makePoints, extendRange, formatNumber, styleOf, mixSpectra };
