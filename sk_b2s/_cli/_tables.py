@@ -42,7 +42,7 @@ def format_scores_table(summary):
         lines["calibration"] = [text.removeprefix(", ") for text in format_calibration_amounts(whole[column])]
     main = whole["main_score"].iloc[0] if "main_score" in whole else "top_k"
     called = f"top-{k}" if main == "top_k" else main
-    if whole["top_1"].notna().any():
+    if whole["top_1"].notna().any() and called != "top-1":
         lines["top-1"] = _format_numbers(whole["top_1"])
     lines[f"{called} ± s.e.m."] = [
         f"{mean:.3f}" if pd.isna(sem) else f"{mean:.3f} ± {sem:.3f}"
@@ -63,7 +63,7 @@ def format_scores_table(summary):
     lines["verdict"] += whole["n_without_null"].map(lambda n: f", {n} without null" if n else "")
     notes = [f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}."] if is_low else []
     notes += _list_unfinished(whole)
-    return "\n".join([_align_columns(lines), "", _describe_means(whole), *map(wrap_text, notes)])
+    return "\n".join([_align_columns(lines), "", wrap_text(_describe_means(whole)), *map(wrap_text, notes)])
 
 
 def _describe_means(whole):
