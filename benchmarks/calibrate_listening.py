@@ -12,13 +12,13 @@ another decoder.
 import argparse
 from pathlib import Path
 
-import librosa
 import mne
 import numpy as np
 import pandas as pd
 import soundfile as sf
 
 from sk_b2s.datasets import make_listening
+from sk_b2s.features._mel import compute_stft, make_mel_filter_bank
 from sk_b2s.metrics._ranking import ranks
 
 RATE = 32  # Hz
@@ -33,9 +33,8 @@ LEVELS = (-30, -25, -20, -15, -10, -5)  # dB
 def mel_of(path):
     """Compute mel power to the 0.3 in 20 bands at 32 Hz: (n_times, 20)."""
     samples, rate = sf.read(path, dtype="float32")
-    mel = librosa.feature.melspectrogram(
-        y=samples, sr=rate, n_fft=1024, hop_length=rate // RATE, n_mels=N_MELS
-    )
+    power = np.abs(compute_stft(np.pad(samples, 512), 1024, rate // RATE)) ** 2
+    mel = make_mel_filter_bank(rate, 1024, N_MELS, htk=False) @ power
     return (mel**0.3).T
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
+import soxr
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.events._audio import _files as audio_files
 from sk_b2s.events._audio._files import read_audio_samples
+from sk_b2s.events._audio._resampling import resample_audio
 from sk_b2s.events._stimuli import get_stimulus_state
 
 AUDIO_SFREQ = 16000  # Hz; all audio is resampled to it, as in the paper
-CODE = get_cache_code(__file__, librosa) + get_cache_code(
+CODE = get_cache_code(__file__, soxr) + get_cache_code(
     audio_files.__file__
 )  # digest of the code that reads audio
 PADDING_STEP = 5.0  # s; the silence around a stimulus is a multiple of it
@@ -29,7 +30,7 @@ def read_feature_audio(sound, start=0.0, stop=None):
         depends on audio outside of it. By default, read to the end.
     """
     audio, sfreq = read_audio_samples(sound, get_stimulus_state(sound), start, stop)
-    return librosa.resample(audio, orig_sr=sfreq, target_sr=AUDIO_SFREQ)
+    return resample_audio(audio, sfreq, AUDIO_SFREQ)
 
 
 def pad_audio_with_silence(features, pad, silence):

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
-import librosa
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from sk_b2s._utils._caching import FromFile, get_cache_code
 from sk_b2s.events._audio._files import make_audio_file_key
+from sk_b2s.features import _mel as mel
 from sk_b2s.features._audio import AUDIO_SFREQ, read_feature_audio
 from sk_b2s.features._base import CODE as BASE_CODE
 from sk_b2s.features._base import SpeechFeatures, check_feature_audio_file, make_feature_stamp
 
-CODE = BASE_CODE + get_cache_code(__file__, librosa)
+CODE = BASE_CODE + get_cache_code(__file__) + get_cache_code(mel.__file__)
 
 
 def compute_power_spectrogram(audio, sfreq, n_fft):
@@ -31,7 +30,7 @@ def compute_power_spectrogram(audio, sfreq, n_fft):
     n_frames = -(-len(audio) // hop)
     before = (n_fft - hop) // 2
     padded = np.pad(audio, (max(before, 0), n_fft + hop))[max(-before, 0) :]
-    spectrum = librosa.stft(padded, n_fft=n_fft, hop_length=hop, window="hann", center=False)
+    spectrum = mel.compute_stft(padded, n_fft, hop)
     return np.abs(spectrum[:, :n_frames]) ** 2
 
 
@@ -41,9 +40,7 @@ def make_mel_filters(n_fft, n_mels):
     With the paper's 120 bands on 257 bins the lowest filters contain no bin,
     so their output is constant.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Empty filters detected")
-        return librosa.filters.mel(sr=AUDIO_SFREQ, n_fft=n_fft, n_mels=n_mels, htk=True, norm=None)
+    return mel.make_mel_filter_bank(AUDIO_SFREQ, n_fft, n_mels)
 
 
 def compute_mel_spectrogram(path, stamp, sfreq, n_mels, n_fft):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from os import PathLike
 
-import librosa
 import numpy as np
 import pandas as pd
 
 from sk_b2s.events._audio._files import AudioTrack
+from sk_b2s.events._audio._resampling import resample_audio
 from sk_b2s.features._audio import AUDIO_SFREQ, read_feature_audio
 
 SHORTEST = 0.2  # s of a sound
@@ -72,7 +72,7 @@ def _convert_samples(samples, sfreq, name):
     if len(bad):
         raise ValueError(f"{name} must be finite. Got a NaN or infinite value at sample {bad[0][0]} instead.")
     mono = samples if samples.ndim == 1 else samples.mean(1)
-    return librosa.resample(mono.astype(np.float32), orig_sr=sfreq, target_sr=AUDIO_SFREQ)
+    return resample_audio(mono.astype(np.float32), sfreq, AUDIO_SFREQ)
 
 
 def _check_speech(audio, name):

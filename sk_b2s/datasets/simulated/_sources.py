@@ -6,16 +6,17 @@ seed defines a subject.
 
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 import soundfile as sf
 from scipy.signal import fftconvolve
 
 from sk_b2s.datasets.simulated._head import HEAD_RADIUS, move_into_head, normalize_head_vectors
+from sk_b2s.features._mel import compute_stft, make_mel_filter_bank
 
 SNR_SPREAD = 3.0  # dB, s.d. over subjects
 FEATURE_RATE = 250  # Hz
 N_BANDS = 8
+N_FFT = 400  # samples, 25 ms at 16 kHz
 KERNEL_SECONDS = 0.6
 
 # Positions (mm) in the right hemisphere, relative to the center of the head; +x is right, +y is anterior.
@@ -174,9 +175,9 @@ def compute_source_features(path, stop, spoken=None):
         s, and spectra cover the 25 ms around it.
     """
     samples, rate = sf.read(path, frames=round(stop * sf.info(path).samplerate), dtype="float32")
-    mel = librosa.feature.melspectrogram(
-        y=samples, sr=rate, n_fft=400, hop_length=rate // FEATURE_RATE, n_mels=N_BANDS, power=2.0
-    )
+    spectrum = compute_stft(np.pad(samples, N_FFT // 2), N_FFT, rate // FEATURE_RATE)
+    filters = make_mel_filter_bank(rate, N_FFT, N_BANDS, htk=False)
+    mel = np.einsum("ft,mf->mt", np.abs(spectrum) ** 2, filters, optimize=True)
     envelope = mel**0.3
     rise = np.maximum(np.gradient(envelope, axis=1), 0) * FEATURE_RATE
     phonetic, word = np.zeros((len(PHONETIC_CLASSES), mel.shape[1])), np.zeros((1, mel.shape[1]))

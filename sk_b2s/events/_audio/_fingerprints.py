@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 from scipy.fft import rfft
 from scipy.ndimage import convolve1d
+
+from sk_b2s.events._audio._resampling import resample_audio
 
 RATE, HOP, WINDOW = 8000, 160, 1024  # Hz and samples
 FRAME = HOP / RATE  # s
@@ -80,7 +81,7 @@ def compute_audio_fingerprint(samples, rate):
         24 bits for each 20 ms, and another one if the frame is audible.
     """
     if rate != RATE:
-        samples = librosa.resample(samples, orig_sr=rate, target_sr=RATE, res_type="soxr_mq")
+        samples = resample_audio(samples, rate, RATE, "MQ")
     n_frames = len(samples) // HOP + 1
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, (WINDOW // 2, WINDOW)), WINDOW)
     frames, taper, bands = frames[::HOP][:n_frames], np.hanning(WINDOW).astype(np.float32), _make_bands()

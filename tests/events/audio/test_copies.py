@@ -3,7 +3,6 @@
 import io
 import warnings
 
-import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,6 +26,7 @@ from sk_b2s import (
 from sk_b2s.datasets.simulated._speech import SPEECH
 from sk_b2s.events._audio._copies import StimulusCopies
 from sk_b2s.events._audio._fingerprints import compute_audio_fingerprint, match_audio_fingerprints
+from sk_b2s.events._audio._resampling import resample_audio
 
 
 def encode(samples, rate=RATE, **form):
@@ -40,7 +40,7 @@ def change(talk, how):
     """Return the recording in another form: samples, rate and shift."""
     if how.endswith("kHz"):
         rate = int(1000 * float(how.removesuffix("kHz")))
-        return librosa.resample(talk, orig_sr=RATE, target_sr=rate), rate, 0.0
+        return resample_audio(talk, RATE, rate), rate, 0.0
     forms = {
         "ogg": {"format": "OGG", "subtype": "VORBIS"},
         "mp3": {"format": "MP3"},

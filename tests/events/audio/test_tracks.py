@@ -2,7 +2,6 @@
 
 import warnings
 
-import librosa
 import mne
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from sk_b2s import (
     make_segments,
     save,
 )
+from sk_b2s.events._audio._resampling import resample_audio
 from sk_b2s.events._stimuli import digest_stimulus
 from sk_b2s.io._clocks._audio_alignment import find_stimulus_by_audio_alignment
 
@@ -125,9 +125,7 @@ def test_digest_stimulus_of_tracks(tmp_path, talks):
 
 def test_find_stimulus_uses_the_track(tmp_path, talks):
     path = write(tmp_path / "two.wav", np.stack([talks[0], 3 * talks[1]], 1))
-    channel = np.r_[
-        np.zeros(5 * 500), librosa.resample(talks[0], orig_sr=RATE, target_sr=500), np.zeros(1500)
-    ]
+    channel = np.r_[np.zeros(5 * 500), resample_audio(talks[0], RATE, 500), np.zeros(1500)]
     onset, likeness = find_stimulus_by_audio_alignment(channel, 500, AudioTrack(path, 0))
     assert onset == pytest.approx(5.0, abs=0.02)
     assert likeness > 0.95
