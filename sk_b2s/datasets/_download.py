@@ -17,6 +17,7 @@ from typing import NamedTuple
 import requests
 from tqdm import tqdm
 
+from sk_b2s._utils._extras import import_extra
 from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets._file_names import (
     UnusableDownloadError,
@@ -365,13 +366,7 @@ def download_openneuro(dataset, tag, root, include, n_bytes, study):
     ConnectionError, OSError
         If the download fails, or the disk has too little space.
     """
-    try:
-        import openneuro
-    except ImportError as error:
-        raise ImportError(
-            f"fetch_{study} requires openneuro-py. Install it with `pip install 'sk_b2s[fetch]'` or "
-            "`pip install openneuro-py`."
-        ) from error
+    openneuro = import_extra("openneuro", f"fetch_{study}")
     check_download_space(root, n_bytes)
     page = f"https://openneuro.org/datasets/{dataset}/versions/{tag}"
     try:

@@ -14,6 +14,7 @@ import torch
 
 from sk_b2s._utils._caching import get_cached_file_state
 from sk_b2s._utils._devices import allowed_threads, choose_device, choose_dtype_of_device
+from sk_b2s._utils._extras import import_extra
 from sk_b2s._utils._precision import (
     BOUNDS,
     compute_precision_deviation,
@@ -32,6 +33,7 @@ from sk_b2s.features._model_files import (
     resolve_model,
 )
 
+PRETRAINED = "A pretrained speech model"  # owner of an extra
 _MODEL_LOCK = threading.Lock()
 
 
@@ -66,7 +68,7 @@ def read_checkpoint_architecture(model, revision=None):
 
 @lru_cache(maxsize=64)
 def _read_architecture(state, model):
-    from transformers import AutoConfig
+    AutoConfig = import_extra("transformers", PRETRAINED).AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(Path(state[0]).parent, trust_remote_code=False)
@@ -271,12 +273,11 @@ def load_checkpoint(model, revision=None, device="auto", precision="float32"):
 
 @lru_cache(maxsize=1)
 def _load_model(folder, name, identity, device, dtype):
-    from transformers import AutoFeatureExtractor, AutoModel
-
+    transformers = import_extra("transformers", PRETRAINED)
     try:
         with _silence_transformers(), torch.random.fork_rng(devices=[]):  # weights are drawn, then replaced
-            extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
-            model, info = AutoModel.from_pretrained(
+            extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
+            model, info = transformers.AutoModel.from_pretrained(
                 folder, trust_remote_code=False, weights_only=True, output_loading_info=True
             )
     except Exception as error:  # several libraries are involved, and none of them names the model
@@ -317,8 +318,7 @@ def _find_layers(encoder):
 @contextmanager
 def _silence_transformers():
     """Suppress progress bars and the list of unused weights."""
-    from transformers.utils import logging
-
+    logging = import_extra("transformers.utils.logging", PRETRAINED)
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sk_b2s._utils._caching import digest_cached_content
+from sk_b2s._utils._extras import import_extra
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 CONFIG, EXTRACTOR = "config.json", "preprocessor_config.json"
@@ -94,12 +95,11 @@ def find_model_file(model, name, revision=None):
         return folder / name if (folder / name).is_file() else None
     if folder.is_absolute() or str(model).startswith((".", "~")) or str(model).count("/") > 1:
         raise FileNotFoundError(f"model={str(model)!r}: this folder does not exist.")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
+    hf_hub_download = import_extra("huggingface_hub", "A pretrained speech model").hf_hub_download
+    errors = import_extra("huggingface_hub.errors", "A pretrained speech model")
     try:
         return Path(hf_hub_download(str(model), name, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError:
         pass
     except ValueError as error:
         raise ValueError(
@@ -110,7 +110,9 @@ def find_model_file(model, name, revision=None):
     try:
         return Path(hf_hub_download(str(model), name, revision=revision))
     except Exception as error:  # types differ between versions of the hub client, and not all are OSErrors
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        if isinstance(error, errors.EntryNotFoundError) and not isinstance(
+            error, errors.LocalEntryNotFoundError
+        ):
             return None
         raise _make_download_error(model, revision, error) from error
 

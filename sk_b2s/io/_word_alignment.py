@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from sk_b2s._utils._extras import import_extra
 from sk_b2s._utils._text import make_plain_text, shorten_list
 from sk_b2s.events._audio._files import read_audio_samples
 from sk_b2s.events._sentences import number_sentences
@@ -248,14 +249,7 @@ class _Aligner:
     """Decoders of pocketsphinx with the words of a transcript."""
 
     def __init__(self):
-        try:
-            import pocketsphinx
-        except ImportError as error:
-            raise ImportError(
-                "align_words requires pocketsphinx. Install it with `pip install 'sk_b2s[align]'` or "
-                "`pip install pocketsphinx`."
-            ) from error
-        self._pocketsphinx = pocketsphinx
+        self._pocketsphinx = import_extra("pocketsphinx", "align_words")
         self._added: dict[str, str] = {}
         self._decoders = {0: self._make_decoder(BEAMS[0])}
 

@@ -9,6 +9,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
+from sk_b2s._utils._extras import import_extra
 from sk_b2s.io._recording_files import RecordingFormatError
 
 CODE = get_cache_code(__file__)
@@ -38,14 +39,7 @@ class RawHdf5(mne.io.BaseRaw):
 
 def import_hdf5_library(path):
     """Import h5py, or raise an ImportError with the way to install it."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(
-            f"recording {str(path)!r} is an HDF5 file, which requires h5py. Install it with "
-            "`pip install 'sk_b2s[hdf5]'` or `pip install h5py`."
-        ) from error
-    return h5py
+    return import_extra("h5py", f"recording {str(path)!r} is an HDF5 file, which")
 
 
 def find_hdf5_positions(path):

@@ -1,0 +1,37 @@
+"""Libraries of the extras, which are not installed by default."""
+
+from __future__ import annotations
+
+import importlib
+
+EXTRAS = {  # module: (name for pip, extra)
+    "transformers": ("transformers", "speech"),
+    "huggingface_hub": ("transformers", "speech"),
+    "pocketsphinx": ("pocketsphinx", "align"),
+    "h5py": ("h5py", "hdf5"),
+    "openneuro": ("openneuro-py", "fetch"),
+}
+
+
+def import_extra(module, owner):
+    """Import a module of an extra, or raise with the way to install it.
+
+    Parameters
+    ----------
+    module : str
+        Name of a module, whose first part is a key of ``EXTRAS``.
+    owner : str
+        What needs it, the beginning of the message.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    name, extra = EXTRAS[module.partition(".")[0]]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{owner} requires {name}. Install it with `pip install 'sk_b2s[{extra}]'` or `pip install {name}`."
+        ) from error
