@@ -127,7 +127,9 @@ def run_question(
     Parameters
     ----------
     spec : TaskSpec
-    estimators, cv, path, seeds, controls, oracle, only, n_shifts, n_jobs, verbose
+    estimators, cv, path, seeds, controls, oracle, only : object
+        As in :func:`benchmark_task`.
+    n_shifts, n_jobs, verbose : int
         As in :func:`benchmark_task`.
     data : tuple of X and y
     options : dict
