@@ -182,8 +182,7 @@ def _show_scores(controls):
     rows = []
     for name in controls.results:
         spec, own = controls.specs[name], means.loc[name]
-        verdicts = set(own["verdict"])
-        verdict = "leak" if "leak" in verdicts else own.loc["r", "verdict"]
+        verdict = own.loc["r", "verdict"]
         rows.append([
             spec.label, *[_make_score_cell(own.loc[measure]) for measure in ("r", "two_way", "n_way")],
             cell(badge=badge(BADGES[str(verdict)], get_finding_style(verdict))),

@@ -44,7 +44,12 @@ def score_control_rows(results, specs, sfreq, n_way, seconds, n_shifts, random_s
         parts["shifted_labels"] = pd.DataFrame(_score_control(results["shifted_labels"], *common, extra))
     scores = pd.concat([parts[name].assign(control=name) for name in results], ignore_index=True)
     scores["verdict"] = [
-        judge_score(row["p_value"], specs[row["control"]].is_leak_test, specs[row["control"]].is_context)
+        judge_score(
+            row["p_value"],
+            row["measure"],
+            specs[row["control"]].is_leak_test,
+            specs[row["control"]].is_context,
+        )
         for row in scores.to_dict("records")
     ]
     return scores[COLUMNS]

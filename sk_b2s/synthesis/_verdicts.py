@@ -43,13 +43,17 @@ TEXTS = {
 }
 
 
-def judge_score(p_value, is_leak_test, is_context):
-    """Return the verdict on one score of a control."""
+def judge_score(p_value, measure, is_leak_test, is_context):
+    """Return the verdict on one score of a control.
+
+    Leaks are found by the correlation, because the null of shifted pairs is
+    exact for linear scores only.
+    """
     if is_context:
         return SynthesisVerdict.CONTEXT
     if not p_value == p_value:  # NaN
         return SynthesisVerdict.NO_NULL
-    if is_leak_test:
+    if is_leak_test and measure == "r":
         return SynthesisVerdict.LEAK if p_value <= LEAK_ALPHA else SynthesisVerdict.AT_NULL
     if p_value <= ALPHA:
         return SynthesisVerdict.ABOVE_NULL
