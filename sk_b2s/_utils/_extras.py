@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import PackageNotFoundError, version
 
 EXTRAS = {  # module: (name for pip, extra)
     "transformers": ("transformers", "speech"),
@@ -35,3 +36,11 @@ def import_extra(module, owner):
         raise ImportError(
             f"{owner} requires {name}. Install it with `pip install 'sk_b2s[{extra}]'` or `pip install {name}`."
         ) from error
+
+
+def get_extra_version(name):
+    """Return the version of a distribution, "" if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib.metadata import version
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sk_b2s._utils import _precision as precision_check
 from sk_b2s._utils._caching import FromFile, get_cache_code
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
+from sk_b2s._utils._extras import get_extra_version
 from sk_b2s._utils._validation import validate_window_length
 from sk_b2s.events._audio._files import make_audio_file_key
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
@@ -40,7 +40,7 @@ CODE = (
     + get_cache_code(pretrained_chunks.__file__)
     + get_cache_code(precision_check.__file__)
     + BASE_CODE
-    + version("transformers")
+    + get_extra_version("transformers")
 )
 PAPER_LAYERS = (14, 15, 16, 17, 18)  # of XLSR-53
 BLOCK_EDGES = ("block_before", "block_start", "block_stop", "block_after")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sk_b2s import Wav2Vec2Features
-from sk_b2s._utils._extras import EXTRAS, import_extra
+from sk_b2s._utils._extras import EXTRAS, get_extra_version, import_extra
 
 
 def test_import_extra_names_extra(monkeypatch):
@@ -15,6 +15,11 @@ def test_import_extra_names_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ImportError, match=r"^this requires transformers\. .*pip install 'sk_b2s\[speech\]'"):
         import_extra("transformers", "this")
+
+
+def test_get_extra_version_of_missing_library():
+    assert get_extra_version("transformers")[0].isdigit()
+    assert get_extra_version("not-a-library") == ""
 
 
 def test_extras_are_in_the_project_file():
