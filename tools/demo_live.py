@@ -3,7 +3,7 @@
 ``make demo-live`` runs this script. It fits a causal decoder to the first
 minutes of a simulated subject who attends one of two concurrent talkers. Then
 ``sk-b2s live`` replays the next minute through an LSL outlet on this machine,
-three times as fast, shows the probabilities, and scores them. Everything takes
+twice as fast, shows the probabilities, and scores them. Everything takes
 less than two minutes on two cores.
 """
 
@@ -34,10 +34,10 @@ from sk_b2s._cli._parser import main
 from sk_b2s.datasets import make_listening
 from sk_b2s.streaming._outlet import LOOPBACK
 
-WINDOW, STEP, CALIBRATION = 5.0, 0.08, 10.0  # s
+WINDOW, STEP, CALIBRATION = 5.0, 0.16, 10.0  # s
 BEFORE = 5.0  # s of the recording before the talkers begin
 SNR = -14  # dB; 4 dB above the default, because the subject has 64 sensors and few minutes of data
-SPEED, N_PERMUTED = 3, 8
+SPEED, N_PERMUTED = 2, 8
 
 
 def find_lsl(folder):
@@ -110,17 +110,10 @@ def run(folder="demo_output"):
     candidates = {name: (row["sound"], row["onset"] - began) for name, row in last.iterrows()}
     argv = ["live", "--model", str(model), "--candidates"]
     argv += [f"{name}={sound}@{delay:.3f}" for name, (sound, delay) in candidates.items()]
-    argv += ["--replay", str(recording), "--speed", str(SPEED), "--onset", f"{BEFORE:.3f}"]
     argv += [
-        "--subject",
-        last["subject"].iloc[0],
-        "--truth",
-        "attended",
-        "--output",
-        str(output),
-        "--port",
-        "0",
-    ]
+        "--replay", str(recording), "--speed", str(SPEED), "--step", str(STEP), "--onset", f"{BEFORE:.3f}", "--twin",
+        "--subject", last["subject"].iloc[0], "--truth", "attended", "--output", str(output), "--port", "0",
+    ]  # fmt: skip
     if reason := find_lsl(folder):
         print(f"LSL cannot be used: {reason}. The recording is replayed without it.")
         argv.append("--no-lsl")

@@ -85,6 +85,7 @@ class LivePage:
                 trial=line["trial"], count=self._facts["count"] + 1, age=round(line["age"], 3),
                 n_lost=line["n_lost"],
             )  # fmt: skip
+            self._send_if_due()  # a chunk can have many predictions, if the decoder falls behind
 
     def show_twin(self, probabilities):
         """Show the probabilities of a decoder with permuted channels."""
@@ -97,8 +98,11 @@ class LivePage:
             self._facts.update(now=round(now, 3), n_lost=n_lost)
             if self._played is not None:  # the evidence ages until the next prediction
                 self._facts["age"] = round(max(self._facts["age"], now - self._played), 3)
-            if time.monotonic() - self._sent >= SEND_EVERY:
-                self._send()
+            self._send_if_due()
+
+    def _send_if_due(self):
+        if time.monotonic() - self._sent >= SEND_EVERY:
+            self._send()
 
     def _send(self):
         message = _format_event("update", {**self._facts, "rows": self._rows})

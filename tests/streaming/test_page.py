@@ -87,6 +87,14 @@ def test_page_sends_history_updates_and_end(page):
     assert response.fp.read() == b""
 
 
+def test_page_sends_predictions_of_a_long_chunk(page):
+    client = page.add_client()
+    client.get()  # the state
+    page._sent = -1
+    page.show(make_line(1))
+    assert b'"rows": [[1, 0.25, 0.75]]' in client.get(timeout=5)
+
+
 def test_page_limits_pages_and_waiting_messages(page):
     kept = [page.add_client() for _ in range(N_CLIENTS)]
     assert page.add_client() is None
