@@ -1,8 +1,8 @@
 """Reconstructed speech and its controls: correlation and identification.
 
 ``python benchmarks/bench_sound.py simulated`` simulates subjects with
-``make_listening``, MEG and EEG of 32 channels at the default levels and at -6 dB, and
-reconstructs 20 mel bands by ridge regression and likelihood, each with its
+``make_listening``, MEG and EEG of 32 channels at the default levels and at -6
+dB, and reconstructs 20 mel bands by ridge regression and likelihood, each with its
 controls, of single recordings and averaged over subjects. ``eeg`` reads the
 real EEG of ``bench_dtu.py``: the envelope from 1 to 8 Hz at 32 Hz, trained on
 one half of the story and reconstructed in the other. Each result is appended

@@ -1,7 +1,7 @@
 """Registry of splitters.
 
-The sub-package exports every entry. The classes are named and not imported, so that the command line can list them
-quickly.
+The sub-package exports every entry. The classes are named and not imported, so
+that the command line can list them quickly.
 """
 
 from __future__ import annotations

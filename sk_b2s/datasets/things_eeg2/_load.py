@@ -99,7 +99,7 @@ def load_things_eeg2(root, subjects=None, sessions=None, parts=None):
     it is loaded. Here only arrays and plain data are read, and other objects
     are refused. Each recording is converted once to a FIF file in the cache
     folder (``SK_B2S_CACHE``). Its values are taken as volts, as in the code of
-    the authors. An onset is the sample at which the channel "stim" becomes the
+    the authors. An onset is the sample where the channel "stim" becomes the
     number of an image.
 
     Layout and names are those of the published preprocessing code. They were

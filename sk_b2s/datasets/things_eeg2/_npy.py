@@ -1,8 +1,8 @@
 """Restricted reader of npy files that hold a dictionary.
 
-NumPy stores a dictionary in a ``.npy`` file as a pickle, which can run any code
-when it is loaded. This reader allows arrays, and the containers, numbers and
-texts of Python, and refuses everything else.
+NumPy stores a dictionary in a ``.npy`` file as a pickle, which can run any
+code when it is loaded. This reader allows arrays, and the containers, numbers
+and texts of Python, and refuses everything else.
 """
 
 from __future__ import annotations
