@@ -2,13 +2,12 @@
 
 ``python benchmarks/bench_sound.py simulated`` simulates subjects with
 ``make_listening``, MEG and EEG of 32 channels at the default levels and at -6
-dB, and reconstructs 20 mel bands by ridge regression and likelihood, each with its
-controls, of single recordings and averaged over subjects. ``eeg`` reads the
-real EEG of ``bench_dtu.py``: the envelope from 1 to 8 Hz at 32 Hz, trained on
-one half of the story and reconstructed in the other. Each result is appended
-to ``--out`` as soon as it is computed, and is not computed again. ``--seed``
-selects the simulated subjects, and seed 0 was used to develop.
-"""
+dB, and reconstructs 20 mel bands by ridge regression and likelihood, each with
+its controls, of single recordings and averaged over subjects. ``eeg`` reads
+the real EEG of ``bench_dtu.py``: the envelope from 1 to 8 Hz at 32 Hz, trained
+on one half of the story and reconstructed in the other. Each result is
+appended to ``--out`` as soon as it is computed, and is not computed again.
+``--seed`` selects the simulated subjects, and seed 0 was used to develop. """
 
 import argparse
 import time
