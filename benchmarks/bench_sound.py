@@ -7,7 +7,8 @@ its controls, of single recordings and averaged over subjects. ``eeg`` reads
 the real EEG of ``bench_dtu.py``: the envelope from 1 to 8 Hz at 32 Hz, trained
 on one half of the story and reconstructed in the other. Each result is
 appended to ``--out`` as soon as it is computed, and is not computed again.
-``--seed`` selects the simulated subjects, and seed 0 was used to develop. """
+``--seed`` selects the simulated subjects, and seed 0 was used to develop.
+"""
 
 import argparse
 import time

@@ -12,7 +12,7 @@ import pandas as pd
 from sk_b2s._cli._settings import apply_settings
 from sk_b2s._cli._tables import format_scores_table, wrap_text
 from sk_b2s._utils._caching import cache_folder
-from sk_b2s._utils._text import make_text_visible
+from sk_b2s._utils._text import join_text_items, make_text_visible
 from sk_b2s._utils._validation import validate_count
 from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import XLSR, make_decoders
@@ -224,7 +224,7 @@ def complete_command_windows(args, rows=PAPER_WINDOW):
 
 def _list_window_options(args):
     """Return the parameters of windows, without those that are defaults."""
-    anchor = args.anchor[0] if len(args.anchor) == 1 else " and ".join(map(str, args.anchor))
+    anchor = args.anchor[0] if len(args.anchor) == 1 else join_text_items(list(map(str, args.anchor)), "and")
     defaults = {"margin": 0.5, "block": 20.0, "stream": None}
     others = {name: getattr(args, name) for name, value in defaults.items() if getattr(args, name) != value}
     return {"anchor": anchor, "tmin": args.tmin, "tmax": args.tmax, **others}

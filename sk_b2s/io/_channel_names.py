@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s._utils._text import shorten_list
+from sk_b2s._utils._text import join_text_items, shorten_list
 
 CODE = get_cache_code(__file__)
 SITE = re.compile(r"-\d{3,}$")  # suffix of CTF sensor names, the number of the laboratory
@@ -124,7 +124,9 @@ def warn_channel_name_spellings(names_by_recording, stacklevel=3):
     for spelled in groups.values():
         if len(spelled) > 1 and not set.intersection(*spelled.values()):
             twins.append(
-                " and ".join(f"{name!r} ({Path(min(paths)).name})" for name, paths in spelled.items())
+                join_text_items(
+                    [f"{name!r} ({Path(min(paths)).name})" for name, paths in spelled.items()], "and"
+                )
             )
     if twins:
         warnings.warn(

@@ -1,4 +1,7 @@
-"""Progress lines of a benchmark: the scores of a task and the time left."""
+"""Progress lines of a benchmark: the scores of a task and the time left.
+
+There is no bar of tqdm, because each line is a result that stays in a log.
+"""
 
 from __future__ import annotations
 
