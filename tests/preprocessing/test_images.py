@@ -142,6 +142,7 @@ def test_ridge_decodes_images_of_new_concepts(events, vectors):
     assert summary["single_top_1"] == pytest.approx(found.top_k(1))
     assert summary["single_top_k"] == pytest.approx(found.top_k(3))
     assert summary["n_averaged"] == 2
+    assert len(averaged.null(k=3, n_shifts=10)) == 10  # labels are shifted between images
     again = averaged.average("subject").select([0, 1])
     assert again.rows["single_ranks"].map(len).eq(2).all()
     assert "single_top_1" not in found.summary(k=3, n_shifts=0)

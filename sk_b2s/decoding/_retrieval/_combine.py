@@ -56,7 +56,9 @@ class CombinationMixin:
             and ``single_ranks``, the ranks of the windows before averaging.
             :meth:`summary` reports their scores next to those of the averages.
             Stimuli may come from several recordings, so ``recording`` becomes
-            subject and stimulus, and ``onset`` the time in the stimulus.
+            subject and stimulus, and ``onset`` the time in the stimulus. If
+            each stimulus is one segment, such as an image, ``recording``
+            becomes the subject, and segments follow each other.
 
         Notes
         -----
@@ -92,9 +94,17 @@ class CombinationMixin:
         rows = rows.reset_index(drop=True).drop(columns=["onset"], errors="ignore")
         if {"sound", "sound_onset"} <= set(self.candidates):
             segments = self.candidates.iloc[target].reset_index(drop=True)
-            rows = rows.assign(
-                recording=rows["subject"].astype(str) + ", " + segments["sound"].astype(str),
-                onset=segments["sound_onset"],
+            is_trial = not self.candidates["sound"].astype(str).duplicated().any()
+            seconds = rows["duration"].max() if "duration" in rows else 1.0
+            rows = (
+                rows.assign(
+                    recording=rows["subject"].astype(str), onset=seconds * rows.groupby("subject").cumcount()
+                )
+                if is_trial
+                else rows.assign(
+                    recording=rows["subject"].astype(str) + ", " + segments["sound"].astype(str),
+                    onset=segments["sound_onset"],
+                )
             )
         if agreement is None:
             scores = average_context_groups(self.scores, codes)
