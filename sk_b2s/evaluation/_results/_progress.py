@@ -1,6 +1,6 @@
 """Progress lines of a benchmark: the scores of a task and the time left.
 
-There is no bar of tqdm, because each line is a result that stays in a log.
+Each line is a result that stays in a log, which a bar of tqdm would not.
 """
 
 from __future__ import annotations
