@@ -115,6 +115,24 @@ def test_precomputed_features_reads_vectors(tmp_path, events, vectors, kind):
     np.testing.assert_array_equal(found, vectors.loc[y["image"]].to_numpy())
 
 
+def test_precomputed_features_reads_parquet(tmp_path, monkeypatch, events, vectors):
+    """The reader of parquet is replaced, as pyarrow is optional."""
+    _, y = make_tables(events)
+    path = tmp_path / "vectors.parquet"
+    path.write_bytes(b"PAR1")
+    table = vectors.rename_axis("name").reset_index()
+    monkeypatch.setattr(pd, "read_parquet", lambda source: table)
+    found = PrecomputedFeatures(path).fit_transform(y)
+    np.testing.assert_array_equal(found, vectors.loc[y["image"]].to_numpy())
+
+    def fail(source):
+        raise ImportError("no engine")
+
+    monkeypatch.setattr(pd, "read_parquet", fail)
+    with pytest.raises(ImportError, match="requires pyarrow. Install it"):
+        PrecomputedFeatures(path).fit(y)
+
+
 def test_precomputed_features_names_missing(events, vectors):
     _, y = make_tables(events)
     with pytest.raises(ValueError, match="lack a vector of 'image 3'"):
@@ -170,12 +188,13 @@ def test_forward_trf_recovers_response_to_images(events, vectors):
     assert np.corrcoef(model.predict(y).ravel(), data.ravel())[0, 1] > 0.99
 
 
-def test_save_keeps_images(tmp_path, events, vectors):
+@pytest.mark.parametrize("kind", ["table", "path"])
+def test_save_keeps_images(tmp_path, events, vectors, kind):
     X, y = make_tables(events)
     data = np.random.default_rng(5).normal(size=(48, 3, 20)).astype(np.float32)
     windows = Windows.from_array(data, rows=X, sfreq=25)
     np.savez(tmp_path / "vectors.npz", features=vectors.to_numpy(), names=list(vectors.index))
-    speech = PrecomputedFeatures(str(tmp_path / "vectors.npz"))
+    speech = PrecomputedFeatures(vectors if kind == "table" else str(tmp_path / "vectors.npz"))
     decoder = RidgeDecoder(speech=speech, cv=2).fit(windows, y)
     save(decoder, tmp_path / "decoder")
     loaded = load(tmp_path / "decoder")
