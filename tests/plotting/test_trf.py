@@ -20,7 +20,7 @@ def trf():
     return ForwardTRF(lags=(-0.1, 0.4), alphas=(1e-3,)).fit(X, speech)
 
 
-def test_plot_trf_draws_all_channels_and_names_the_largest(trf):
+def test_plot_trf_draws_channels_and_names_largest(trf):
     ax = plot_trf(trf, scale=2.0, unit="µV")
     lines = {line.get_label(): line for line in ax.lines}
     np.testing.assert_allclose(lines["b"].get_ydata(), 2 * trf.coef_[:, :, 0, 1].mean(0), rtol=1e-6)

@@ -329,7 +329,7 @@ def test_windows_are_drawn_in_html():
     assert lazy._data is None, "a representation reads no recording"
 
 
-def test_gather_context_reads_neighbors_inside_the_signal():
+def test_gather_context_stays_inside_the_signal():
     signal = np.arange(20, dtype="f4")[:, None]
     windows = Windows([signal, signal + 100], [0, 1, 0, 0], [0, 5, 8, 16], 4, 100.0).then(Scale([2.0, 2.0]))
     found = windows.gather_context([0, 1, 2, 3], 2, 3, torch.tensor([-1.0]))[:, 0]
