@@ -60,6 +60,7 @@ def run_live_command(args):
             "stream": args.stream or str(args.replay), "sk_b2s": importlib.import_module("sk_b2s").__version__, "truth": args.truth,
         }  # fmt: skip
         first, stop = find_live_span(args.onset, decoder, scalers)
+        warm_up(decoder, first - args.onset)
         view = TerminalView(list(candidates), args.quiet)
         callbacks, statuses = [view.show], [view.show_status]
         reason = "interrupted"
@@ -148,6 +149,16 @@ def find_live_span(onset, decoder, scalers):
     sounds, delay = decoder._sounds, onset + decoder.latency_["total"]
     first = max([sounds.start + decoder.duration, *(scaler.calibration for _, scaler in scalers)])
     return first + delay, sounds.stop + delay
+
+
+def warm_up(decoder, seconds):
+    """Predict from noise, so that the first real prediction is not late.
+
+    Features of the sounds are computed once in a process, which takes longer
+    than a step.
+    """
+    shape = len(decoder.is_bad), round((seconds + decoder.step) * decoder.sfreq)
+    PermutedTwin(decoder, 0.0).push(1e-6 * np.random.default_rng(0).standard_normal(shape))
 
 
 class LimitedSource:

@@ -17,6 +17,7 @@ from sk_b2s._cli._live import (
     iter_replayed,
     parse_live_candidates,
     read_live_positions,
+    warm_up,
 )
 from sk_b2s._cli._parser import main
 from sk_b2s.io._raw._open import read_raw
@@ -135,6 +136,18 @@ def test_replay_ends_after_its_last_samples():
 
     source = SimpleNamespace(read=read)
     assert [samples.shape[1] for samples, _ in iter_replayed(outlet, source, patience=0.05)] == [3, 2]
+
+
+def test_warm_up_predicts_and_leaves_the_decoder(arguments, monkeypatch):
+    candidates, pipeline = parse_live_candidates(arguments["--candidates"]), load(arguments["--model"])
+    decoder = StreamingDecoder(pipeline, candidates, 128.0, 3.0, 0.5, subject=arguments["--subject"])
+    scored, score = [], type(decoder.parts.decoder)._score_targets
+    monkeypatch.setattr(
+        type(decoder.parts.decoder), "_score_targets", lambda *args: scored.append(1) or score(*args)
+    )
+    warm_up(decoder, 3.0 + decoder.latency_["total"])
+    assert scored
+    assert (decoder.n_samples_, decoder.onset) == (0, None)
 
 
 def test_limited_source_ends_after_the_sounds():
