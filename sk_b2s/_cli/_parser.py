@@ -48,7 +48,7 @@ DEMO = {
 }  # fmt: skip
 
 
-class Interrupted(BaseException):
+class CommandInterrupted(BaseException):
     """Ctrl-C. Skorch catches KeyboardInterrupt and keeps a partial network."""
 
 
@@ -114,7 +114,7 @@ def main(argv=None):
             if args.command in ("live", "listen"):
                 commands = importlib.import_module(f"sk_b2s._cli._{args.command}")
             return getattr(commands, f"run_{args.command}_command")(args)
-    except (Interrupted, KeyboardInterrupt):
+    except (CommandInterrupted, KeyboardInterrupt):
         hint = f". Finished results are in {args.out}. Run the same command to continue." * hasattr(
             args, "out"
         )
@@ -150,11 +150,11 @@ def _configure_streams():
 
 @contextmanager
 def _interruptible():
-    """Raise `Interrupted` on Ctrl-C, which no library catches."""
+    """Raise `CommandInterrupted` on Ctrl-C, which no library catches."""
 
     def stop(number, frame):
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
-        raise Interrupted
+        raise CommandInterrupted
 
     try:
         before = signal.signal(signal.SIGINT, stop)

@@ -27,7 +27,7 @@ from sk_b2s.decoding._retrieval._row_scores import score_row_candidates
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._ranking import ranks, top_k_accuracy
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates, iter_tiled_scores
-from sk_b2s.model_selection._split import warn_of_seen_split_stimuli, warn_of_split_leak
+from sk_b2s.model_selection._leak_warning import warn_of_leak_in_rows, warn_of_stimulus_leak
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 
 
@@ -309,14 +309,12 @@ class RetrievalMixin(DecoderInputsMixin):
         """Warn if targets contain stimuli of ``fit``."""
         owner = type(self).__name__
         if self.stimulus_intervals_ is not None and get_validated_table(y) is not None:
-            warn_of_seen_split_stimuli(
-                self.stimulus_intervals_, get_validated_table(y), owner, stacklevel + 1
-            )
+            warn_of_stimulus_leak(self.stimulus_intervals_, get_validated_table(y), owner, stacklevel + 1)
         elif isinstance(y, np.ndarray):
             known = [fingerprint_array_rows(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
             known.append(getattr(self, "adaptation_rows_", np.int64([])))  # since fit
             leaking = np.isin(fingerprint_array_rows(y), np.concatenate(known))
-            warn_of_split_leak(leaking, ["equal rows of y"], owner, stacklevel + 1)
+            warn_of_leak_in_rows(leaking, ["equal rows of y"], owner, stacklevel + 1)
 
     def _check_new_subjects(self, subjects, kind="decoder"):
         """Raise unless all subjects are new and have a name."""

@@ -36,7 +36,7 @@ from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._frames import match_frames
 from sk_b2s.metrics._null import find_null_shifts
-from sk_b2s.model_selection._split import warn_of_seen_split_stimuli
+from sk_b2s.model_selection._leak_warning import warn_of_stimulus_leak
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._windows import (
     Windows,
@@ -438,7 +438,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
                 f"{self._shape[0]}."
             )
         if self.stimulus_intervals_ is not None and get_validated_table(y) is not None:
-            warn_of_seen_split_stimuli(self.stimulus_intervals_, get_validated_table(y), type(self).__name__)
+            warn_of_stimulus_leak(self.stimulus_intervals_, get_validated_table(y), type(self).__name__)
         subjects, random, parts = get_subjects_of_windows(X), check_random_state(random_state), []
         for name in pd.unique(subjects):
             rows = np.flatnonzero(subjects == name)

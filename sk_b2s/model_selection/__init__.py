@@ -8,7 +8,7 @@ _public = {
     "_calibration_sentences": ["select_calibration_sentences"],
     "_leakage": ["check_leakage"],
     "_leakage_report": ["format_leakage"],
-    "_split": ["StimulusLeakWarning"],
+    "_leak_warning": ["StimulusLeakWarning"],
 }
 for _spec in _SPLITTERS.values():  # each splitter is exported by its entry
     _public[_spec.module] = [*_public.get(_spec.module, ()), _spec.class_name]

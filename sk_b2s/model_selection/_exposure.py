@@ -13,7 +13,7 @@ import pandas as pd
 
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.model_selection._split import StimulusLeakWarning
+from sk_b2s.model_selection._leak_warning import StimulusLeakWarning
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED, has_overlap_frames
 from sk_b2s.preprocessing._windows import Windows

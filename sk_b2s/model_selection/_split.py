@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import logging
 import numbers
-import warnings
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import get_validated_table, validate_count, validate_labels
-from sk_b2s.events._audio._copies import find_windows_of_audio_copies
 from sk_b2s.events._intervals import GAP, StimulusIntervals
-from sk_b2s.events._stimuli import stimulus_name
 
 logger = logging.getLogger("sk_b2s")
-
-
-class StimulusLeakWarning(UserWarning):
-    """Warning that scored windows contain stimuli of the training set."""
 
 
 def assign_rows_to_split_folds(blocks, n_splits, random_state=None):
@@ -102,30 +94,6 @@ def list_split_folds(cv, X, y):
     every = np.arange(len(X))  # rows may be given as masks
     pairs = cv.split(X, y) if hasattr(cv, "split") else cv
     return [(every[np.asarray(train)], every[np.asarray(test)]) for train, test in pairs]
-
-
-def warn_of_seen_split_stimuli(fitted, y, owner, stacklevel=3):
-    """Warn if rows of ``y`` contain stimuli of ``fit``.
-
-    ``fitted`` are the StimulusIntervals of ``fit``, and ``owner`` is the name
-    of the estimator in the warning.
-    """
-    leaking = fitted.touches(y)
-    leaking |= find_windows_of_audio_copies(fitted, y)
-    names = sorted({stimulus_name(sound) for sound in pd.unique(y["sound"][leaking].astype(object))})
-    warn_of_split_leak(leaking, names, owner, stacklevel + 1)
-
-
-def warn_of_split_leak(leaking, names, owner, stacklevel=3):
-    """Warn of the rows in the mask ``leaking``, naming their stimuli."""
-    if leaking.any():
-        warnings.warn(
-            f"{np.count_nonzero(leaking)} of {len(leaking)} scored windows contain stimuli this {owner} was fitted on "
-            f"({shorten_list(names, 5)}). The score measures memory, not decoding. Split by blocks of stimuli: "
-            f"cv=StimulusKFold() or LeaveOneSubjectOut().",
-            StimulusLeakWarning,
-            stacklevel=stacklevel,
-        )
 
 
 def stimulus_train_test(y, test_size=0.1, gap=GAP, random_state=None, groups=None):

@@ -10,7 +10,7 @@ from skorch.helper import predefined_split
 
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.model_selection._split import StimulusLeakWarning
+from sk_b2s.model_selection._leak_warning import StimulusLeakWarning
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult
 from sk_b2s.synthesis._confidence import compute_confidence
-from sk_b2s.synthesis._controls_scores import MEASURES, compare_recording, score_control_rows
+from sk_b2s.synthesis._controls_scores import MEASURES, compare_seconds_of_control, score_control_rows
 from sk_b2s.synthesis._identification import identify_pieces
 from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, judge_controls
 
@@ -106,7 +106,7 @@ class ReconstructionControls:
         """
         result, parts = self._get_result(control), []
         for index, row in result.rows.iterrows():
-            similarity = compare_recording(result, index, self.sfreq, self.settings["seconds"])
+            similarity = compare_seconds_of_control(result, index, self.sfreq, self.settings["seconds"])
             if similarity is None:
                 continue
             n, at = len(similarity), np.arange(len(similarity))

@@ -67,7 +67,7 @@ def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_fold
     for index, row in enumerate(result.rows.to_dict("records")):
         random = check_random_state(random_state + groups[row["fold"]])
         curves.append(result.correlate_recording(index, n_shifts, random)[:, : len(names)])
-        similarity = compare_recording(result, index, sfreq, seconds)
+        similarity = compare_seconds_of_control(result, index, sfreq, seconds)
         least = max(LEAST_SHIFT, int(np.ceil(result.window / sfreq / seconds)))
         found = (
             np.full((1, 2), np.nan)
@@ -111,7 +111,7 @@ def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_fold
     return rows
 
 
-def compare_recording(result, index, sfreq, seconds):
+def compare_seconds_of_control(result, index, sfreq, seconds):
     """Return the similarity of pieces, None if the recording is too short."""
     least = 2 * LEAST_SHIFT + 1
     if result.estimate[index].shape[1] < least * max(round(seconds * sfreq), 1):

@@ -16,7 +16,7 @@ from skorch.callbacks import Callback
 from sk_b2s import BrainEncoder, StimulusArray, load, save
 from sk_b2s.decoding._adaptation import AdaptingNet
 from sk_b2s.features._precomputed import PrecomputedFeatures
-from sk_b2s.model_selection._split import StimulusLeakWarning
+from sk_b2s.model_selection._leak_warning import StimulusLeakWarning
 from sk_b2s.preprocessing._covariance_alignment import riemannian_distance
 from sk_b2s.preprocessing._scalers import FeatureScaler, RobustChannelScaler
 from sk_b2s.preprocessing._windows import Windows

@@ -86,7 +86,7 @@ HOLDERS = {
 
 
 @pytest.mark.parametrize("name", HOLDERS)
-@pytest.mark.filterwarnings("ignore::sk_b2s.model_selection._split.StimulusLeakWarning")
+@pytest.mark.filterwarnings("ignore::sk_b2s.model_selection._leak_warning.StimulusLeakWarning")
 def test_find_exposure_of_nested_decoder(study, name):
     X, y, decoder = study
     results = benchmark({"held": HOLDERS[name](decoder)}, X, y, StimulusKFold(2), **QUIET)
@@ -159,7 +159,7 @@ def test_warn_of_exposure_in_retrieve(study):
             ask(pipe, X[test], y.iloc[test])
 
 
-@pytest.mark.filterwarnings("ignore::sk_b2s.model_selection._split.StimulusLeakWarning")
+@pytest.mark.filterwarnings("ignore::sk_b2s.model_selection._leak_warning.StimulusLeakWarning")
 def test_run_controls_names_exposure(study):
     X, y, decoder = study
     options = {"controls": ["decoder"], "k": 3, "n_shifts": 50}

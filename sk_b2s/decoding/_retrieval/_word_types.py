@@ -17,7 +17,7 @@ from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._word_types import average_word_type_features, find_word_segments, make_word_types
 from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_vocabulary_words
 from sk_b2s.model_selection._exposure import warn_of_exposure
-from sk_b2s.model_selection._split import warn_of_seen_split_stimuli
+from sk_b2s.model_selection._leak_warning import warn_of_stimulus_leak
 
 TEMPLATES = ("features", "estimates")
 
@@ -138,7 +138,7 @@ def _warn_of_shared(decoder, estimator, rows, y, train, known):
         intervals = StimulusIntervals.from_table(known)
         if (fitted := getattr(decoder, "stimulus_intervals_", None)) is not None:
             intervals = intervals | fitted
-        warn_of_seen_split_stimuli(intervals, get_validated_table(y), "retrieve_words", 4)
+        warn_of_stimulus_leak(intervals, get_validated_table(y), "retrieve_words", 4)
     warn_of_exposure(estimator, decoder, y, stacklevel=4)
 
 
