@@ -270,9 +270,11 @@ def _convert(path, recording, table):
     part = recording.with_name(f".{recording.name.removesuffix('_raw.fif')}.part_raw.fif")
     raw.save(part, fmt="single", overwrite=True, verbose="ERROR")
     part.replace(recording)
+    part = table.with_name(f".{table.name}.part")
     pd.DataFrame({
         "code": code[onset], "onset": onset / sfreq, "recording_duration": data.shape[1] / sfreq,
-    }).to_csv(table, index=False)  # fmt: skip
+    }).to_csv(part, index=False)  # fmt: skip
+    part.replace(table)  # an interrupted conversion is repeated
 
 
 # --- download ----------------------------------------------------------------------------------------

@@ -17,11 +17,41 @@ import numpy as np
 _CORES = ("numpy.core", "numpy._core")
 
 
-def _make_scalar(dtype, data):
+KINDS = "biufcSUO"  # types without fields, see numpy.dtype.kind
+_NDARRAY = object()  # in place of numpy.ndarray, which would also make arrays of any memory
+
+
+class _Dtype:
+    """Data type of which a file determines the name and the byte order.
+
+    The state of numpy.dtype could hide a type of objects in one of numbers,
+    and the bytes of the file would then be addresses of objects.
+    """
+
+    def __init__(self, name, *_):
+        self.dtype = np.dtype(name) if isinstance(name, str) else None
+        if self.dtype is None or self.dtype.kind not in KINDS:
+            raise pickle.UnpicklingError(f"the type of numbers {name!r}")
+
+    def __setstate__(self, state):
+        if any(part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("a type of numbers with fields")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """Array whose type comes from :class:`_Dtype`."""
+
+    def __setstate__(self, state):
+        version, shape, kind, is_fortran, data = state
+        super().__setstate__((version, shape, kind.dtype, is_fortran, data))
+
+
+def _make_scalar(kind, data):
     """Make a number of NumPy. Objects are refused."""
-    if dtype.hasobject:
+    if kind.dtype.hasobject:
         raise pickle.UnpicklingError("a scalar of type object")
-    return np.frombuffer(data, dtype)[0]
+    return np.frombuffer(data, kind.dtype)[0]
 
 
 def _encode(text, encoding):
@@ -33,17 +63,17 @@ def _encode(text, encoding):
 
 def _make_array(kind, shape, typecode):
     """Make an empty array, whose state follows."""
-    if kind is not np.ndarray:
-        raise pickle.UnpicklingError("a subclass of an array")
-    return np.ndarray(shape, typecode)
+    if kind is not _NDARRAY or shape != (0,):
+        raise pickle.UnpicklingError("a subclass of an array, or one without a state")
+    return _Array(0, np.int8)
 
 
-def _make_from_buffer(data, dtype, shape, order):
+def _make_from_buffer(data, kind, shape, order):
     """Make an array from its bytes."""
-    return np.frombuffer(data, dtype).reshape(shape, order=order)
+    return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
 
 
-ALLOWED = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype, ("_codecs", "encode"): _encode}
+ALLOWED = {("numpy", "ndarray"): _NDARRAY, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode}
 for _core in _CORES:
     ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _make_array
     ALLOWED[f"{_core}.multiarray", "scalar"] = _make_scalar
@@ -114,4 +144,4 @@ def read_npy_dictionary(path, keys, study):
         raise ValueError(
             f"{study}: {str(path)!r} must hold a dictionary with {list(keys)}. Got {found}. Download it again."
         )
-    return content
+    return {key: np.asarray(value) if isinstance(value, _Array) else value for key, value in content.items()}

@@ -146,6 +146,36 @@ def test_read_npy_dictionary_refuses_objects(tmp_path, capsys):
         read_npy_dictionary(path, ["a"], "study")
 
 
+class Pretending:
+    """An object that NumPy writes as a callable of numbers and arrays."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def __reduce__(self):
+        return self.parts
+
+
+HIDDEN = (4, "|", None, ("a",), {"a": ("O8", 0)}, 8, 1, 0)  # flags that deny the objects
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Pretending(np.dtype, ("V8", False, True), HIDDEN), "type of numbers 'V8'"),
+        (Pretending(np.dtype, ("i8", False, True), HIDDEN), "type of numbers with fields"),
+        (Pretending(np.ndarray, ((1,), "O", bytes(8))), "not callable"),
+        (Pretending(np.zeros(1).__reduce__()[0], (np.ndarray, (10**9,), b"b")), "one without a state"),
+    ],
+)
+def test_read_npy_dictionary_refuses_memory(value, message, tmp_path):
+    """Bytes of a file never become addresses of objects."""
+    path = tmp_path / "file.npy"
+    np.save(path, {"a": value})
+    with pytest.raises(ValueError, match=message):
+        read_npy_dictionary(path, ["a"], "study")
+
+
 def test_read_npy_dictionary_reads_plain_data(tmp_path):
     path = tmp_path / "file.npy"
     content = {
