@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._caching import digest_cached_content
+from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._table_rows import raise_for_rows
 
 
@@ -64,6 +66,7 @@ def place_table_images(events):
         if image.path and not Path(image.path).is_file():
             is_missing = is_image & given.map(lambda value, own=image: made.get(value) == own)
             raise_for_rows(events, is_missing, "image", "an existing file")
+    _check_names(made.values())
     events["sound"] = events["sound"].astype(object)
     events.loc[is_image, "sound"] = given[is_image].map(made)
     events["image"] = names.astype(object).where(~is_image, events["sound"].map(_get_name))
@@ -81,6 +84,20 @@ def _make_image(value):
     if isinstance(value, ImageStimulus):
         return value
     return ImageStimulus(value.stem, str(value)) if isinstance(value, Path) else ImageStimulus(value)
+
+
+def _check_names(images):
+    """Raise if images with a name have files with different content."""
+    paths: dict = {}
+    for image in images:
+        if image.path:
+            paths.setdefault(image.name, []).append(image.path)
+    for name, files in paths.items():
+        if len(files) > 1 and len({digest_cached_content(path) for path in files}) > 1:
+            raise ValueError(
+                f"events, column 'image': different files have the name {name!r}, which identifies an image, "
+                f"{shorten_list(map(repr, sorted(files)))}. Name each, as ImageStimulus('cat/{name}', path)."
+            )
 
 
 def _get_name(value):

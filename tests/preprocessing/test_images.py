@@ -55,6 +55,20 @@ def test_check_events_fills_in_images(events):
     assert checked.groupby("image")["repetition"].apply(list).map(lambda n: n == [0, 1]).all()
 
 
+def test_check_events_refuses_equal_names(events, tmp_path):
+    paths = [tmp_path / folder / "01.jpg" for folder in ("cat", "dog")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("same")
+    events = events[:2].drop(columns="category").assign(image=paths)
+    assert check_events(events)["repetition"].tolist() == [0, 1]
+    paths[1].write_text("other")
+    with pytest.raises(ValueError, match=r"different files have the name '01'.*cat/01.jpg.*dog/01.jpg"):
+        check_events(events)
+    events["image"] = [ImageStimulus(f"{path.parent.name}/01", str(path)) for path in paths]
+    assert check_events(events)["image"].tolist() == ["cat/01", "dog/01"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
