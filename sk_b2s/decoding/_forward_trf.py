@@ -58,7 +58,8 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     of the speech features, and :math:`m_f` is the training mean of feature f.
     Features before the beginning and after the end of a window are those of
     the stimulus, so that the weights do not depend on the length of windows.
-    Where the stimulus has none, as in arrays, they are :math:`m_f`.
+    Beyond the ends of a stimulus they are those of silence. If windows have no
+    context, as in arrays, they are :math:`m_f`.
 
     The weights show where and when a channel follows speech. The weights of
     :class:`RidgeDecoder`, in contrast, also remove noise and cannot be

@@ -58,7 +58,7 @@ class RidgeMixin:
         return coef, intercept, *chosen
 
     def _fit_lags(self, X, targets):
-        """Set the lags that occur in a window, in frames and in seconds."""
+        """Set the lags in frames and in seconds."""
         n_frames = targets.shape[2]
         if n_frames == 1:
             self.lag_frames_, self.lags_ = np.zeros(1, int), np.zeros(1)

@@ -46,9 +46,8 @@ class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
         First and last lag of EEG/MEG after the stimulus in seconds, rounded to
         frames. Lags add to ``Epocher(lag=...)``. With a lag of 0.15 s there,
         the default uses EEG/MEG from 0.15 to 0.65 s after the stimulus. Lags
-        may be negative. Lags that no frame of the window has are left out. If
-        ``y`` has one vector per window, the window is one frame and the only
-        lag is 0.
+        may be negative, and must be shorter than the window. If ``y`` has one
+        vector per window, the window is one frame and the only lag is 0.
     alphas : tuple of float, default=(1e-6, 1e-5, ..., 1e3)
         Candidate regularization parameters, in units of the mean eigenvalue of
         the covariance of the lagged channels, so that they do not depend on

@@ -21,14 +21,12 @@ def cut_trials(responses, stimuli, sfreq, *, stimulus_sfreq, seconds, block, sub
     Returns signals, signal and first sample of each window, number of samples
     of a window, X and y.
     """
-    for name, value in {
-        "sfreq": sfreq,
-        "stimulus_sfreq": stimulus_sfreq or sfreq,
-        "seconds": seconds,
-    }.items():
+    rates = sfreq, sfreq if stimulus_sfreq is None else stimulus_sfreq
+    for name, value in zip(("sfreq", "stimulus_sfreq", "seconds"), (*rates, seconds), strict=True):
         if not 0 < value < np.inf:
             raise ValueError(f"{name} must be a finite number above 0. Got {value!r}.")
-    rates = sfreq, stimulus_sfreq or sfreq
+    if not (n_times := round(seconds * sfreq)):
+        raise ValueError(f"seconds={seconds:g} is less than a sample at {sfreq:g} Hz. Use longer windows.")
     responses, stimuli = (
         _list_trials(trials, name, channels_first)
         for name, trials in {"responses": responses, "stimuli": stimuli}.items()
@@ -49,7 +47,6 @@ def cut_trials(responses, stimuli, sfreq, *, stimulus_sfreq, seconds, block, sub
                 f"{widths[odd]} in trial {odd}."
             )
     events = _make_events(responses, stimuli, rates, subject)
-    n_times = round(seconds * sfreq)
     seconds = n_times / sfreq
     if (longest := events["duration"].max()) < seconds:
         raise ValueError(
@@ -110,7 +107,7 @@ def _check_trial(index, response, stimulus, sfreq, stimulus_sfreq):
 
 def _make_events(responses, stimuli, rates, subject):
     """Make an events table with one stimulus per trial."""
-    subjects = [subject] * len(responses) if isinstance(subject, str) else [str(name) for name in subject]
+    subjects = [str(name) for name in ([subject] * len(responses) if np.ndim(subject) == 0 else subject)]
     if len(subjects) != len(responses):
         raise ValueError(
             f"subject must be one name, or one for each of {len(responses)} trials. Got {len(subjects)} names."

@@ -384,7 +384,9 @@ class Windows:
             window = self[0][:SHOWN]
             spread = np.nanmax(np.ptp(window, axis=1), initial=0.0) or 1.0
             time = np.arange(window.shape[1]) / (self.sfreq or 1)
-            lines = [(time, line - np.nanmean(line) - spread * place) for place, line in enumerate(window)]
+            known = np.isfinite(window)
+            center = np.where(known, window, 0).sum(1) / np.maximum(known.sum(1), 1)
+            lines = [(time, line - center[place] - spread * place) for place, line in enumerate(window)]
             unit = "samples" if self.sfreq is None else "s"
             names = ", ".join(map(str, (self.ch_names or range(self.shape[1]))[:SHOWN]))
             parts.append(draw_svg_lines(lines, (unit, f"first window, {names}"), height=200))

@@ -103,6 +103,7 @@ def test_from_trials_names_subjects_and_rates():
     assert PrecomputedFeatures().fit_transform(y).shape == (15, 1, 160)
     trf = ForwardTRF(PrecomputedFeatures(), lags=(0, 0.2), alphas=(0.1,)).fit(X, y)
     assert trf.subjects_.tolist() == ["a", "b"]
+    assert set(Windows.from_trials(responses, stimuli, SFREQ, subject=7)[0].rows["subject"]) == {"7"}
     with pytest.raises(ValueError, match="one for each of 3 trials. Got 2 names"):
         Windows.from_trials(responses, stimuli, SFREQ, subject=["a", "b"])
 
@@ -118,6 +119,8 @@ def test_from_trials_warns_about_remainders():
         ({"stimuli": [np.zeros(1280)] * 2}, "same number of trials. Got 3 and 2"),
         ({"stimuli": [np.ones(900)] * 3}, r"Trial 0 has a response of 1280 times \(20\.000 s\).*Cut the longer one"),
         ({"seconds": 60.0}, r"seconds=60 is longer than all trials\. The longest has 30\.000 s"),
+        ({"seconds": 0.001}, r"seconds=0\.001 is less than a sample at 64 Hz"),
+        ({"stimulus_sfreq": 0}, r"stimulus_sfreq must be a finite number above 0\. Got 0"),
         ({"seconds": -1.0}, r"seconds must be a finite number above 0\. Got -1\.0"),
         ({"responses": [np.zeros((2, 3, 4))] * 3}, r"numeric array with two axes.*Got shape \(2, 3, 4\)"),
         ({"responses": [np.full((1280, 2), np.nan)] * 3}, "Trial 0 of responses has 2560 NaN"),

@@ -312,10 +312,12 @@ def test_tiles_are_adjacent_within_extent(signals):
     np.testing.assert_array_equal(windows[:0].tiles(1).gather().numpy(), windows.tiles(1).gather().numpy())
 
 
+@pytest.mark.filterwarnings("error")
 def test_windows_are_drawn_in_html():
     from xml.etree import ElementTree
 
     signal = np.random.default_rng(0).standard_normal((50, 12))
+    signal[:, 3] = np.nan  # a bad channel
     place = np.full((1, 12, 2), 0.5)
     windows = Windows(
         [signal], [0, 0], [0, 20], 10, 100.0, positions=place, ch_names=[f"<{i}>" for i in range(12)]

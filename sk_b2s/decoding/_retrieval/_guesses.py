@@ -67,7 +67,8 @@ class GuessesMixin:
         if columns is not None:
             at = {name: np.take_along_axis(columns, place[:, None], 1)[:, 0] for name, place in at.items()}
         out = self.rows[[c for c in ("subject", "recording", "onset") if c in self.rows]].copy()
-        has_text = "text" in self.candidates and self.candidates["text"].fillna("").ne("").any()
+        texts = self.candidates["text"].dropna() if "text" in self.candidates else pd.Series(dtype=object)
+        has_text = texts.ne("").any()
         label = "text" if has_text else "segment" if "segment" in self.candidates else None
         named = {"": label, "_word": "word" if "word" in self.candidates else None}
         for ending, column in named.items():

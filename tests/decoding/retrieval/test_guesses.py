@@ -44,6 +44,9 @@ def test_guesses_equal_softmax(result):
 def test_guesses_without_text_are_segments(result):
     plain = RetrievalResult(result.scores, result.target, result.candidates[["segment"]], result.rows, k=2)
     assert plain.guesses()["target"].tolist() == [11, 12, 13, 14, 11, 12]
+    candidates = result.candidates.astype({"text": "category"})
+    named = RetrievalResult(result.scores, result.target, candidates, result.rows, k=2)
+    assert named.guesses()["target"].tolist() == result.guesses()["target"].tolist()
 
 
 def test_guesses_among_own_candidates(result):
