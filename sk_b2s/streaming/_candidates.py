@@ -43,10 +43,16 @@ class CandidateSounds:
     def find_steps(self, shift, sfreq, hop):
         """Return the first step, and the one after the last, with all sounds.
 
-        ``shift`` is the time of step 0 after the onset, in seconds.
+        ``shift`` is the time of step 0 after the onset, in seconds. The last
+        window may end half a sample late, as the onset is rounded.
         """
         first = int(np.ceil((self.start - shift) * sfreq / hop - ROUNDING)) if self.start else 0
-        last = int(np.floor((self.stop - self.duration - shift) * sfreq / hop + ROUNDING))
+        last = int(np.floor(((self.stop - self.duration - shift) * sfreq + 0.5) / hop + ROUNDING))
+        if last < max(first, 0):
+            raise ValueError(
+                f"candidates: all sounds play for {self.stop - self.start:.3f} s, and no window of {self.duration:g} s at a "
+                f"step of {hop / sfreq:g} s is within. Use a smaller step, longer sounds or other delays."
+            )
         return max(first, 0), last + 1
 
     def make_rows(self, times):

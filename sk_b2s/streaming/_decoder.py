@@ -231,6 +231,12 @@ class StreamingDecoder:
         Returns
         -------
         self : StreamingDecoder
+
+        Raises
+        ------
+        ValueError
+            If samples after the onset are no longer kept, or no step has a
+            window in which all sounds play.
         """
         if not (np.isscalar(onset) and np.isreal(onset) and np.isfinite(onset)):
             raise ValueError(f"onset must be a finite number of seconds. Got {onset!r}.")
@@ -438,16 +444,21 @@ class StreamingDecoder:
 
     def _calibrate(self):
         """Freeze the scalers as soon as their samples are there."""
-        if self._frozen is not None or self._kept_from + len(self._kept) < self._calibrated:
-            return
-        signal = self._kept[self._begin - self._kept_from : self._calibrated - self._kept_from]
-        if self._regularizer is not None:
-            places = np.arange(self._begin, self._calibrated)
-            lost = [self._regularizer.is_marked(*self._find_samples(place, place + 1)) for place in places]
-            signal = signal[~np.array(lost, bool)]
-        if len(signal) < self._n_calibrated:
-            self._calibrated += self._n_calibrated - len(signal)
-            return self._calibrate()
+        while self._frozen is None and self._kept_from + len(self._kept) >= self._calibrated:
+            signal = self._kept[self._begin - self._kept_from : self._calibrated - self._kept_from]
+            if self._regularizer is not None:
+                places = np.arange(self._begin, self._calibrated)
+                lost = [
+                    self._regularizer.is_marked(*self._find_samples(place, place + 1)) for place in places
+                ]
+                signal = signal[~np.array(lost, bool)]
+            if len(signal) >= self._n_calibrated:
+                self._freeze(signal)
+            else:
+                self._calibrated += self._n_calibrated - len(signal)
+
+    def _freeze(self, signal):
+        """Freeze the scalers, with their first samples."""
         windows = self._make_window([signal], self._steps)
         for _, scaler in self.parts.scalers:
             windows = scaler.transform(windows)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import soundfile
 
-from sk_b2s import StreamingDecoder
+from sk_b2s import StimulusArray, StreamingDecoder
 from sk_b2s.streaming._candidates import CandidateSounds
 
 SFREQ, TMAX = 64, 3.0
@@ -63,3 +64,22 @@ def test_candidates_check_delays(stream, value, message):
     sound = stream[0]["sound"]
     with pytest.raises(ValueError, match=message):
         CandidateSounds({"a": sound, "b": value(sound)}, TMAX)
+
+
+@pytest.mark.parametrize("onset", [1.0, 1.02], ids=["grid", "between"])
+def test_candidates_of_one_window_have_a_prediction(fitted, stream, tmp_path, onset):
+    heard, candidates, data, _ = stream
+    sounds = {}
+    for name, sound in candidates.items():
+        rate = soundfile.info(sound).samplerate
+        soundfile.write(tmp_path / f"{name}.wav", soundfile.read(sound, stop=int(TMAX * rate))[0], rate)
+        sounds[name] = tmp_path / f"{name}.wav"
+    arguments = fitted(calibration=None), sounds, SFREQ, TMAX, 0.25
+    decoder = StreamingDecoder(*arguments, subject=heard["subject"]).start(onset)
+    assert len(decoder.push(data[:, : 6 * SFREQ])) == 1
+
+
+def test_candidates_without_a_step_raise():
+    sounds = {"a": StimulusArray(np.zeros(320), 100), "b": (StimulusArray(np.zeros(320), 100), 0.1)}
+    with pytest.raises(ValueError, match="play for 3.100 s, and no window of 3 s at a step of 0.25 s"):
+        CandidateSounds(sounds, TMAX).find_steps(0.0, 32, 8)

@@ -167,6 +167,20 @@ def test_scalers_are_calibrated_on_received_samples(decoder, stream):
     assert decoder.sample_counts_["lost"] == 3 * SFREQ
 
 
+@pytest.mark.filterwarnings("ignore:.* samples .* were lost")
+def test_calibration_goes_on_after_a_long_gap(fitted, stream):
+    samples, stamps, _, candidates = stream
+    decoder = StreamingDecoder(fitted, candidates, SFREQ, TMAX, history=90)
+    stamps = np.where(stamps < stamps[0] + 12, stamps, stamps + 40)
+    for first in range(0, 18 * SFREQ, 16):
+        if first == 17 * SFREQ:  # one sample in the gap is needed for the calibration
+            seconds = decoder.start(1)._n_calibrated / 32
+            decoder.start(12 - seconds + 1 / 32)
+        chunk = slice(first, first + 16)
+        decoder.push(samples[:, chunk], stamps[chunk], stamps[chunk][-1] + 0.02)
+    assert decoder._calibrated > 52 * 32
+
+
 def test_push_checks_time_stamps(decoder, stream):
     samples, stamps, *_ = stream
     with pytest.raises(ValueError, match="find_time requires samples with timestamps"):
