@@ -39,11 +39,11 @@ def run_listen_command(args):
         X = make_listen_windows(args, length, epocher, seconds)
         (mel,), (noise,) = model.predict(X), insert_surrogate_step(model, X).predict(X)
         first = round(args.start * model.sfreq_)
-        mel, noise = (each[first : round(stop * model.sfreq_)] for each in (mel, noise))
-        if not len(mel):
+        if first >= len(mel):
             raise ValueError(
-                f"--start {args.start:g}: the reconstruction has {len(noise) / model.sfreq_:.1f} s only."
+                f"--start must be below the {len(mel) / model.sfreq_:.1f} s of the reconstruction. Got {args.start:g}."
             )
+        mel, noise = (each[first : round(stop * model.sfreq_)] for each in (mel, noise))
         audio = model.to_audio(mel)
         write_unscored_report(
             model, {"decoder": mel, "phase_randomized": noise}, args.page, title, args.start

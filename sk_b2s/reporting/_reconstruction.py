@@ -26,6 +26,7 @@ from sk_b2s.reporting._html import (
     table,
 )
 from sk_b2s.synthesis._controls_result import ReconstructionControls
+from sk_b2s.synthesis._controls_scores import compare_seconds_of_control
 from sk_b2s.synthesis._fitted_controls import SPECS
 from sk_b2s.synthesis._wav import write_wav
 
@@ -120,7 +121,7 @@ def write_unscored_report(model, mels, path, title, start=0.0):
     with style_html_figures():
         parts = []
         mels = {**mels, "prior_only": np.repeat(model.mel_mean_[None], len(mels["decoder"]), axis=0)}
-        limits = np.percentile(model._match_level(mels["decoder"]), [2, 98])
+        limits = np.nanpercentile(model._match_level(mels["decoder"]), [2, 98])  # NaN between windows
         for name, mel in mels.items():
             spec = SPECS[name]
             wav = _make_wav(model, model.to_audio(mel), spec.meaning)
@@ -221,8 +222,8 @@ def _show_audio(controls, recordings, start, duration):
         row = rows.iloc[index]
         name = Path(str(row["recording"])).name
         yield heading(f"Subject {row['subject']}, {name}, fold {row['fold']}", 3)
-        limits = np.percentile(controls.get_mel("true_features" if "true_features" in controls.results else "decoder", index,
-                                                start, stop), [2, 98])  # fmt: skip
+        bright = "true_features" if "true_features" in controls.results else "decoder"
+        limits = np.percentile(_scale_excerpt(controls, bright, index, start, stop), [2, 98])
         parts = [_make_player(controls, name, index, start, stop, limits) for name in controls.results]
         parts.insert(1, _make_faded_player(controls, index, start, stop))
         yield pair_html_blocks(*[part for part in parts if part is not None])
@@ -240,8 +241,7 @@ def _make_player(controls, name, index, start, stop, limits):
     spec = controls.specs[name]
     wav = make_control_wav(controls, name, index, start, stop)
     mel = controls.get_mel(name, index, start, stop)
-    model = controls.models[int(controls.results[name].rows["fold"].iloc[index])]
-    shown = mel if name == "prior_only" else _scale_excerpt(controls, model, name, index, start, stop)
+    shown = mel if name == "prior_only" else _scale_excerpt(controls, name, index, start, stop)
     drawn = _draw_spectrogram(shown, controls.sfreq, start, limits)
     return group_html_blocks(
         heading(spec.label, 4), player(wav, spec.label, spec.meaning),
@@ -249,8 +249,9 @@ def _make_player(controls, name, index, start, stop, limits):
     )  # fmt: skip
 
 
-def _scale_excerpt(controls, model, name, index, start, stop):
+def _scale_excerpt(controls, name, index, start, stop):
     """Return an excerpt at the level of the audio."""
+    model = controls.models[int(controls.results[name].rows["fold"].iloc[index])]
     whole = model._match_level(controls.get_mel(name, index))
     first = round(start * controls.sfreq)
     return whole[first : first + len(controls.get_mel(name, index, start, stop))]
@@ -258,9 +259,16 @@ def _scale_excerpt(controls, model, name, index, start, stop):
 
 def _make_faded_player(controls, index, start, stop):
     """Make the player of the estimate whose uncertain seconds are silent."""
-    if controls.settings["seconds"] != 1 or start % 1:
-        return None
+    result = controls.results["decoder"]
+    if (
+        controls.settings["seconds"] != 1
+        or start % 1
+        or compare_seconds_of_control(result, index, controls.sfreq, 1) is None
+    ):
+        return None  # a recording below five seconds has no confidence
     confidence = controls.compute_confidence("decoder", index)[int(start) : int(np.ceil(stop))]
+    if not len(confidence):  # the excerpt is less than the last whole second
+        return None
     n = int((confidence >= THRESHOLD).sum())
     wav = make_control_wav(controls, "decoder", index, start, stop, THRESHOLD)
     text = (

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult
-from sk_b2s.synthesis._confidence import compute_confidence
+from sk_b2s.features._audio import AUDIO_SFREQ
+from sk_b2s.synthesis._confidence import compute_confidence, make_fade
 from sk_b2s.synthesis._controls_scores import MEASURES, compare_seconds_of_control, score_control_rows
 from sk_b2s.synthesis._identification import identify_pieces
 from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, judge_controls
@@ -160,7 +161,8 @@ class ReconstructionControls:
         Raises
         ------
         ValueError
-            If the control or seconds do not exist.
+            If the control or seconds do not exist, or ``threshold`` is used
+            with pieces of another duration than one second.
         """
         result = self._get_result(control)
         first, last = self._find_frames(result, index, start, stop)
@@ -168,17 +170,14 @@ class ReconstructionControls:
         model = self.models[int(result.rows["fold"].iloc[index])]
         if control != "prior_only":  # its bands are constant, and their scale would amplify rounding
             mel = model._match_level(mel)
-        confidence = None
-        if threshold is not None:
-            if self.settings["seconds"] != 1:
-                raise ValueError("The 'threshold' parameter requires pieces of one second. Use seconds=1.")
-            confidence = self.compute_confidence(control, index)[int(start) :]
-        return model.to_audio(
-            mel[first:last],
-            confidence=confidence,
-            match_level=False,
-            **({} if threshold is None else {"threshold": threshold}),
-        )
+        audio = model.to_audio(mel[first:last], match_level=False)
+        if threshold is None:
+            return audio
+        if self.settings["seconds"] != 1:
+            raise ValueError("The 'threshold' parameter requires pieces of one second. Use seconds=1.")
+        begin = round(first / self.sfreq * AUDIO_SFREQ)  # a second of confidence begins before the excerpt
+        confidence = self.compute_confidence(control, index)
+        return audio * make_fade(confidence, threshold, begin + len(audio), AUDIO_SFREQ)[begin:]
 
     def get_mel(self, control="decoder", index=0, start=0.0, stop=None):
         """Return the estimated log mel spectra of some seconds.
@@ -210,7 +209,10 @@ class ReconstructionControls:
             With one subject, "average", and one recording per fold. Frames
             of a part of the subjects are averaged over these.
         """
-        results = {name: average_result(result) for name, result in self.results.items()}
+        results = {
+            name: average_result(result, ["fold"], name != "prior_only")
+            for name, result in self.results.items()
+        }
         return score_controls(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
 
     def average_repeats(self):
@@ -221,7 +223,10 @@ class ReconstructionControls:
         controls : ReconstructionControls
             With one recording per subject and fold.
         """
-        results = {name: average_result(result, ["fold", "subject"]) for name, result in self.results.items()}
+        results = {
+            name: average_result(result, ["fold", "subject"], name != "prior_only")
+            for name, result in self.results.items()
+        }
         return score_controls(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
 
     def _get_result(self, control):
@@ -257,7 +262,7 @@ def score_controls(results, models, specs, n_way, seconds, n_shifts, random_stat
     return replace(found, verdict=verdict)
 
 
-def average_result(result, by=("fold",)):
+def average_result(result, by=("fold",), is_standardized=True):
     """Average recordings at equal places of the stimulus.
 
     Parameters
@@ -266,6 +271,9 @@ def average_result(result, by=("fold",)):
         With ``place``.
     by : sequence of str, default=("fold",)
         Columns of recordings that are not averaged.
+    is_standardized : bool, default=True
+        Whether the bands of estimates are standardized before. The level of
+        the training mean is that of its audio, so it must not be.
 
     Returns
     -------
@@ -282,7 +290,11 @@ def average_result(result, by=("fold",)):
         sums = []
         for parts in (result.estimate, result.target):
             joined = np.concatenate(
-                [_standardize(parts[i]) if parts is result.estimate else parts[i] for i in own], axis=1
+                [
+                    _standardize(parts[i]) if is_standardized and parts is result.estimate else parts[i]
+                    for i in own
+                ],
+                axis=1,
             )
             sums.append(np.stack([np.bincount(inverse, band) / count for band in joined]))
         estimate.append(sums[0])

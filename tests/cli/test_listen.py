@@ -1,5 +1,7 @@
 """Command listen: audio, page and errors."""
 
+import re
+
 import numpy as np
 import pytest
 import soundfile
@@ -65,6 +67,14 @@ def test_listen_has_no_verdict_without_stimulus(arguments, tmp_path, capsys):
     assert len(page.all("audio")) == 3
     assert "There is no verdict" in page.text
     assert len(soundfile.read(tmp_path / "a.wav")[0]) == 32000
+
+
+def test_listen_states_the_duration(arguments, tmp_path, capsys):
+    options = {"--sound": None, "--onset": None, "--start": "900", "--step": "8"}
+    assert run(arguments, tmp_path, **options) == 1
+    seconds = float(re.search(r"below the ([0-9.]+) s", capsys.readouterr().err)[1])
+    assert seconds > 10
+    assert run(arguments, tmp_path, **{**options, "--start": "2", "--duration": "8"}) == 0  # with gaps
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 import base64
 import io
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers.continuous import FOLD, join_subjects
 from helpers.pages import EVIL, Reader
+from matplotlib.figure import Figure
 from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import RidgeDecoder, SpeechReconstructor
+from sk_b2s.reporting import _reconstruction as report
 from sk_b2s.reporting import write_reconstruction_report
 from sk_b2s.synthesis import read_wav_metadata, reconstruct_with_controls
 
@@ -77,6 +80,37 @@ def test_report_raises_for_other_input(controls, tmp_path):
         write_reconstruction_report(controls, tmp_path / "page.html", recordings=[5])
     with pytest.raises(ValueError, match="within the"):
         write_reconstruction_report(controls, tmp_path / "page.html", start=500)
+
+
+def test_report_without_a_whole_second(controls, tmp_path):
+    results = {name: shorten_result(result, 594) for name, result in controls.results.items()}
+    path = write_reconstruction_report(replace(controls, results=results), tmp_path / "page.html", start=29)
+    parsed = Reader(path.read_text(encoding="utf-8"))
+    assert len(parsed.all("audio")) == len(controls.results)  # without that of certain seconds
+    results = {name: shorten_result(result, 80) for name, result in controls.results.items()}
+    path = write_reconstruction_report(replace(controls, results=results), path)
+    assert len(Reader(path.read_text(encoding="utf-8")).all("audio")) == len(controls.results)
+
+
+def shorten_result(result, n_frames):
+    """Keep the first frames of all recordings."""
+    cut = {name: [part[:, :n_frames] for part in getattr(result, name)] for name in ("estimate", "target")}
+    return replace(result, rows=result.rows.assign(n_frames=n_frames), **cut)
+
+
+def test_report_spectrograms_have_one_scale(controls, tmp_path, monkeypatch):
+    drawn = {}
+
+    def draw(mel, sfreq, start, limits):
+        drawn.setdefault("limits", []).append(limits)
+        drawn.setdefault("mel", []).append(mel)
+        return Figure()
+
+    monkeypatch.setattr(report, "_draw_spectrogram", draw)
+    write_reconstruction_report(controls.average_subjects(), tmp_path / "page.html")
+    low, high = drawn["limits"][0]
+    for mel in drawn["mel"][:2]:  # the decoder and the true features, at the level of the audio
+        assert ((mel > low) & (mel < high)).mean() > 0.8
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import RidgeDecoder, SpeechReconstructor, StimulusArray
 from sk_b2s.synthesis import reconstruct_with_controls
+from sk_b2s.synthesis._confidence import make_fade
 from sk_b2s.synthesis._identification import identify_pieces
 from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, judge_controls
 
@@ -71,6 +72,23 @@ def test_to_audio_of_control(controls):
         controls.to_audio("nothing")
     with pytest.raises(ValueError, match="within the"):
         controls.to_audio("decoder", 0, 90)
+
+
+def test_fade_of_an_excerpt_is_that_of_the_whole(controls, monkeypatch):
+    confidence = np.arange(29) % 2
+    monkeypatch.setattr(type(controls), "compute_confidence", lambda *_: confidence)
+    gain = make_fade(confidence, 0.5, 40 * 16000, 16000)
+    for start, stop in ((2.5, 8.5), (28.0, 29.5)):
+        plain = controls.to_audio("decoder", 0, start, stop)
+        faded = controls.to_audio("decoder", 0, start, stop, 0.5)
+        first = round(start * 16000)
+        np.testing.assert_allclose(faded, plain * gain[first : first + len(plain)], atol=1e-6)
+
+
+def test_averages_keep_the_level_of_the_prior(controls):
+    level = controls.get_mel("prior_only").mean(0)
+    for found in (controls.average_subjects(), controls.average_repeats()):
+        np.testing.assert_allclose(found.get_mel("prior_only").mean(0), level, rtol=1e-5)
 
 
 def test_noise_has_no_verdict_above_null():
