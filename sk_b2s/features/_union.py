@@ -241,6 +241,11 @@ class _ApplyStepsSeparately:
     def __init__(self, steps, widths):
         self.steps, self.widths = steps, widths
 
+    @property
+    def n_past(self):
+        """Frames before the current one that the steps read."""
+        return max(sum(getattr(step, "n_past", 0) for step in steps) for steps in self.steps)
+
     def n_channels(self, n_channels):
         """Return the number of features after the steps of each part."""
         widths = list(self.widths)

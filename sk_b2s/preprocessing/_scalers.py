@@ -43,6 +43,8 @@ class Whitening:
     the first one is equal to it.
     """
 
+    n_past = 1
+
     def __init__(self, center, autocorrelation, scale):
         self.center = torch.as_tensor(center, dtype=torch.float32)
         self.autocorrelation = torch.as_tensor(autocorrelation, dtype=torch.float32)

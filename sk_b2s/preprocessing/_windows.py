@@ -420,7 +420,8 @@ class Windows:
             window, (n_windows,) int64. A step that changes the number of
             samples needs a method ``n_times(n_times) -> n_times``, and one
             that changes the number of channels ``n_channels(n_channels) ->
-            n_channels``. It must be picklable.
+            n_channels``. A step that reads samples before the current one
+            needs their number as ``n_past``. It must be picklable.
 
         Returns
         -------
@@ -527,14 +528,17 @@ n_times + before + after)
         length = np.array([signal.shape[0] for signal in self.signals])[which]
         begin = np.clip(first, 0, length)
         end = np.clip(first + n_times, begin, length)
-        parts = np.stack([begin - first, end - begin], axis=1)
-        for shift, n_read in np.unique(parts, axis=0):
-            rows = np.flatnonzero((parts == (shift, n_read)).all(1))
+        past = np.minimum(begin, sum(getattr(step, "n_past", 0) for step in self.steps))
+        parts = np.stack([begin - first, end - begin, past], axis=1)
+        for shift, n_read, n_past in np.unique(parts, axis=0):
+            rows = np.flatnonzero((parts == (shift, n_read, n_past)).all(1))
             if n_read > 0:
                 part = self._replace(
-                    which=which[rows], start=begin[rows], n_times=n_read, rows=None, n_valid=None
+                    which=which[rows], start=begin[rows] - n_past, n_times=n_read + n_past, rows=None, n_valid=None
+                )  # fmt: skip
+                batch[torch.from_numpy(rows), :, shift : shift + n_read] = part.gather()[..., n_past:].to(
+                    fill.dtype
                 )
-                batch[torch.from_numpy(rows), :, shift : shift + n_read] = part.gather().to(fill.dtype)
         return batch
 
     def _fill(self, memory, which, start):

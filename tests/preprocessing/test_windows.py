@@ -11,6 +11,7 @@ import torch
 from sklearn.utils import _safe_indexing
 
 from sk_b2s import Windows
+from sk_b2s.preprocessing._scalers import Whitening
 from sk_b2s.preprocessing._signals import Signal
 
 N_CHANNELS, N_TIMES = 5, 11
@@ -339,6 +340,12 @@ def test_gather_context_stays_inside_the_signal():
     expected = [2 * (padded[start + 2 : start + 11]) for start in (0, 5, 8, 16)]
     expected[1] = expected[1] + 200
     np.testing.assert_array_equal(found, expected)
+    whole = Windows([signal**2], [0], [0], 20, 100.0)
+    change = Whitening([1.0], [0.5], [2.0])
+    other = Windows(whole.signals, [0, 0, 0], [0, 5, 16], 4, 100.0).then(change)
+    found = other.gather_context([0, 1, 2], 0, 0, torch.tensor([0.0]))[:, 0]
+    expected = whole.then(change)[0][0]
+    np.testing.assert_allclose(found, [expected[:4], expected[5:9], expected[16:]])
     cropped = windows.gather_context([2], -1, -1, torch.tensor([0.0]))
     np.testing.assert_array_equal(cropped[0, 0], [18, 20])
     array = Windows.from_array(np.arange(8.0).reshape(2, 1, 4))
