@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -74,17 +75,7 @@ def _read_file(path):
                 f"{str(path)!r} requires pyarrow. Install it, or save the vectors as npz."
             ) from error
         return table.set_index("name") if "name" in table else table
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        names = arrays.get("names")
-    else:
-        from safetensors import safe_open
-
-        with safe_open(path, "np") as stored:
-            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            names = (stored.metadata() or {}).get("names")
-        names = None if names is None else json.loads(names)
+    arrays, names = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
     if "features" in arrays:
         return _table_of_arrays(path, arrays["features"], names)
     shapes = {name: np.shape(array) for name, array in arrays.items()}
@@ -94,6 +85,35 @@ def _read_file(path):
             f"of equal length per stimulus. Got {dict(list(shapes.items())[:5])}."
         )
     return pd.DataFrame(np.stack(list(arrays.values())), index=list(arrays))
+
+
+def _read_npz(path):
+    """Read the arrays and the names of a npz file."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return arrays, np.atleast_1d(arrays["names"]).astype(str) if "names" in arrays else None
+    except (ValueError, TypeError, EOFError, BadZipFile) as error:
+        raise ValueError(
+            f"{str(path)!r} is not a npz file of numbers and texts ({error}). Write it with "
+            f"numpy.savez(file, features=features, names=numpy.asarray(names, str))."
+        ) from error
+
+
+def _read_safetensors(path):
+    """Read the arrays and the names of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as stored:
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            names = (stored.metadata() or {}).get("names")
+        return arrays, None if names is None else list(json.loads(names))
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{str(path)!r} is not a safetensors file with 'names' as JSON ({error}). Write it with "
+            f"safetensors.numpy.save_file({{'features': features}}, file, {{'names': json.dumps(names)}})."
+        ) from error
 
 
 def _table_of_arrays(path, features, names):

@@ -147,6 +147,20 @@ def test_precomputed_features_reads_parquet(tmp_path, monkeypatch, events, vecto
         PrecomputedFeatures(path).fit(y)
 
 
+def test_precomputed_features_explains_files(tmp_path, events, vectors):
+    _, y = make_tables(events)
+    features, names = np.ascontiguousarray(vectors), vectors.index.to_numpy(object)
+    np.savez(tmp_path / "a.npz", features=features, names=names)
+    (tmp_path / "b.npz").write_bytes(b"nothing")
+    (tmp_path / "c.safetensors").write_bytes(b"nothing")
+    save_file({"features": features}, tmp_path / "d.safetensors", {"names": "image 1, image 2"})
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(ValueError, match=rf"{path.name}' is not a {path.suffix[1:]} file.*Write it with"):
+            PrecomputedFeatures(path).fit(y)
+    np.savez(tmp_path / "a.npz", features=features, names=names.astype(bytes))
+    assert PrecomputedFeatures(tmp_path / "a.npz").fit(y).n_features_out_ == 5
+
+
 def test_precomputed_features_names_missing(events, vectors):
     _, y = make_tables(events)
     with pytest.raises(ValueError, match="lack a vector of 'image 3'"):
