@@ -78,6 +78,9 @@ def run_live_command(args):
                 lambda now, n_lost: [show(now, n_lost) for show in statuses],
             )  # fmt: skip
             reason = counts["reason"]
+        except Exception as error:
+            reason = type(error).__name__  # as in the file
+            raise
         finally:
             view.close()
             if page is not None:
@@ -157,8 +160,9 @@ def warm_up(decoder, seconds):
     Features of the sounds are computed once in a process, which takes longer
     than a step.
     """
-    shape = len(decoder.is_bad), round((seconds + decoder.step) * decoder.sfreq)
-    PermutedTwin(decoder, 0.0).push(1e-6 * np.random.default_rng(0).standard_normal(shape))
+    onset = max(0.0, -decoder._first / decoder.parts.epocher.sfreq)  # after a baseline before the window
+    shape = len(decoder.is_bad), round((onset + seconds + decoder.step) * decoder.sfreq)
+    PermutedTwin(decoder, onset).push(1e-6 * np.random.default_rng(0).standard_normal(shape))
 
 
 class LimitedSource:

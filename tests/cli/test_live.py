@@ -11,6 +11,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import Epocher, FeatureScaler, LikelihoodDecoder, MelSpectrogram, StreamingDecoder, load, save
+from sk_b2s._cli import _live
 from sk_b2s._cli._live import (
     LimitedSource,
     TerminalView,
@@ -100,6 +101,18 @@ def test_live_names_the_wrong_option(arguments, change, options, message, capsys
     assert not output.exists()
 
 
+def test_live_page_states_the_error(arguments, tmp_path, monkeypatch, capsys):
+    reasons = []
+    page = SimpleNamespace(url="", show=None, show_status=None, close=reasons.append)
+    monkeypatch.setattr(_live, "make_live_page", lambda *_: page)
+    monkeypatch.setattr(_live, "warm_up", lambda *_: None)
+    path = tmp_path / "folder"
+    path.mkdir()
+    assert main(make_argv(arguments, "--no-lsl", "--output", str(path))) == 1
+    assert "folder" in capsys.readouterr().err
+    assert reasons == ["ValueError"]
+
+
 def test_live_requires_one_source(arguments, capsys):
     with pytest.raises(SystemExit):
         main(make_argv(arguments, "--stream", "EEG"))
@@ -138,8 +151,10 @@ def test_replay_ends_after_its_last_samples():
     assert [samples.shape[1] for samples, _ in iter_replayed(outlet, source, patience=0.05)] == [3, 2]
 
 
-def test_warm_up_predicts_and_leaves_the_decoder(arguments, monkeypatch):
+@pytest.mark.parametrize("baseline", [None, (-0.2, 0)], ids=["none", "before"])
+def test_warm_up_predicts_and_leaves_the_decoder(arguments, monkeypatch, baseline):
     candidates, pipeline = parse_live_candidates(arguments["--candidates"]), load(arguments["--model"])
+    pipeline[0].set_params(baseline=baseline)
     decoder = StreamingDecoder(pipeline, candidates, 128.0, 3.0, 0.5, subject=arguments["--subject"])
     scored, score = [], type(decoder.parts.decoder)._score_targets
     monkeypatch.setattr(
