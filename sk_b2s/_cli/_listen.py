@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import soundfile
 from sklearn.pipeline import Pipeline
@@ -26,10 +27,12 @@ def run_listen_command(args):
     model, epocher, seconds = load_listen_model(args.model)
     if not 0 < args.duration <= LONGEST:
         raise ValueError(f"--duration must be above 0 and at most {LONGEST:g} s. Got {args.duration:g}.")
-    if args.start < 0:
+    if not 0 <= args.start < np.inf:
         raise ValueError(f"--start must be at least 0 s. Got {args.start:g}.")
     if not args.step > 0:
         raise ValueError(f"--step must be above 0 s. Got {args.step:g}.")
+    if args.shifts < 0:
+        raise ValueError(f"--shifts must be at least 0. Got {args.shifts}.")
     length = check_listen_recording(args.recording, epocher, seconds)
     title = args.title or f"Reconstructed speech of {Path(args.recording).name}"
     stop = args.start + args.duration

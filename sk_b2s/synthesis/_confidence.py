@@ -117,8 +117,9 @@ def compute_confidence(estimate, target, sfreq, seconds=1.0, context=5, least_sh
         )
     by_shift = roll_to_shifts(similarity)
     kernel = np.ones(context)
-    count = np.convolve(np.ones(n), kernel, "same")[:n]
-    smooth = np.stack([np.convolve(column, kernel, "same")[:n] for column in by_shift.T], 1) / count[:, None]
+    middle = slice((context - 1) // 2, (context - 1) // 2 + n)  # centered, also if there are fewer pieces
+    count = np.convolve(np.ones(n), kernel)[middle]
+    smooth = np.stack([np.convolve(column, kernel)[middle] for column in by_shift.T], 1) / count[:, None]
     null = smooth[:, least_shift : n - least_shift + 1]
     p = (1 + (null >= smooth[:, :1]).sum(1)) / (1 + null.shape[1])
     spread = null.std(1)

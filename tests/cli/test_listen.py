@@ -86,10 +86,12 @@ def test_listen_states_the_duration(arguments, tmp_path, capsys):
         ({"--sound": None}, "--onset requires --sound"),
         ({"--sound": "silence.wav"}, "silent"),
         ({"--start": "900"}, "--start"),
+        ({"--start": "nan"}, "--start"),
+        ({"--shifts": "-3"}, "--shifts"),
         ({"--duration": "0"}, "--duration"),
         ({"--onset": "9000"}, "window"),
     ],
-    ids=["recording", "model", "sound", "onset", "silence", "start", "duration", "late"],
+    ids=["recording", "model", "sound", "onset", "silence", "start", "nan", "shifts", "duration", "late"],
 )
 def test_listen_names_the_wrong_option(arguments, tmp_path, capsys, changes, message):
     changes = {

@@ -44,3 +44,13 @@ def test_compute_confidence_of_constant_is_low(target):
 def test_compute_confidence_checks_input(target, change, match):
     with pytest.raises(ValueError, match=match):
         compute_confidence(change(target), change(target), 10, least_shift=3)
+
+
+def test_context_is_centered_in_short_recordings():
+    random = np.random.default_rng(0)
+    target = random.standard_normal((60, 4))
+    estimate = target + 3 * random.standard_normal((60, 4))
+    for context in (5, 7, 9):
+        _, margin = compute_confidence(estimate, target, 10, context=context)
+        _, reverse = compute_confidence(estimate[::-1], target[::-1], 10, context=context)
+        np.testing.assert_allclose(margin, reverse[::-1])
