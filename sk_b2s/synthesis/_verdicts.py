@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+import numpy as np
+
 from sk_b2s.evaluation._controls._registry import LEAK_ALPHA
 
 ALPHA = 0.025  # one side, as the null of scores
@@ -87,12 +89,15 @@ def describe_synthesis_verdict(verdict, scores=None):
         return text
     rows = scores[scores["control"] == "decoder"].set_index("measure")
     r, two, n_way = (rows.loc[name] for name in ("r", "two_way", "n_way"))
+    p_r, p_two, p_n_way = (
+        f"p = {row['p_value']:.2g}" if np.isfinite(row["p_value"]) else "no null" for row in (r, two, n_way)
+    )
+    null = f"null up to {r['null_high']:.3f}, {p_r}" if np.isfinite(r["null_high"]) else p_r
     return (
         (
-            f"{text} The correlation is {r['score']:.3f} (null up to {r['null_high']:.3f}, p = {r['p_value']:.2g}). A piece "
-            f"is identified in {two['score']:.0%} of comparisons with another one (chance 50 %, p = {two['p_value']:.2g}), and "
-            f"in {n_way['score']:.0%} among {1 / n_way['chance']:.0f} candidates (chance {n_way['chance']:.0%}, p = "
-            f"{n_way['p_value']:.2g})."
+            f"{text} The correlation is {r['score']:.3f} ({null}). A piece is identified in {two['score']:.0%} of comparisons "
+            f"with another one (chance 50 %, {p_two}), and in {n_way['score']:.0%} among {1 / n_way['chance']:.0f} candidates "
+            f"(chance {n_way['chance']:.0%}, {p_n_way})."
         )
         .replace("%", " %")
         .replace("  %", " %")

@@ -136,6 +136,15 @@ def test_judge_controls_returns_verdict(prior, surrogate, expected):
     assert describe_synthesis_verdict(expected)
 
 
+def test_verdict_without_a_null_has_no_nan(controls):
+    scores = controls.select_means()
+    assert "p = 0." in describe_synthesis_verdict("above_null", scores)
+    scores[["null_high", "p_value"]] = np.nan
+    text = describe_synthesis_verdict("no_null", scores)
+    assert "nan" not in text
+    assert text.count("no null") == 4  # the verdict and three scores
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
