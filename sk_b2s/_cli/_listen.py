@@ -9,6 +9,7 @@ import pandas as pd
 import soundfile
 from sklearn.pipeline import Pipeline
 
+from sk_b2s._cli._live import check_live_subject
 from sk_b2s._persistence._save_load import load
 from sk_b2s._utils._estimators import iter_estimator_levels
 from sk_b2s._utils._text import make_text_visible
@@ -25,6 +26,8 @@ LONGEST = 300.0  # s of a page, whose audio is embedded
 def run_listen_command(args):
     """Reconstruct a recording, write audio and page, and return 0."""
     model, epocher, seconds = load_listen_model(args.model)
+    *_, decoder = iter_estimator_levels(model.decoder_)
+    check_live_subject(decoder, args.subject)
     if not 0 < args.duration <= LONGEST:
         raise ValueError(f"--duration must be above 0 and at most {LONGEST:g} s. Got {args.duration:g}.")
     if not 0 <= args.start < np.inf:

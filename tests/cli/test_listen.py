@@ -69,6 +69,12 @@ def test_listen_has_no_verdict_without_stimulus(arguments, tmp_path, capsys):
     assert len(soundfile.read(tmp_path / "a.wav")[0]) == 32000
 
 
+def test_listen_reports_an_unseen_subject(arguments, tmp_path, capsys):
+    for subject, is_reported in ((arguments["--subject"], False), ("x", True), (None, True)):
+        assert run(arguments, tmp_path, **{"--subject": subject, "--duration": "0"}) == 1
+        assert ("is not in the model" in capsys.readouterr().out) == is_reported
+
+
 def test_listen_states_the_duration(arguments, tmp_path, capsys):
     options = {"--sound": None, "--onset": None, "--start": "900", "--step": "8"}
     assert run(arguments, tmp_path, **options) == 1
