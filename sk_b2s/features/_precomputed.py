@@ -93,6 +93,11 @@ class PrecomputedFeatures(SpeechFeatures):
             If a stimulus has no features.
         """
         if self.features is None:
+            if self.sfreq is not None:
+                raise ValueError(
+                    f"PrecomputedFeatures(sfreq={self.sfreq:g}) requires features=, one vector per stimulus. The rate of a "
+                    f"StimulusArray is its own. Set sfreq=None."
+                )
             return super().transform(X)
         self._check_fitted_table(X)
         vectors = read_feature_vectors(self.features)

@@ -82,7 +82,7 @@ def read_bids(
     types : dict or callable, default=None
         Map from values of ``trial_type`` to event types, such as ``{"wav
         onset": "sound", "Token": "word", "button": None}``, or a function of
-        the value. Keys may be patterns: ``{"noun_*": "word"}``. Rows mapped to
+        the value, "n/a" if it is missing. Keys may be patterns: ``{"noun_*": "word"}``. Rows mapped to
         None are dropped. Rows of an unknown type are dropped with a warning.
         Tags such as ``"word/the"`` and ``"sound/story"``, which MNE-BIDS
         writes, need no map: the part after the slash is the text of a word or

@@ -257,8 +257,9 @@ class EventTables:
         text = "" if pd.isna(value) else str(value)
         first, _, rest = (part.strip() for part in text.partition("/"))
         if self.get_type is not None:
-            kind = self.get_type(value)
-            _check_type(kind, f"types({value!r}) returned {kind!r}")
+            given = text or "n/a"
+            kind = self.get_type(given)
+            _check_type(kind, f"types({given!r}) returned {kind!r}")
             return True, kind, rest
         for name in (value, text.lower()):
             if name in self.types:

@@ -86,6 +86,8 @@ def test_read_bids_maps_patterns_and_functions(folder):
     assert read_bids(folder.root, types=types)["type"].tolist() == expected
     kinds = {"play": "sound", "noun_1": "word", "verb_2": "word"}
     assert read_bids(folder.root, types=kinds.get)["type"].tolist() == expected
+    folder.write_table(table + "3\t0.5\tn/a\tn/a\tqueen\n")
+    assert len(read_bids(folder.root, types=lambda value: None if value == "n/a" else "sound")) == 1
     with pytest.raises(ValueError, match=r"types\('play'\) returned 'audio': expected one of sound"):
         read_bids(folder.root, types=lambda value: "audio")
 

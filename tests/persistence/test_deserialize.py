@@ -350,7 +350,9 @@ def test_predict_does_not_open_fifo(kind, tmp_path):
         "segment": np.arange(24),
     })  # fmt: skip
     X = Windows.from_array(brain(24), sfreq=40)
-    decoder = RidgeDecoder(make_pipeline(PrecomputedFeatures(), FeatureScaler()), lags=(0, 0.3), k=2).fit(X, y)
+    decoder = RidgeDecoder(make_pipeline(PrecomputedFeatures(), FeatureScaler()), lags=(0, 0.3), k=2).fit(
+        X, y
+    )
     fifo = tmp_path / "a.wav"
     if kind == "fifo":
         os.mkfifo(fifo)

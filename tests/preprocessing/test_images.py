@@ -14,6 +14,7 @@ from sk_b2s import (
     PaperBlocks,
     PrecomputedFeatures,
     RidgeDecoder,
+    StimulusArray,
     StimulusKFold,
     Windows,
     check_events,
@@ -228,3 +229,11 @@ def test_save_keeps_images(tmp_path, events, vectors, kind):
     loaded = load(tmp_path / "decoder")
     assert loaded.segments_["sound"].tolist() == decoder.segments_["sound"].tolist()
     np.testing.assert_array_equal(loaded.similarity(windows, y), decoder.similarity(windows, y))
+
+
+def test_rate_requires_vectors():
+    table = pd.DataFrame(
+        {"sound": [StimulusArray(np.eye(40)[:, :2], 20)], "sound_onset": 0.0, "duration": 1.0}
+    )
+    with pytest.raises(ValueError, match=r"PrecomputedFeatures\(sfreq=50\) requires features="):
+        PrecomputedFeatures(sfreq=50).fit(table).transform(table)
