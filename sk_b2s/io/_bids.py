@@ -82,11 +82,12 @@ def read_bids(
     types : dict or callable, default=None
         Map from values of ``trial_type`` to event types, such as ``{"wav
         onset": "sound", "Token": "word", "button": None}``, or a function of
-        the value, "n/a" if it is missing. Keys may be patterns: ``{"noun_*": "word"}``. Rows mapped to
-        None are dropped. Rows of an unknown type are dropped with a warning.
-        Tags such as ``"word/the"`` and ``"sound/story"``, which MNE-BIDS
-        writes, need no map: the part after the slash is the text of a word or
-        phoneme, or the stimulus, unless another column has it.
+        the value, "n/a" if it is missing. Keys may be patterns: ``{"noun_*":
+        "word"}``. Rows mapped to None are dropped. Rows of an unknown type are
+        dropped with a warning. Tags such as ``"word/the"`` and
+        ``"sound/story"``, which MNE-BIDS writes, need no map: the part after
+        the slash is the text of a word or phoneme, or the stimulus, unless
+        another column has it.
     textgrids : path-like or False, default=None
         Folder of the TextGrids, relative to ``root`` or absolute. They are
         read for recordings whose events.tsv file has no words. If None, the
