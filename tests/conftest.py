@@ -84,6 +84,14 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def forgotten_features():
+    """Forget the features that a process keeps, which other tests computed."""
+    from sk_b2s._utils._caching import _RESULTS
+
+    _RESULTS.clear()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def shared_source_features():
     """Compute the features of equal speech once for all simulations."""

@@ -62,6 +62,12 @@ class ResultsInMemory:
             self._arrays[key] = array
             self.n_bytes += array.nbytes
 
+    def clear(self):
+        """Forget all results."""
+        with self._lock:
+            self._arrays.clear()
+            self.n_bytes = 0
+
 
 _RESULTS = ResultsInMemory(MOST_BYTES)
 

@@ -28,6 +28,7 @@ class StimulusIntervals:
     Examples
     --------
     >>> import numpy as np, pandas as pd
+    >>> from sk_b2s.events import StimulusArray
     >>> story = StimulusArray(np.zeros(640), sfreq=64)
     >>> table = pd.DataFrame({"sound": [story] * 3, "duration": 2.0,
     ...                       "sound_onset": [0.0, 1.0, 6.0]})

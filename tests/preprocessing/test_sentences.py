@@ -72,7 +72,7 @@ def test_make_segments_ends_sentences_at_half_seconds():
         ({"tmax": (1.0, 2.0)}, "requires anchor='sentence'"),
         ({"anchor": "sentence", "tmax": (-1.0, 2.0)}, "tmax later than tmin"),
         ({"anchor": "sentence", "tmax": ()}, "tmax later than tmin"),
-        ({"anchor": "phrase"}, "'sentence' or a step"),
+        ({"anchor": "phrase"}, "'sentence', 'image' or a step"),
     ],
     ids=["none", "several", "early", "empty", "anchor"],
 )

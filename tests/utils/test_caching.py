@@ -153,6 +153,9 @@ def test_results_in_memory_drop_the_oldest():
     results.add("large", np.zeros(7))
     assert [key for key in ("a", "b", "c", "large") if results.get(key) is not None] == ["a", "c"]
     assert results.n_bytes == 80
+    results.clear()
+    assert results.get("a") is None
+    assert results.n_bytes == 0
 
 
 # --- of the package ------------------------------------------------------------------------------------
