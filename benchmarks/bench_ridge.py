@@ -19,7 +19,7 @@ from _machine import machine, markdown
 from sk_b2s import RidgeDecoder, Windows
 from sk_b2s.decoding import _ridge_base
 from sk_b2s.decoding._ridge_base import sum_ridge_frames
-from sk_b2s.decoding._ridge_solver import Moments
+from sk_b2s.decoding._ridge_solver import RidgeMoments
 
 SFREQ, SECONDS, N_FEATURES, WORDS_PER_SECOND, BLOCK = 50, 3, 20, 3, 30.0
 
@@ -134,7 +134,7 @@ def sum_by_lag(batches, lags, n_channels, n_features):
         xx[lag, :, 1:] = xx[lag - 1, :, :-1] + ends[lag - 1]
     n_columns = n_lags * n_channels
     xx, xy = xx.reshape(n_columns, n_columns), xy.reshape(n_columns, n_features)
-    return Moments(n, x_sum.ravel(), y_sum, xx, xy, yy)
+    return RidgeMoments(n, x_sum.ravel(), y_sum, xx, xy, yy)
 
 
 if __name__ == "__main__":

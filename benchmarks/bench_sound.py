@@ -38,7 +38,7 @@ from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._reconstruction._result import ReconstructionResult
 from sk_b2s.preprocessing import Windows
 from sk_b2s.synthesis import reconstruct_with_controls
-from sk_b2s.synthesis._controls_result import score_controls
+from sk_b2s.synthesis._controls_result import make_controls_result
 
 SFREQ, N_MELS = 32, 20
 N_CHANNELS = 32
@@ -142,7 +142,7 @@ def keep_envelope(controls):
         )
         for name, result in controls.results.items()
     }  # fmt: skip
-    return score_controls(results, controls.models, controls.specs, **controls.settings)
+    return make_controls_result(results, controls.models, controls.specs, **controls.settings)
 
 
 def run_eeg(args):

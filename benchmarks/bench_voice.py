@@ -14,8 +14,8 @@ from pocketsphinx import Decoder
 from sklearn.metrics.pairwise import cosine_similarity
 
 from sk_b2s.synthesis import mel_to_audio
-from sk_b2s.synthesis._vocoder import make_log_mel
-from sk_b2s.synthesis._voice import list_example_sentences, make_example_voice
+from sk_b2s.synthesis._vocoder import make_vocoder_mel
+from sk_b2s.synthesis._voice import list_voice_sentences, make_example_voice
 from sk_b2s.synthesis._voice_frames import compute_voice_features
 from sk_b2s.synthesis._voice_sounds import read_voice_sound
 
@@ -56,7 +56,7 @@ def load_encoder():
 
 def read_sentences(speaker, start, stop):
     """Return sounds and words of sentences."""
-    table = list_example_sentences(speaker).iloc[start:stop]
+    table = list_voice_sentences(speaker).iloc[start:stop]
     sounds = [
         read_voice_sound((r.sound, r.sound_onset, r.sound_onset + r.duration)) for r in table.itertuples()
     ]
@@ -84,14 +84,16 @@ def main():
         print(f"{name:<28} {duration:>8} {likeness:>9} {wer:>5.2f} {rate:>10}", flush=True)
 
     show("source", sources)
-    show("copy synthesis", [mel_to_audio(make_log_mel(s, 100, 80, 1024), 100, n_fft=1024) for s in sources])
+    show(
+        "copy synthesis", [mel_to_audio(make_vocoder_mel(s, 100, 80, 1024), 100, n_fft=1024) for s in sources]
+    )
     for n_sentences in (1, 3, 10, 30):
         voice = make_example_voice(TARGET, n_sentences)
         before = process_time()
         sounds = [voice.convert((s, RATE)) for s in sources]
         show(f"{n_sentences} sentences", sounds, f"{voice.duration_:.0f}", process_time() - before)
         if n_sentences == 10:
-            mels = [make_log_mel(s, 50, 80) for s in sources]
+            mels = [make_vocoder_mel(s, 50, 80) for s in sources]
             show("10, matched by mel", [voice(mel, 50) for mel in mels])
             rng = np.random.default_rng(0)
             features = [compute_voice_features(s, *MODEL) for s in sources]

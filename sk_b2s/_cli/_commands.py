@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s._cli._settings import apply_settings
-from sk_b2s._cli._tables import format_scores_table, wrap_text
+from sk_b2s._cli._tables import format_scores_table, wrap_table_text
 from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import join_text_items, make_text_visible
 from sk_b2s._utils._validation import validate_count
@@ -126,7 +126,7 @@ def run_folds_command(args):
     leakage = check_leakage(X, y, cv)
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["test subjects"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
-    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_text(format_leakage(leakage))}"))
+    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_table_text(format_leakage(leakage))}"))
     return int((leakage["verdict"] == LeakVerdict.LEAK).any())
 
 
@@ -136,7 +136,7 @@ def run_report_command(args):
         raise ValueError("--title requires an HTML report. Remove --title, or --page none.")
     results = read_results(args.results, args.conflicts)
     print(make_text_visible(format_scores_table(summarize(results))))
-    print(f"\n{wrap_text(generate_methods_text(results))}\n")
+    print(f"\n{wrap_table_text(generate_methods_text(results))}\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
         results.to_csv(args.csv, index=False)

@@ -16,8 +16,8 @@ from sk_b2s._utils._text import make_text_visible
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.preprocessing._segments import make_segments
-from sk_b2s.reporting._reconstruction import write_reconstruction_report, write_unscored_report
-from sk_b2s.synthesis._fitted_controls import compare_fitted_with_controls, insert_surrogate_step
+from sk_b2s.reporting._reconstruction import write_reconstruction_report, write_unscored_reconstruction
+from sk_b2s.synthesis._fitted_controls import compare_fitted_with_controls, insert_fitted_surrogate
 from sk_b2s.synthesis._reconstructor import SpeechReconstructor
 
 LONGEST = 300.0  # s of a page, whose audio is embedded
@@ -43,7 +43,7 @@ def run_listen_command(args):
         if args.onset is not None:
             raise ValueError("--onset requires --sound. Add the stimulus, or remove --onset.")
         X = make_listen_windows(args, length, epocher, seconds)
-        (mel,), (noise,) = model.predict(X), insert_surrogate_step(model, X).predict(X)
+        (mel,), (noise,) = model.predict(X), insert_fitted_surrogate(model, X).predict(X)
         first = round(args.start * model.sfreq_)
         if first >= len(mel):
             raise ValueError(
@@ -51,7 +51,7 @@ def run_listen_command(args):
             )
         mel, noise = (each[first : round(stop * model.sfreq_)] for each in (mel, noise))
         audio = model.to_audio(mel)
-        write_unscored_report(
+        write_unscored_reconstruction(
             model, {"decoder": mel, "phase_randomized": noise}, args.page, title, args.start
         )
         text = "There is no score, because the stimulus is unknown. Add --sound and --onset if it is known."

@@ -60,8 +60,8 @@ def run_live_command(args):
             "stream": args.stream or str(args.replay), "sk_b2s": importlib.import_module("sk_b2s").__version__, "truth": args.truth,
         }  # fmt: skip
         first, stop = find_live_span(args.onset, decoder, scalers)
-        warm_up(decoder, first - args.onset)
-        view = TerminalView(list(candidates), args.quiet)
+        warm_up_live(decoder, first - args.onset)
+        view = LiveTerminalView(list(candidates), args.quiet)
         callbacks, statuses = [view.show], [view.show_status]
         reason = "interrupted"
         page = None if args.no_page else make_live_page(args, decoder)
@@ -74,7 +74,7 @@ def run_live_command(args):
             print(f"file: {make_text_visible(str(args.output))}\nCtrl-C ends the run.", flush=True)
             print(f"Predictions come from about {first:.0f} s to {stop:.0f} s of the stream.", flush=True)
             counts = decode_live(
-                decoder, LimitedSource(source, stop + END_MARGIN, sfreq, twin), args.onset, args.output, header, callbacks,
+                decoder, LimitedLiveSource(source, stop + END_MARGIN, sfreq, twin), args.onset, args.output, header, callbacks,
                 lambda now, n_lost: [show(now, n_lost) for show in statuses],
             )  # fmt: skip
             reason = counts["reason"]
@@ -154,7 +154,7 @@ def find_live_span(onset, decoder, scalers):
     return first + delay, sounds.stop + delay
 
 
-def warm_up(decoder, seconds):
+def warm_up_live(decoder, seconds):
     """Predict from noise, so that the first real prediction is not late.
 
     Features of the sounds are computed once in a process, which takes longer
@@ -165,7 +165,7 @@ def warm_up(decoder, seconds):
     PermutedTwin(decoder, onset).push(1e-6 * np.random.default_rng(0).standard_normal(shape))
 
 
-class LimitedSource:
+class LimitedLiveSource:
     """Chunks of a source until some seconds of samples have been read."""
 
     def __init__(self, source, seconds, sfreq, twin=None):
@@ -240,10 +240,10 @@ def open_live_source(args, ch_names, stack):
         Path(os.environ["LSLAPICFG"]).write_text(LOOPBACK)
     outlet = stack.enter_context(closing(ReplayOutlet(raw, ch_names, args.speed or 1.0)))
     source = stack.enter_context(make_stream_source(outlet.name, ch_names))
-    return iter_replayed(outlet, source), source.sfreq
+    return iter_live_replay(outlet, source), source.sfreq
 
 
-def iter_replayed(outlet, source, patience=1.0):
+def iter_live_replay(outlet, source, patience=1.0):
     """Yield what a source reads, until the replay is done and all has come."""
     latest = time.monotonic()
     while (read := source.read()) is not None:
@@ -256,7 +256,7 @@ def iter_replayed(outlet, source, patience=1.0):
             time.sleep(0.01)
 
 
-class TerminalView:
+class LiveTerminalView:
     """One line that is updated, or a line every few seconds in a log file."""
 
     def __init__(self, names, quiet=False, stream=None):

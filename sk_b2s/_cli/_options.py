@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sk_b2s._utils._text import suggest_name
+from sk_b2s._utils._text import make_suggestion_text
 from sk_b2s.decoding._presets import PRESETS, SIZES, XLSR
 from sk_b2s.evaluation._questions._names import QUESTIONS
 from sk_b2s.model_selection._registry import SPLITTERS
@@ -322,7 +322,7 @@ def _make_names_type(known):
     def parse_names(text):
         for name in (found := text.split(",")):
             if name not in known:
-                hint = suggest_name(name, known) or f"; choose from {', '.join(known)}"
+                hint = make_suggestion_text(name, known) or f"; choose from {', '.join(known)}"
                 raise argparse.ArgumentTypeError(f"unknown name {name!r}{hint}")
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from sk_b2s._utils._text import suggest_name
+from sk_b2s._utils._text import make_suggestion_text
 
 
 def apply_settings(estimators, settings):
@@ -30,7 +30,7 @@ def apply_settings(estimators, settings):
         matching = [one for one in chosen.values() if parameter in one.get_params()]
         if not matching:
             known = sorted({key for one in chosen.values() for key in one.get_params()})
-            hint = suggest_name(parameter, known, n=3)
+            hint = make_suggestion_text(parameter, known, n=3)
             raise ValueError(
                 f"--set {setting}: {', '.join(chosen)} must have the parameter {parameter!r}, but does not{hint}."
             )

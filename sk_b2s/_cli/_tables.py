@@ -63,7 +63,9 @@ def format_scores_table(summary):
     lines["verdict"] += whole["n_without_null"].map(lambda n: f", {n} without null" if n else "")
     notes = [f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}."] if is_low else []
     notes += _list_unfinished(whole)
-    return "\n".join([_align_columns(lines), "", wrap_text(_describe_means(whole)), *map(wrap_text, notes)])
+    return "\n".join(
+        [_align_columns(lines), "", wrap_table_text(_describe_means(whole)), *map(wrap_table_text, notes)]
+    )
 
 
 def _describe_means(whole):
@@ -105,7 +107,7 @@ def _format_numbers(column):
     return column.map("{:.3f}".format).replace("nan", "-")
 
 
-def wrap_text(text):
+def wrap_table_text(text):
     """Wrap a paragraph to the width of a printed line."""
     return textwrap.fill(text, WIDTH)
 

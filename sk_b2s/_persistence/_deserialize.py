@@ -36,8 +36,8 @@ def digest_deserialized_tensor(array):
     return hasher.hexdigest()
 
 
-class Reader:
-    """Decode the nodes of :class:`~sk_b2s._persistence._serialize.Writer`.
+class Deserializer:
+    """Decode the nodes of :class:`~sk_b2s._persistence._serialize.Serializer`.
 
     Parameters
     ----------

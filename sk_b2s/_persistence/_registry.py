@@ -2,9 +2,9 @@
 
 Numbers, strings and lists are written as they are. Any other object is written
 as a JSON object with one key, its tag (``TAGS``). The tag names the method of
-``Writer`` and ``Reader`` that handles the type. A class is written by its name
-in a dict that both share. The reader looks the name up there: it imports,
-unpickles and evaluates nothing.
+``Serializer`` and ``Deserializer`` that handles the type. A class is written
+by its name in a dict that both share. The reader looks the name up there: it
+imports, unpickles and evaluates nothing.
 """
 
 from __future__ import annotations

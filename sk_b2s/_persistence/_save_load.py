@@ -17,9 +17,9 @@ import safetensors
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 
-from sk_b2s._persistence._deserialize import Reader, digest_deserialized_tensor
+from sk_b2s._persistence._deserialize import Deserializer, digest_deserialized_tensor
 from sk_b2s._persistence._registry import ESTIMATORS
-from sk_b2s._persistence._serialize import Writer
+from sk_b2s._persistence._serialize import Serializer
 from sk_b2s._utils._estimators import find_innermost_estimator, replace_innermost_estimator
 from sk_b2s._utils._versions import get_versions
 from sk_b2s.decoding._encoder import BrainEncoder
@@ -122,7 +122,7 @@ def save(estimator, path, *, parent=None, trusted=None):
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {str(path.parent)!r} does not exist. Create it first.")
-    writer, content = Writer(_merge_trusted(trusted)), {"format": FORMAT, "versions": get_versions()}
+    writer, content = Serializer(_merge_trusted(trusted)), {"format": FORMAT, "versions": get_versions()}
     if parent is not None:
         if _is_one_file(path, parent):
             raise ValueError(
@@ -254,7 +254,7 @@ def _read_file(path, memory, trusted):
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             content = _read_header(file)
-            reader = Reader(file.get_tensor, known, memory, path.stat().st_size)
+            reader = Deserializer(file.get_tensor, known, memory, path.stat().st_size)
             estimator = reader.decode(content["estimator"])
             if not isinstance(estimator, BaseEstimator):
                 raise ValueError("it is damaged and contains no estimator.")
@@ -359,7 +359,7 @@ def _make_relative(estimator, parent, path, names):
 
 def _encode_equally(one, other, names):
     """Return whether two parameters have equal text and arrays in a file."""
-    writers = Writer(names), Writer(names)
+    writers = Serializer(names), Serializer(names)
     texts = [writer.encode(value, ()) for writer, value in zip(writers, (one, other), strict=True)]
     arrays = [{name: array.tobytes() for name, array in writer.tensors.items()} for writer in writers]
     return texts[0] == texts[1] and arrays[0] == arrays[1]

@@ -18,7 +18,7 @@ from sk_b2s.preprocessing._signals import load_signal
 from sk_b2s.preprocessing._windows import Windows
 
 
-class Writer:
+class Serializer:
     """Encode an estimator as JSON nodes, and collect its arrays.
 
     ``where`` in all methods is the path to a value, a tuple of str. It names

@@ -19,7 +19,7 @@ from sk_b2s.preprocessing._windows import Windows
 
 
 @dataclass(frozen=True)
-class Attribute:
+class StateAttribute:
     """Schema of a fitted attribute.
 
     Parameters
@@ -75,7 +75,7 @@ def state_numbers(*axes, kinds="fiu", within=None, none=False, absent=False, fin
             return f"numbers from {low} to {high - 1}"
         return None
 
-    return Attribute(check, none, absent, finite)
+    return StateAttribute(check, none, absent, finite)
 
 
 def state_strings(*axes, none=False, absent=False):
@@ -87,7 +87,7 @@ def state_strings(*axes, none=False, absent=False):
                 return None
         return f"strings of shape {_format_shape(axes, sizes)}"
 
-    return Attribute(check, none, absent)
+    return StateAttribute(check, none, absent)
 
 
 def _is_integer(value):
@@ -100,7 +100,7 @@ def state_integer(least, none=False, absent=False):
     def check(value, sizes):
         return None if _is_integer(value) and value >= least else f"an integer of at least {least}"
 
-    return Attribute(check, none, absent)
+    return StateAttribute(check, none, absent)
 
 
 def state_of_type(*kinds, none=False, absent=False, finite=False):
@@ -109,7 +109,7 @@ def state_of_type(*kinds, none=False, absent=False, finite=False):
     def check(value, sizes):
         return None if isinstance(value, kinds) else " or ".join(kind.__name__ for kind in kinds)
 
-    return Attribute(check, none, absent, finite)
+    return StateAttribute(check, none, absent, finite)
 
 
 def state_any_of(*attributes, none=False, absent=False):
@@ -119,7 +119,7 @@ def state_any_of(*attributes, none=False, absent=False):
         expected = [attribute.check(value, sizes) for attribute in attributes]
         return None if None in expected else " or ".join(expected)
 
-    return Attribute(check, none, absent, attributes[0].finite)
+    return StateAttribute(check, none, absent, attributes[0].finite)
 
 
 def _weights(value, sizes):
@@ -177,7 +177,7 @@ def _true(value, sizes):
 N, COUNT, FLAG = "n_features_in_", state_integer(1), state_of_type(bool)
 NUMBER = state_of_type(Real, absent=True)
 SEGMENTS = state_of_type(pd.DataFrame, Windows, np.ndarray)
-OUTPUT = Attribute(
+OUTPUT = StateAttribute(
     lambda value, sizes: None if value in ({"transform": name} for name in ("default", "pandas", "polars")) else
     "an output of set_output", absent=True,
 )  # fmt: skip
@@ -197,16 +197,16 @@ REGRESSION = {
 }  # fmt: skip
 
 # Fitted attributes by the name of a class in a file. Other attributes whose names end in "_" are not checked.
-STATES: dict[str, dict[str, Attribute]] = {
+STATES: dict[str, dict[str, StateAttribute]] = {
     **dict.fromkeys(
         ("sk_b2s.AcousticOnsets", "sk_b2s.Envelope", "sk_b2s.MelSpectrogram", "sk_b2s.SpeechActivity",
          "sk_b2s.PrecomputedFeatures", "sk_b2s.Wav2Vec2Features"), FEATURES_OUT),
     "sk_b2s.BrainEncoder": {
         **DECODER, "architecture_": state_of_type(dict), "speech_architecture_": state_of_type(dict, none=True),
-        "history_": Attribute(_records), "interrupted_": FLAG, "shared_response_": state_of_type(SharedResponse, none=True),
+        "history_": StateAttribute(_records), "interrupted_": FLAG, "shared_response_": state_of_type(SharedResponse, none=True),
         "covariances_": state_numbers("n_fitted", "n_mixed", "n_mixed", absent=True),
-        "weights": Attribute(_weights, finite=True),
-        "own_weights": Attribute(_weights_by_subject, absent=True, finite=True),
+        "weights": StateAttribute(_weights, finite=True),
+        "own_weights": StateAttribute(_weights_by_subject, absent=True, finite=True),
         "parent_": state_of_type(str, absent=True, none=True), "adaptations_": state_of_type(pd.DataFrame, absent=True, none=True),
         "adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True),
     },
@@ -215,7 +215,7 @@ STATES: dict[str, dict[str, Attribute]] = {
     },
     "sk_b2s.CovarianceAlignment": {N: COUNT, "matrix_": state_numbers(N, N, absent=True)},
     "sk_b2s.EnsembleDecoder": {
-        N: state_integer(1, absent=True), "estimators_": Attribute(_fitted_copies), "weights_": state_numbers("n_members"),
+        N: state_integer(1, absent=True), "estimators_": StateAttribute(_fitted_copies), "weights_": state_numbers("n_members"),
         "summary_": state_of_type(pd.DataFrame), "segments_": SEGMENTS, "stimulus_intervals_": SPEECH["stimulus_intervals_"],
         "adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True),
     },
@@ -229,7 +229,7 @@ STATES: dict[str, dict[str, Attribute]] = {
         **dict.fromkeys(("explained_variance_", "explained_variance_ratio_"), state_numbers("n_components_")),
     },
     "sk_b2s.SpeechFeatureUnion": {
-        **FEATURES_OUT, "transformer_list_": Attribute(_named_estimators), "feature_ranges_": Attribute(_pairs),
+        **FEATURES_OUT, "transformer_list_": StateAttribute(_named_estimators), "feature_ranges_": StateAttribute(_pairs),
     },
     "sk_b2s.ForwardTRF": {
         **SPEECH, N: COUNT, "n_features_out_": COUNT, "subjects_": state_strings("n_subjects"), **REGRESSION,
@@ -270,7 +270,7 @@ STATES: dict[str, dict[str, Attribute]] = {
         "mel_mean_": state_numbers("n_mels"), "mel_std_": state_numbers("n_mels"), "mel_map_": state_numbers("n_rows", "n_mels"),
     },
     "sk_b2s.SpeakerVoice": {
-        "consent_": Attribute(_consent), "synthetic_": Attribute(_true), "duration_": state_of_type(Real),
+        "consent_": StateAttribute(_consent), "synthetic_": StateAttribute(_true), "duration_": state_of_type(Real),
         "features_": state_numbers("n_frames", "n_features"), "mel_": state_numbers("n_frames", 160),
     },
     "sk_b2s.SurrogateRecordings": {N: COUNT, "seed_": state_integer(0)},
@@ -302,12 +302,12 @@ STATES: dict[str, dict[str, Attribute]] = {
 ADDED = {
     "parent_": state_of_type(str), "adaptations_": state_of_type(pd.DataFrame), "adaptation_rows_": state_numbers("n_heard", kinds="i",
     absent=True), "added": state_strings("n_added"), "shared": state_strings("n_shared"),
-    "added_weights": Attribute(_weights_by_subject, finite=True), "added_intervals": state_of_type(dict, absent=True),
+    "added_weights": StateAttribute(_weights_by_subject, finite=True), "added_intervals": state_of_type(dict, absent=True),
     "layers": state_of_type(torch.Tensor, absent=True, finite=True),
 }  # fmt: skip
 
 # Constructor arguments of the classes that estimators hold.
-PART_STATES: dict[str, dict[str, Attribute]] = {
+PART_STATES: dict[str, dict[str, StateAttribute]] = {
     "Affine": {
         "center": state_numbers("n_signals", "n_channels"), "scale": state_numbers("n_signals", "n_channels"),
         "clip": state_of_type(Real, none=True),

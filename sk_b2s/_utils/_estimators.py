@@ -41,7 +41,7 @@ def iter_estimator_levels(estimator, fitted=True):
         estimator = found[1]
 
 
-def list_ensemble_members(estimator):
+def list_member_estimators(estimator):
     """Return the (name, estimator) pairs of an ensemble, else an empty list.
 
     Dropped members are left out.
@@ -63,7 +63,7 @@ def iter_nested_estimators(estimator):
     elif (fitted := getattr(estimator, "estimators_", None)) is not None:
         parts = [one for copies in fitted for one in copies]
     else:
-        parts = [one for _, one in list_ensemble_members(estimator)]
+        parts = [one for _, one in list_member_estimators(estimator)]
     for part in parts:
         if hasattr(part, "fit"):
             yield from iter_nested_estimators(part)
@@ -100,7 +100,7 @@ def list_decoders_in_estimator(estimator):
     The decoder at the end, or those of the members if it is an ensemble.
     """
     last, prefix = find_decoder_in_estimator(estimator)
-    members = list_ensemble_members(last)
+    members = list_member_estimators(last)
     if not members:
         return [(last, prefix)]
     return [

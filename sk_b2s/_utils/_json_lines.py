@@ -100,7 +100,7 @@ class JsonLinesFile:
 
         Yields
         ------
-        claim : KeyLock or None
+        claim : JsonLinesLock or None
             None if another process has the claim.
         """
         self.size()  # raises if it is not a file
@@ -109,12 +109,12 @@ class JsonLinesFile:
         file = os.open(self.path, flags, 0o666)
         try:
             mine = _lock(file, CLAIMS + int(key[:13], 16), wait=False)
-            yield KeyLock(file, key, self) if mine else None
+            yield JsonLinesLock(file, key, self) if mine else None
         finally:
             os.close(file)  # releases the lock
 
 
-class KeyLock:
+class JsonLinesLock:
     """Claim of a task, with which its lines can be read and written.
 
     It reads through the open file that has the lock, because the system

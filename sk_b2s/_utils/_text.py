@@ -146,7 +146,7 @@ def join_text_items(words, last="and"):
     return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def format_percent(share, decimals=1, clip=False):
+def format_percent_text(share, decimals=1, clip=False):
     """Write a share as a percentage.
 
     If ``clip`` is True, shares between 0 and 1 are not rounded to 0 % or 100
@@ -154,7 +154,7 @@ def format_percent(share, decimals=1, clip=False):
 
     Examples
     --------
-    >>> format_percent(0.1234), format_percent(0.001, decimals=0, clip=True)
+    >>> format_percent_text(0.1234), format_percent_text(0.001, 0, clip=True)
     ('12.3 %', '1 %')
     """
     percent = 100 * share
@@ -170,17 +170,19 @@ def unwrap_scalar_for_text(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def suggest_name(name, known, n=1, cutoff=0.6):
+def make_suggestion_text(name, known, n=1, cutoff=0.6):
     """Return a hint with the known names most similar to ``name``, or "".
 
     Examples
     --------
-    >>> suggest_name("rigde", ["ridge", "clip"])
+    >>> make_suggestion_text("rigde", ["ridge", "clip"])
     " (did you mean 'ridge'?)"
     """
-    return format_suggestion(difflib.get_close_matches(str(name), list(map(str, known)), n=n, cutoff=cutoff))
+    return format_suggestion_text(
+        difflib.get_close_matches(str(name), list(map(str, known)), n=n, cutoff=cutoff)
+    )
 
 
-def format_suggestion(names):
+def format_suggestion_text(names):
     """Return a hint that suggests names, or "" for an empty list."""
     return f" (did you mean {join_text_items(map(repr, names), 'or')}?)" if names else ""

@@ -51,7 +51,7 @@ from sk_b2s.datasets._download import (
     download,
     strip_download_subjects,
 )
-from sk_b2s.datasets._listings import list_dataverse_files
+from sk_b2s.datasets._listings import read_dataverse_listing
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration
 
 STUDY = "accou2024"
@@ -384,7 +384,7 @@ def fetch_accou2024(root, subjects=None, audio=False, progress=True):
         f"{describe_manual_download(f'{RDR}/dataset.xhtml?persistentId={DOI}', root)} The data set has moved to {MOUNT}, "
         f"which describes how to mount it with rclone. Pass the mounted folder to load_accou2024."
     )
-    files, restricted = list_dataverse_files(RDR, DOI, manual)
+    files, restricted = read_dataverse_listing(RDR, DOI, manual)
     available = {_find_subject(file.path) for file in files} | {_find_subject(path) for path in restricted}
     check_download_subjects(requested, available - {None})
     wanted = [file for file in files if _is_wanted(file.path, requested, audio)]

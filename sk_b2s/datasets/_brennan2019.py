@@ -48,7 +48,7 @@ from sk_b2s.datasets._download import (
     download,
     strip_download_subjects,
 )
-from sk_b2s.datasets._listings import list_deep_blue_files
+from sk_b2s.datasets._listings import read_deep_blue_listing
 from sk_b2s.datasets._matching import match_nearest_time
 from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.events._table_times import check_table_times_of_last_word
@@ -427,7 +427,7 @@ def fetch_brennan2019(root, subjects=None, progress=True, edition="matlab"):
     manual = describe_manual_download(f"{DEEP_BLUE}/concern/data_sets/{work}", root)
     if edition == "brainvision":
         manual += " The page also offers a transfer with Globus."
-    files = list_deep_blue_files(DEEP_BLUE, work, manual)
+    files = read_deep_blue_listing(DEEP_BLUE, work, manual)
     subject_of = {file: match[1] for file in files if (match := RECORDING.fullmatch(file.path))}
     check_download_subjects(requested, set(subject_of.values()))
     if requested is not None:

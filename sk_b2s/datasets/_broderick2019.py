@@ -54,7 +54,7 @@ from sk_b2s.datasets._download import (
     download_openneuro,
     strip_download_subjects,
 )
-from sk_b2s.datasets._listings import list_dryad_files
+from sk_b2s.datasets._listings import read_dryad_listing
 from sk_b2s.datasets._matching import match_sequences
 from sk_b2s.events._sentences import number_sentences
 from sk_b2s.events._stimuli import stimulus_duration
@@ -399,7 +399,7 @@ def fetch_broderick2019(root, subjects=None, edition="openneuro", progress=True)
 def _fetch_dryad(root, progress):
     """Download natural speech from Dryad, and unpack nested archives."""
     manual = describe_manual_download(f"{DRYAD}/dataset/{DRYAD_DOI}", root)
-    files = list_dryad_files(DRYAD, quote(DRYAD_DOI, safe=""), manual)
+    files = read_dryad_listing(DRYAD, quote(DRYAD_DOI, safe=""), manual)
     files = [file for file in files if _is_natural_speech(file.path)] or files
     root = download(files, root, progress)
     pending = [(root / file.path, file.url, 0) for file in files if file.path.endswith(".zip")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import shorten_list, suggest_name
+from sk_b2s._utils._text import make_suggestion_text, shorten_list
 from sk_b2s.events._sentences import delay_events
 from sk_b2s.events._table_times import check_table_times_of_last_word
 from sk_b2s.io._annex import check_annex_content
@@ -126,7 +126,7 @@ def select_dataset_names(parameter, requested, available, study):
     names = [str(one).removeprefix("sub-").removeprefix("ses-") for one in listed]
     for name in names:
         if name not in available:
-            hint = suggest_name(name, available, cutoff=0.4)
+            hint = make_suggestion_text(name, available, cutoff=0.4)
             raise ValueError(
                 f"{study}: {parameter}={requested!r} contains {name!r}, which does not exist{hint}. Available: "
                 f"{', '.join(available) or 'none'}."

@@ -27,7 +27,7 @@ from sk_b2s.datasets._file_names import (
     open_part_file_name,
 )
 from sk_b2s.datasets._servers import (
-    StalledError,
+    StalledServerError,
     check_server_response,
     iter_server_body,
     make_final_server_error,
@@ -178,7 +178,7 @@ class _Download:
                 problem = "the connection was lost"
             except requests.HTTPError as error:
                 problem = f"the server returned {error.response.status_code} {error.response.reason}"
-            except StalledError as error:
+            except StalledServerError as error:
                 problem = f"the server stalled ({error})"
             except requests.RequestException as error:
                 has_begun = has_begun or _downloaded_bytes(self.part) > 0

@@ -49,7 +49,7 @@ from sk_b2s.datasets._download import (
     download,
     strip_download_subjects,
 )
-from sk_b2s.datasets._listings import get_listing_subject, list_osf_files
+from sk_b2s.datasets._listings import get_listing_subject, read_osf_listing
 
 STUDY = "gwilliams2022"
 SESSIONS = ["0", "1"]
@@ -370,7 +370,7 @@ def fetch_gwilliams2022(root, subjects=None, progress=True):
     files = []
     for node in OSF_NODES:
         manual = describe_manual_download(f"https://osf.io/{node}", root)
-        files += list_osf_files(f"{OSF}/{node}/files/osfstorage/?page[size]=100", requested, manual)
+        files += read_osf_listing(f"{OSF}/{node}/files/osfstorage/?page[size]=100", requested, manual)
     check_download_subjects(requested, {get_listing_subject(file.path) for file in files})
     first: dict = {}
     for file in files:  # each node has its own description of the data set

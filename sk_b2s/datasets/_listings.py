@@ -25,7 +25,7 @@ MAX_PAGES = 5000  # of the list of a study
 MAX_LIST_BYTES = 2**26
 
 
-def list_osf_files(url, subjects, manual):
+def read_osf_listing(url, subjects, manual):
     """List the files of a folder at OSF and of its subfolders.
 
     Parameters
@@ -73,7 +73,7 @@ def get_listing_subject(path):
     return first.removeprefix("sub-") if first.startswith("sub-") else None
 
 
-def list_deep_blue_files(server, work, manual):
+def read_deep_blue_listing(server, work, manual):
     """List the files of a data set at Deep Blue Data."""
     url = f"{server}/concern/data_sets/{work}.json"
     files = []
@@ -88,7 +88,7 @@ def list_deep_blue_files(server, work, manual):
     return files
 
 
-def list_dryad_files(server, doi, manual):
+def read_dryad_listing(server, doi, manual):
     """List the files of the last version of a data set at Dryad."""
     url = f"{server}/api/v2/datasets/{doi}/versions"
     versions = _get_field(
@@ -119,7 +119,7 @@ def list_dryad_files(server, doi, manual):
     return files
 
 
-def list_hugging_face_files(server, repository, manual):
+def read_hugging_face_listing(server, repository, manual):
     """List the files of a data set at Hugging Face."""
     url = f"{server}/api/datasets/{repository}?blobs=true"
     files = []
@@ -134,7 +134,7 @@ def list_hugging_face_files(server, repository, manual):
     return files
 
 
-def list_dataverse_files(server, doi, manual):
+def read_dataverse_listing(server, doi, manual):
     """List the files of a data set at a Dataverse server (KU Leuven RDR).
 
     Returns

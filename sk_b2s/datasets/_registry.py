@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sk_b2s._utils._text import suggest_name
+from sk_b2s._utils._text import make_suggestion_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,7 +205,7 @@ def load_dataset(name, **options):
     else:
         raise ValueError(
             f"{str(name)!r} must be the name of a data set ({', '.join(DATASETS)}), or an existing file or "
-            f"folder{suggest_name(name, DATASETS)}."
+            f"folder{make_suggestion_text(name, DATASETS)}."
         )
     if unknown := [option for option in options if option not in known]:
         available = f"has only {', '.join(known)}" if known else "is an events table, which has no options"

@@ -25,7 +25,7 @@ PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "AL
 UNREACHABLE = {"ENETUNREACH", "EHOSTUNREACH", "ENETDOWN"}
 
 
-class StalledError(requests.Timeout):
+class StalledServerError(requests.Timeout):
     """Error of a server that sends too slowly."""
 
 
@@ -81,7 +81,7 @@ def open_server_response(url, headers, timeout):
     thread.start()
     thread.join(3 * timeout)
     if not results:
-        raise StalledError(f"{url} did not respond within {3 * timeout:g} s")
+        raise StalledServerError(f"{url} did not respond within {3 * timeout:g} s")
     if isinstance(results[0], BaseException):
         raise results[0]
     return results[0]
@@ -106,7 +106,7 @@ def iter_server_body(response, timeout, decode=False):
 
     Raises
     ------
-    StalledError
+    StalledServerError
         If fewer than 1000 bytes per second arrive.
     requests.ConnectionError
         If the connection is lost.
@@ -129,7 +129,7 @@ def iter_server_body(response, timeout, decode=False):
         elapsed = time.monotonic() - since
         if elapsed > timeout:
             if n_bytes < MIN_RATE * elapsed:
-                raise StalledError(f"received only {n_bytes:,} bytes in {elapsed:.0f} s")
+                raise StalledServerError(f"received only {n_bytes:,} bytes in {elapsed:.0f} s")
             since, n_bytes = time.monotonic(), 0
 
 

@@ -17,7 +17,7 @@ from sk_b2s._utils._chunks import split_rows_into_chunks
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._inputs import count_stimulus_minutes
+from sk_b2s.decoding._inputs import count_input_minutes
 from sk_b2s.decoding._unseen_subjects import BATCH
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
@@ -259,7 +259,7 @@ class AdaptationMixin:
             brain.subject[rows] = len(self.subjects_) + place
             steps = X[rows].n_distinct
             recorded = np.nan if X.sfreq is None else steps / X.sfreq / 60
-            minutes = count_stimulus_minutes(y, rows, recorded)
+            minutes = count_input_minutes(y, rows, recorded)
             share = steps / (len(rows) * X.n_read)
             yield _Calibration(subject, brain, speech, targets, rows, segments, minutes, share)
 

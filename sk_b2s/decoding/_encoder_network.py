@@ -16,7 +16,7 @@ from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet, log_net_message
 from sk_b2s.nn._speech_module import SpeechModule
-from sk_b2s.nn._validation import EarlyStop, make_validation_split, validate_on
+from sk_b2s.nn._validation import ValidationEarlyStop, make_validation_split, validate_on
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 # Parameters of BrainEncoder that are passed to its modules.
@@ -132,7 +132,7 @@ class EncoderNetworkMixin:
         """
         speech = self.speech_architecture_ if with_speech else None
         device = choose_device(self.device)
-        callbacks = [] if held_out is None else [("early_stopping", EarlyStop(self.patience))]
+        callbacks = [] if held_out is None else [("early_stopping", ValidationEarlyStop(self.patience))]
         seed, dropout_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
         arguments = {
             **{f"module__{name}": value for name, value in self.architecture_.items()},

@@ -34,7 +34,7 @@ from sk_b2s.decoding._ridge_solver import (
 )
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.metrics._frames import match_frames
+from sk_b2s.metrics._frames import match_voice_frames
 from sk_b2s.metrics._null import find_null_shifts
 from sk_b2s.model_selection._leak_warning import warn_of_stimulus_leak
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
@@ -237,7 +237,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
 
     def _fit_frames(self, X, targets):
         """Set the frame of each sample, and the lags in frames."""
-        frames = match_frames(X, targets)
+        frames = match_voice_frames(X, targets)
         self._shape = X.shape[2], targets.shape[2]
         self._frames, self._weights = torch.from_numpy(frames), torch.from_numpy(np.bincount(frames))
         check_ridge_rate(self.sfreq, X)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sk_b2s._utils._text import suggest_name
+from sk_b2s._utils._text import make_suggestion_text
 
 # Estimators are imported inside functions, so that the command line reads names without importing torch.
 
@@ -13,7 +13,7 @@ XLSR = "facebook/wav2vec2-large-xlsr-53"
 ENSEMBLE = ("clip-mel", "likelihood")  # presets of the members
 
 
-class ModelSize(NamedTuple):
+class PresetSize(NamedTuple):
     """Sampling rates and sizes of a preset."""
 
     sfreq: float  # Hz, EEG/MEG
@@ -28,7 +28,7 @@ class ModelSize(NamedTuple):
 
 # Found by benchmarks/search_presets.py on simulated data. Lags of ridge add to those of the Epocher, 0.15 s, so that
 # EEG/MEG from 0 to 0.5 s after the stimulus is used.
-LAPTOP = ModelSize(
+LAPTOP = PresetSize(
     sfreq=50.0, align=True, mel={"n_mels": 20, "sfreq": 50}, speech_embedding_dim=32,
     network={
         "hidden": 32, "depth": 2, "kernel_size": 7, "n_virtual_channels": 16, "glu": False, "head": False,
@@ -44,7 +44,7 @@ SIZES = {
             **LAPTOP.network, "n_virtual_channels": 96, "batch_size": 128, "max_epochs": 10, "patience": 3,
         },
     ),
-    "paper": ModelSize(
+    "paper": PresetSize(
         sfreq=120.0, align=False, mel={}, speech_embedding_dim=768, network={},
         ridge={"lags": (-0.15, 0.35), "n_components": 48}, ridge_whiten=False,
     ),
@@ -253,7 +253,7 @@ def make_decoders(
     out = {}
     for name in [names] if isinstance(names, str) else names:
         if name not in PRESETS:
-            hint = suggest_name(name, PRESETS)
+            hint = make_suggestion_text(name, PRESETS)
             raise ValueError(f"Unknown decoder {name!r}{hint}. Known decoders are {', '.join(PRESETS)}.")
         out[name] = _make_pipeline(name, size, memory, wav2vec2)
         for ending, value in {"encoder__verbose": verbose, "encoder__random_state": random_state}.items():

@@ -248,7 +248,7 @@ def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
     Parameters
     ----------
     moments : callable
-        ``moments(rows)`` returns the ``Moments`` of some rows.
+        ``moments(rows)`` returns the ``RidgeMoments`` of some rows.
     rows : ndarray of int
     y : DataFrame, Windows or ndarray of shape (n_windows, ...)
     segments : ndarray of int of shape (n_windows,)
@@ -260,7 +260,7 @@ def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
 
     Returns
     -------
-    everything : Moments
+    everything : RidgeMoments
         Of all rows.
     coef : ndarray of shape (n_columns, n_features)
     alpha : float

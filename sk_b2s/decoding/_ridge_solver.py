@@ -13,7 +13,7 @@ LAGGED_BYTES = 2**22  # of lagged frames, few enough for the cache of the proces
 
 
 @dataclass
-class Moments:
+class RidgeMoments:
     """Sums over frames that determine every ridge regression on them.
 
     Subtraction removes the frames of a fold without a second pass.
@@ -48,7 +48,7 @@ class Moments:
         return self
 
     def __sub__(self, other):
-        return Moments(**{name: value - getattr(other, name) for name, value in vars(self).items()})
+        return RidgeMoments(**{name: value - getattr(other, name) for name, value in vars(self).items()})
 
     def centered(self):
         """Return cov(x, x), cov(x, y) and var(y)."""
@@ -87,7 +87,7 @@ def compute_ridge_moments(batches, lags, n_channels, n_features, has_context=Fal
 
     Returns
     -------
-    moments : Moments
+    moments : RidgeMoments
         float64, with n_columns = n_lags * n_channels, channels fastest.
     """
     n_lags = len(lags)
@@ -114,7 +114,7 @@ def compute_ridge_moments(batches, lags, n_channels, n_features, has_context=Fal
         n += n_windows * n_frames
     top, xy, x_sum = np.split(products.numpy(), [n_channels, n_channels + n_features])
     xx = _along_diagonals(top.reshape(n_channels, n_lags, n_channels), ends).reshape(n_columns, n_columns)
-    return Moments(n, x_sum[0], y_sum, xx, xy.T, yy)
+    return RidgeMoments(n, x_sum[0], y_sum, xx, xy.T, yy)
 
 
 def _add_ends(ends, frames, n_padded, is_last=False):
@@ -168,8 +168,8 @@ def iter_ridge_path(cov_xx, cov_xy, alphas):
 def compute_ridge_correlation(coef, heldout):
     """Compute the mean Pearson correlation over features from moments.
 
-    ``heldout`` is the result of ``Moments.centered``. Features whose estimate
-    or target is constant count as 0.
+    ``heldout`` is the result of ``RidgeMoments.centered``. Features whose
+    estimate or target is constant count as 0.
     """
     cov_xx, cov_xy, var_y = heldout
     cov = (coef * cov_xy).sum(0)

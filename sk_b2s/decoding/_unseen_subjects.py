@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s._utils._chunks import split_rows_into_chunks
 from sk_b2s.decoding._shared_response import fit_shared_response
 from sk_b2s.nn._data import WindowInputs
-from sk_b2s.preprocessing._covariance_alignment import riemannian_distance
+from sk_b2s.preprocessing._covariance_alignment import compute_covariance_distance
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 BATCH = 256  # windows whose channels are mixed at once
@@ -89,7 +89,7 @@ class UnseenSubjectMixin:
         found = {}
         for unseen in pd.unique(subjects[brain.subject.numpy() < 0]):
             own = self._covariance(brain, X.which[subjects == unseen], unseen)
-            distances = [riemannian_distance(own, known) for known in self.covariances_]
+            distances = [compute_covariance_distance(own, known) for known in self.covariances_]
             found[unseen] = self.subjects_[int(np.argmin(distances))]
         return pd.Series(found, dtype=object, name="nearest")
 

@@ -17,7 +17,7 @@ from sk_b2s.decoding._retrieval._scoring import retrieve
 
 
 @dataclass(frozen=True)
-class FoldResult:
+class FitScoreResult:
     """Fitted estimator, retrieval result and durations (s) of one fold."""
 
     estimator: Any
@@ -72,14 +72,14 @@ def fit_and_score_fold(
 
     Parameters are those of :func:`fit_fold`, ``candidates_per_row`` of
     :func:`~sk_b2s.retrieve`, and ``retrieve``, a function of the fitted
-    estimator and the test rows of X and y. Returns a :class:`FoldResult`.
+    estimator and the test rows of X and y. Returns a :class:`FitScoreResult`.
     """
     start = perf_counter()
     estimator = fit_fold(estimator, X, y, train, test, params, subject)
     fitted = perf_counter()
     own = () if candidates_per_row is None else (candidates_per_row,)
     result = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test), *own)
-    return FoldResult(estimator, result, fitted - start, perf_counter() - fitted)
+    return FitScoreResult(estimator, result, fitted - start, perf_counter() - fitted)
 
 
 def make_fit_score_rows(result):

@@ -17,7 +17,7 @@ from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
 from sk_b2s.metrics._matched import (
     TIE,
     compute_matched_accuracy,
-    compute_overlap_factor,
+    compute_matched_overlap_factor,
     select_matched_strata,
 )
 from sk_b2s.metrics._null import compute_null_means
@@ -193,7 +193,7 @@ def _timing_matched(result, n_candidates):
 
 def _get_overlap_factor(values, rows):
     recording = get_validated_recordings(rows.reset_index(drop=True))
-    return compute_overlap_factor(values, recording, rows["onset"], rows["duration"])
+    return compute_matched_overlap_factor(values, recording, rows["onset"], rows["duration"])
 
 
 def _chance_of(k):

@@ -10,7 +10,7 @@ from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
 
 
-def find_concurrent_stimuli(events, windows, stream):
+def find_concurrent_stream_stimuli(events, windows, stream):
     """Find what a concurrent stream played during windows of recordings.
 
     Parameters
@@ -92,6 +92,6 @@ def concurrent_stream(X, y, events, stream="ignored"):
             f"events has no stimulus in the stream {stream!r}. It has the streams {sorted(set(events['stream']))}."
         )
     windows = X[["recording", "onset"]].assign(duration=y["duration"].to_numpy())
-    other = find_concurrent_stimuli(events, windows, stream).set_axis(y.index).assign(stream=stream)
+    other = find_concurrent_stream_stimuli(events, windows, stream).set_axis(y.index).assign(stream=stream)
     other.insert(0, "duration", windows["duration"].to_numpy())
     return other

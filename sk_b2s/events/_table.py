@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import suggest_name
+from sk_b2s._utils._text import make_suggestion_text
 from sk_b2s.events._images import place_table_images
 from sk_b2s.events._table_rows import map_distinct_row_values, raise_for_rows
 from sk_b2s.events._table_stimuli import (
@@ -192,5 +192,5 @@ def _check_types(events):
     unknown = ~events["type"].isin(EVENT_TYPES)
     if unknown.any():
         given = str(events.loc[unknown, "type"].iloc[0])
-        hint = suggest_name(given, EVENT_TYPES, cutoff=0.4)
+        hint = make_suggestion_text(given, EVENT_TYPES, cutoff=0.4)
         raise_for_rows(events, unknown, "type", f"one of {', '.join(EVENT_TYPES)}{hint}")

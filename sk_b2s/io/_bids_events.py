@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from sk_b2s._utils._text import format_suggestion, shorten_list, shorten_text, suggest_name
+from sk_b2s._utils._text import format_suggestion_text, make_suggestion_text, shorten_list, shorten_text
 from sk_b2s.events._audio._files import is_audio_file
 from sk_b2s.events._table import EVENT_TYPES
 from sk_b2s.io._annex import check_annex_fetched
@@ -213,7 +213,7 @@ class EventTables:
             return [column for column in usual if column in table]
         theirs = [self.columns[ours]] if isinstance(self.columns[ours], str) else list(self.columns[ours])
         if missing := [column for column in theirs if column not in table]:
-            hint = suggest_name(missing[0], table.columns)
+            hint = make_suggestion_text(missing[0], table.columns)
             raise ValueError(
                 f"columns={{{ours!r}: {self.columns[ours]!r}}}: {str(path)!r} has no column {missing[0]!r}{hint}. "
                 f"It has {list(table.columns)}."
@@ -304,7 +304,7 @@ class EventTables:
         ]
         close = close or difflib.get_close_matches(Path(name).name[:200], available, n=1, cutoff=0.8)
         raise FileNotFoundError(
-            f"{where}: the audio file {shorten_text(name)} does not exist{format_suggestion(close)}. Searched: "
+            f"{where}: the audio file {shorten_text(name)} does not exist{format_suggestion_text(close)}. Searched: "
             f"{', '.join(shorten_text(path) for path in places)}. Pass the folder of the audio files as "
             f"stimuli_dir=..., or the name of the file as stimuli={{{shorten_text(given)}: '...'}}. For words of "
             "the stimulus that is playing, map the name to None."
@@ -343,7 +343,7 @@ def _check_columns(columns):
     columns = dict(columns or {})
     for key in columns:
         if key not in COLUMNS:
-            hint = suggest_name(key, COLUMNS)
+            hint = make_suggestion_text(key, COLUMNS)
             raise ValueError(
                 f"columns={columns!r}: {key!r}{hint} is not a column of the events table. The columns are "
                 f"{list(COLUMNS)}."

@@ -29,14 +29,14 @@ SPELLINGS = {
 LONGEST = max(map(len, SPELLINGS))
 
 
-class Token(NamedTuple):
+class PronouncedWord(NamedTuple):
     """Word of a transcript with the names of its parts in a dictionary."""
 
     text: str
     parts: tuple
 
 
-def split_transcript(text):
+def split_into_pronounced_words(text):
     """Split a transcript into words without surrounding punctuation.
 
     Parameters
@@ -66,7 +66,7 @@ def find_pronunciations(words, is_known, pronunciations=None, unknown="error"):
     Parameters
     ----------
     words : list of str
-        Output of :func:`split_transcript`.
+        Output of :func:`split_into_pronounced_words`.
     is_known : callable
         Returns the phonemes of a word in lower case, None if it is unknown.
     pronunciations : dict of str to str, default=None
@@ -106,7 +106,7 @@ def find_pronunciations(words, is_known, pronunciations=None, unknown="error"):
         found[word] = names
     if missing:
         _raise_unknown(missing, unknown)
-    return [Token(word, found[word]) for word in words], added
+    return [PronouncedWord(word, found[word]) for word in words], added
 
 
 def _fold(word):

@@ -29,7 +29,7 @@ HEAD_CENTER = np.array([0.0, 0.0, 0.04])  # m, center of a spherical head in hea
 KIT_COIL = 6001  # FIFF coil type of KIT axial gradiometers
 
 
-def set_montage(inst, montage):
+def set_sensor_montage(inst, montage):
     """Set the montage of a Raw or Epochs in place."""
     if montage is not None:
         inst.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
@@ -52,7 +52,7 @@ def _has_position(inst, name):
     return bool(np.isfinite(place).all() and np.any(place != 0))
 
 
-def load_montage(montage):
+def load_sensor_montage(montage):
     """Read a montage file, so that its content is part of the cache key.
 
     Names and montages of MNE are returned unchanged.

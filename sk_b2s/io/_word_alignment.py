@@ -21,7 +21,7 @@ from sk_b2s.events._stimuli import (
     stimulus_duration,
     stimulus_name,
 )
-from sk_b2s.io._pronunciations import find_pronunciations, split_transcript
+from sk_b2s.io._pronunciations import find_pronunciations, split_into_pronounced_words
 from sk_b2s.io._raw._processing import resample_in_processing
 from sk_b2s.io._textgrid import place_textgrid_rows
 
@@ -263,7 +263,7 @@ class _Aligner:
 
     def find_words(self, text, pronunciations, unknown):
         """Return the words of a transcript as tokens."""
-        words = split_transcript(text)
+        words = split_into_pronounced_words(text)
         if not words:
             raise ValueError(f"text must contain words. Got {text!r} instead.")
         decoder = self._decoders[0]

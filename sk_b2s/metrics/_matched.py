@@ -127,7 +127,7 @@ def compute_matched_accuracy(scores, target, strata, n_permutations=0, random_st
     return accuracy, null
 
 
-def compute_overlap_factor(values, recording, onset, duration):
+def compute_matched_overlap_factor(values, recording, onset, duration):
     r"""Compute the variance of a mean over windows that share samples.
 
     The variance is relative to that of independent windows. With deviations d

@@ -103,10 +103,10 @@ def compute_flat_word_hits(words, k):
     {'the': 1.0, 'hare': 0.5, 'end': 0.5}
     """
     count = pd.Series(words, dtype=object).value_counts()
-    return pd.Series(compute_flat_hits(count.to_numpy(), k), index=count.index)
+    return pd.Series(compute_flat_word_hits_of_counts(count.to_numpy(), k), index=count.index)
 
 
-def compute_flat_hits(counts, k):
+def compute_flat_word_hits_of_counts(counts, k):
     """Compute the hits of :func:`compute_flat_word_hits` from counts."""
     count = pd.Series(counts)
     above = count.rank(method="min", ascending=False) - 1

@@ -18,7 +18,7 @@ from sk_b2s.preprocessing._overlaps import (
     EXACT,
     HEARD,
     NEEDED,
-    TimeLine,
+    OverlapLine,
     make_overlap_line,
     make_overlap_line_of_windows,
     make_overlap_table,
@@ -213,7 +213,7 @@ class _Rows:
             self._drop_redundant()
             if {"recording", "onset", "duration"} <= set(brain):
                 times = validate_seconds(brain, "onset", "X"), validate_seconds(brain, "duration", "X")
-                self.brain = TimeLine(self.names["recordings"], *times)
+                self.brain = OverlapLine(self.names["recordings"], *times)
                 self.times = brain[["recording", "onset", "duration"]].reset_index(drop=True)
         sound = np.zeros(len(heard), int) if sound is None else sound
         block = self.names.get("blocks", sound)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from sk_b2s._utils._text import format_percent, join_text_items
+from sk_b2s._utils._text import format_percent_text, join_text_items
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._leakage_copies import OTHERS
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED
@@ -158,7 +158,7 @@ def _describe_stimuli(fold, gap):
         words.append(f"{fold['brain_seconds']:,.1f} s of recordings are on both sides, with other sound")
     if fold.get("brain_share", 0) >= SAME:
         words.append(
-            f"{format_percent(fold['brain_share'], 0, clip=True)} of the tested seconds are in training with other "
+            f"{format_percent_text(fold['brain_share'], 0, clip=True)} of the tested seconds are in training with other "
             f"sound, from concurrent talkers or from one sound with several names"
         )
     return words
@@ -190,7 +190,7 @@ def _list_leaks(fold):
     sound, segments, samples, text, recordings = LEAK_SOURCES
     found = []
     if fold.get("copied"):
-        share = format_percent(fold["copied"], 0, clip=True)
+        share = format_percent_text(fold["copied"], 0, clip=True)
         found.append(
             (
                 sound,
@@ -198,13 +198,13 @@ def _list_leaks(fold):
             )
         )
     if fold["leaking"] > 0:
-        share = format_percent(fold["leaking"], 0, clip=True)
+        share = format_percent_text(fold["leaking"], 0, clip=True)
         seconds = f"{fold['shared_seconds']:,.0f} s of it"
         found.append((sound, f"{share} of the test windows contain sound of training, {seconds}"))
     elif fold.get("segments"):
         found.append((segments, f"{fold['segments']:.0f} segments are on both sides"))
     if np.isnan(fold["leaking"]) and fold.get("brain_leaking", 0) > 0:
-        share = format_percent(fold["brain_leaking"], 0, clip=True)
+        share = format_percent_text(fold["brain_leaking"], 0, clip=True)
         found.append(
             (
                 samples,

@@ -17,9 +17,9 @@ from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._tiled import iter_tiled_scores
 from sk_b2s.nn._averaging import WeightAverage
 from sk_b2s.nn._data import HELD_BYTES, BalancedBatchSampler
-from sk_b2s.nn._prefetch import fetch_ahead
+from sk_b2s.nn._prefetch import prefetch_batches
 from sk_b2s.nn._speech_module import encode_by_speech_module
-from sk_b2s.nn._validation import EarlyStop
+from sk_b2s.nn._validation import ValidationEarlyStop
 from sk_b2s.nn.functional import calibrated_cross_entropy, retrieval_cross_entropy
 
 CHECKED = 8  # windows of a batch on which reduced precision is checked
@@ -214,7 +214,7 @@ class RetrievalNet(NeuralNet):
                 self.average.swap(self._averaged_tensors())
 
     def _train_batches(self, iterator, step_fn, **fit_params):
-        for batch in fetch_ahead(iterator, self.device):
+        for batch in prefetch_batches(iterator, self.device):
             self.notify("on_batch_begin", batch=batch, training=True)
             step = step_fn(batch, **fit_params)
             self.history.record_batch("train_loss", step["loss"].item())
@@ -233,7 +233,7 @@ class RetrievalNet(NeuralNet):
         with torch.no_grad():
             return torch.cat([
                 self.criterion_.as_compared(self._estimate(inputs))
-                for inputs in fetch_ahead(batches, brain.device)
+                for inputs in prefetch_batches(batches, brain.device)
             ])  # fmt: skip
 
     def _estimate(self, inputs):
@@ -300,5 +300,5 @@ class RetrievalNet(NeuralNet):
         self.train_split = None
         self.shuffle = None
         for _, callback in self.callbacks_:
-            if isinstance(callback, EarlyStop):
+            if isinstance(callback, ValidationEarlyStop):
                 callback.best_state_ = None

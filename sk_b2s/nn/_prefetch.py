@@ -166,7 +166,7 @@ def _room(device):
     return int(SHARE * get_free_device_bytes(device))
 
 
-def fetch_ahead(batches, device, threaded=None):
+def prefetch_batches(batches, device, threaded=None):
     """Yield batches, reading the next one while the current one is used.
 
     A thread reads windows and copies them on a separate stream. A CPU has no
@@ -196,7 +196,7 @@ def fetch_ahead(batches, device, threaded=None):
             batch = next(iterator, END)
             return batch, stream.record_event() if on_gpu else None
 
-    with ThreadPoolExecutor(1, "fetch_ahead") as thread:
+    with ThreadPoolExecutor(1, "prefetch_batches") as thread:
         coming = thread.submit(fetch)
         while True:
             batch, sent = coming.result()

@@ -14,7 +14,7 @@ from sk_b2s.model_selection._leak_warning import StimulusLeakWarning
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 
 
-class EarlyStop(EarlyStopping):
+class ValidationEarlyStop(EarlyStopping):
     """Stop ``patience`` epochs after the best one, and restore its state.
 
     The state includes the parameters of the loss, such as a temperature.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sk_b2s._utils._text import format_percent
+from sk_b2s._utils._text import format_percent_text
 
 # Colors of Okabe and Ito, https://jfly.uni-koeln.de/color, without black and yellow.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -41,7 +41,7 @@ def draw_styled_chance(ax, chance, label=None):
     label : str, default=None
         Label in the legend. If None, the chance level in percent.
     """
-    ax.axhline(chance, **DASHED, label=f"chance {format_percent(chance)}" if label is None else label)
+    ax.axhline(chance, **DASHED, label=f"chance {format_percent_text(chance)}" if label is None else label)
 
 
 def style_score_ticks(axis, is_correlation=False):

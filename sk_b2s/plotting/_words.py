@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import format_percent, with_visible_text
+from sk_b2s._utils._text import format_percent_text, with_visible_text
 from sk_b2s.decoding._retrieval._word_result import WordResult
 from sk_b2s.plotting._style import COLORS, DASHED, get_styled_axes, style_axes, style_ticks_as_percent
 
@@ -61,15 +61,15 @@ def plot_word_confusion(result, n_words=20, source="decoder", ax=None):
     if len(table) <= MOST_LABELED:
         ax.set_xticks(range(len(table)), table.columns, rotation=90)
         ax.set_yticks(range(len(table)), table.index)
-    own = f"balanced accuracy {format_percent(np.nanmean(np.diag(whole)))}"
-    chance = f"chance {format_percent(1 / words.n_words)}"
+    own = f"balanced accuracy {format_percent_text(np.nanmean(np.diag(whole)))}"
+    chance = f"chance {format_percent_text(1 / words.n_words)}"
     if source == "timing":
         title = f"timing alone: {own} ({chance})"
     elif words.timing_probabilities is None:
         title = f"{own} ({chance})"
     else:
         timed = np.nanmean(np.diag(words.confusion("timing")))
-        title = f"{own} ({chance}, timing alone {format_percent(timed)})"
+        title = f"{own} ({chance}, timing alone {format_percent_text(timed)})"
     ax.set(xlabel="decoded word", ylabel="presented word", title=f"{words.n_words} words\n{title}")
     return ax
 

@@ -42,7 +42,7 @@ def warn_of_broken_continuity(events, stacklevel=3):
         )
 
 
-def warn_of_discontinuous_times(events, stacklevel=3):
+def warn_of_continuity_origin(events, stacklevel=3):
     """Warn of onsets from the start of the acquisition.
 
     FIF files may begin later than their acquisition (``raw.first_samp``).

@@ -124,7 +124,7 @@ def compute_covariance_whitener(covariance, shrinkage=0.1):
     return (vectors / np.sqrt(values)) @ vectors.T
 
 
-def riemannian_distance(a, b, shrinkage=0.1):
+def compute_covariance_distance(a, b, shrinkage=0.1):
     r"""Compute the affine-invariant distance of two covariance matrices.
 
     It is :math:`\sqrt{\sum_i \log^2 \lambda_i}` with the generalized
@@ -154,7 +154,7 @@ def riemannian_distance(a, b, shrinkage=0.1):
     Examples
     --------
     >>> one = np.eye(2)
-    >>> distance = riemannian_distance(one, np.e * one, shrinkage=0)
+    >>> distance = compute_covariance_distance(one, np.e * one, shrinkage=0)
     >>> round(distance**2, 6)  # two logarithms of 1
     2.0
     """

@@ -26,8 +26,8 @@ from sk_b2s._utils._validation import (
 from sk_b2s.events._intervals import GAP
 from sk_b2s.io._channel_names import warn_channel_name_spellings
 from sk_b2s.io._raw._identity import (
-    digest_recording_at_path,
     digest_recording_identity,
+    digest_recording_identity_at_path,
     get_recording_identity_state,
 )
 from sk_b2s.io._raw._processing import (
@@ -36,7 +36,7 @@ from sk_b2s.io._raw._processing import (
     interpolate_in_processing,
 )
 from sk_b2s.io._raw._recordings import Processing, read_recording_header, read_recording_signal
-from sk_b2s.io._sensors import load_montage, pick_sensor_channels, project_sensors, set_montage
+from sk_b2s.io._sensors import load_sensor_montage, pick_sensor_channels, project_sensors, set_sensor_montage
 from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._channels import find_channel_columns, make_channel_layouts, place_channels
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
@@ -344,7 +344,7 @@ class Epocher(WindowsTransformer):
             )
         return Processing(
             float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
-            None if isinstance(self.montage, dict) else load_montage(self.montage), self.bads, self.raw_hook,
+            None if isinstance(self.montage, dict) else load_sensor_montage(self.montage), self.bads, self.raw_hook,
             None if self.raw_hook is None else make_fingerprint(self.raw_hook), self.causal,
         )  # fmt: skip
 
@@ -359,7 +359,7 @@ class Epocher(WindowsTransformer):
                 "montage."
             )
         return {
-            str(path): processing._replace(montage=load_montage(self.montage.get(study)))
+            str(path): processing._replace(montage=load_sensor_montage(self.montage.get(study)))
             for path, study in zip(first["recording"], first["study"], strict=True)
         }
 
@@ -376,7 +376,9 @@ class Epocher(WindowsTransformer):
         }
 
     def _from_file(self, function, path, processing):
-        stamp_of = digest_recording_identity if processing.raw_hook is None else digest_recording_at_path
+        stamp_of = (
+            digest_recording_identity if processing.raw_hook is None else digest_recording_identity_at_path
+        )
         return FromFile(function, path, stamp_of, self.memory, processing=processing)
 
     def _from_table(self, X):
@@ -489,7 +491,7 @@ class Epocher(WindowsTransformer):
         if isinstance(self.montage, dict):
             raise ValueError("montage is a dict of studies, but mne.Epochs have no study. Give one montage.")
         if self.montage is not None:
-            epochs = set_montage(epochs.copy(), load_montage(self.montage))
+            epochs = set_sensor_montage(epochs.copy(), load_sensor_montage(self.montage))
         names = pick_sensor_channels(epochs, self.picks)
         wanted = names if wanted is None else list(wanted)
         if missing := [name for name in wanted if name not in names]:

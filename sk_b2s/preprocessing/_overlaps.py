@@ -49,7 +49,7 @@ def _number_equal_rows(y):
 def make_overlap_line(table, sound, shift, y):
     """Make the time line of the stimuli of rows, None if unknown."""
     if sound is not None and set(NEEDED) <= set(table):
-        return TimeLine(
+        return OverlapLine(
             sound, validate_seconds(table, "sound_onset") + shift, validate_seconds(table, "duration")
         )
     return make_overlap_line_of_windows(y)
@@ -63,10 +63,10 @@ def make_overlap_line_of_windows(data):
     if not (data.start % data.n_read).any() and not (lengths[np.unique(data.which)] % data.n_read).any():
         return None  # Windows.from_array concatenates windows of unknown times
     rate = data.sfreq or 1.0
-    return TimeLine(data.which, data.start / rate, np.full(len(data), data.n_read / rate))
+    return OverlapLine(data.which, data.start / rate, np.full(len(data), data.n_read / rate))
 
 
-class TimeLine:
+class OverlapLine:
     """Windows of several stimuli on one time axis, with gaps between them."""
 
     def __init__(self, code, start, duration):

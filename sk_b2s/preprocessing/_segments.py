@@ -12,10 +12,10 @@ from sk_b2s.events._blocks import cut_copies_into_blocks, merge_blocks
 from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id, stimulus_duration
-from sk_b2s.events._streams import find_concurrent_stimuli
+from sk_b2s.events._streams import find_concurrent_stream_stimuli
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
-from sk_b2s.preprocessing._continuity import warn_of_broken_continuity, warn_of_discontinuous_times
+from sk_b2s.preprocessing._continuity import warn_of_broken_continuity, warn_of_continuity_origin
 from sk_b2s.preprocessing._fitting import find_fitting_windows
 from sk_b2s.preprocessing._images import describe_image_segments
 from sk_b2s.preprocessing._sentences import make_sentence_anchors
@@ -174,7 +174,7 @@ def make_segments(
         anchors["duration"] = round(tmax - tmin, 6)
     keep = find_fitting_windows(events, anchors, margin, reject_by_annotation, anchor, everything)
     warn_of_broken_continuity(events)
-    warn_of_discontinuous_times(events)
+    warn_of_continuity_origin(events)
     anchors = anchors[keep].reset_index(drop=True)
     if anchor == "image":
         described = describe_image_segments(anchors, tmin)
@@ -422,6 +422,8 @@ def _add_concurrent_streams(y, X, events, stream):
     """Add the segments of concurrent streams."""
     playing = pd.unique(events.loc[events["type"] == "sound", "stream"])
     others = [
-        find_concurrent_stimuli(events, X, name).add_prefix(f"{name}_") for name in playing if name != stream
+        find_concurrent_stream_stimuli(events, X, name).add_prefix(f"{name}_")
+        for name in playing
+        if name != stream
     ]
     return pd.concat([y.drop(columns=[c for other in others for c in other if c in y]), *others], axis=1)

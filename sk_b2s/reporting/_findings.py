@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import format_percent, join_text_items
+from sk_b2s._utils._text import format_percent_text, join_text_items
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, OVERLAP, OVERLAP_MEANS, Verdict
@@ -50,7 +50,7 @@ def format_finding_share(share, is_correlation=False):
     """
     if is_correlation and np.isfinite(share):
         return f"{share:.3f}".replace("-", "−")
-    return format_percent(share).replace(" ", "\N{NO-BREAK SPACE}") if np.isfinite(share) else "–"
+    return format_percent_text(share).replace(" ", "\N{NO-BREAK SPACE}") if np.isfinite(share) else "–"
 
 
 def format_finding_error(error, is_correlation=False):

@@ -28,27 +28,27 @@ TEXT_COLORS = (
 # --- blocks ----------------------------------------------------------------------------------------
 
 
-def heading(text, level=2):
+def make_html_heading(text, level=2):
     """Make a heading."""
     return {"kind": "heading", "text": text, "level": level}
 
 
-def paragraph(text, badge=None, code=None):
+def make_html_paragraph(text, badge=None, code=None):
     """Make a paragraph, with a badge before or code after its text."""
     return {"kind": "text", "text": text, "badge": badge, "code": code}
 
 
-def badge(text, style):
+def make_html_badge(text, style):
     """Make a badge of style "good", "bad" or "neutral"."""
     return {"text": text, "style": style}
 
 
-def cell(text="", small="", badge=None, is_code=False):
+def make_html_cell(text="", small="", badge=None, is_code=False):
     """Make a table cell with a small text and a badge below."""
     return {"text": text, "small": small, "badge": badge, "is_code": is_code}
 
 
-def table(columns, rows, caption):
+def make_html_table(columns, rows, caption):
     """Make a table. The first cell of a row is its header.
 
     Parameters
@@ -62,12 +62,12 @@ def table(columns, rows, caption):
     return {"kind": "table", "columns": columns, "rows": rows, "caption": caption, "styles": styles}
 
 
-def items(texts, code=False):
+def make_html_items(texts, code=False):
     """Make a list of texts."""
     return {"kind": "items", "texts": list(texts), "code": code}
 
 
-def details(summary, *blocks):
+def make_html_details(summary, *blocks):
     """Make blocks that are hidden until the summary is clicked."""
     return {"kind": "details", "summary": summary, "blocks": blocks}
 
@@ -82,7 +82,7 @@ def group_html_blocks(*blocks):
     return {"kind": "group", "blocks": blocks}
 
 
-def player(wav, label, caption):
+def make_html_player(wav, label, caption):
     """Make a player of audio that is embedded in the page.
 
     Parameters
@@ -131,7 +131,7 @@ def style_html_figures():
                 plt.close(number)
 
 
-def figure(drawn, alt, caption=None, fixed=False):
+def make_html_figure(drawn, alt, caption=None, fixed=False):
     """Make a block of a matplotlib figure as SVG.
 
     Parameters
@@ -192,7 +192,7 @@ def _prefix_ids(svg, prefix):
 # --- page ------------------------------------------------------------------------------------------
 
 
-def render_page(title, facts, blocks):
+def render_html_page(title, facts, blocks):
     """Render the page from its template.
 
     Parameters

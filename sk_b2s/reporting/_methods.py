@@ -5,7 +5,7 @@ from __future__ import annotations
 import jinja2
 import pandas as pd
 
-from sk_b2s._utils._text import format_percent, join_text_items, with_visible_text
+from sk_b2s._utils._text import format_percent_text, join_text_items, with_visible_text
 from sk_b2s.decoding._retrieval._row_candidates import RowCandidates, describe_row_candidates
 from sk_b2s.decoding._retrieval._row_scores import GROUP
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
@@ -224,7 +224,7 @@ def _describe_scores(mine, good):
         label = label + format_calibration_amounts(mine[column])
     mine = mine.assign(estimator=label)
     below = _find_below_null(mine)
-    show = "{:.3f}".format if is_score_correlation(mine, score) else format_percent
+    show = "{:.3f}".format if is_score_correlation(mine, score) else format_percent_text
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
         problem = join_text_items(_list_leaks(mine[mine["estimator"] == label]))
         if not problem and label in below:

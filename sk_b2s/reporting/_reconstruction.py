@@ -11,19 +11,19 @@ from sk_b2s._utils._text import make_texts_visible
 from sk_b2s.evaluation._reconstruction._result import MEAN
 from sk_b2s.reporting._findings import get_finding_style
 from sk_b2s.reporting._html import (
-    badge,
-    cell,
-    details,
-    figure,
     group_html_blocks,
-    heading,
-    items,
+    make_html_badge,
+    make_html_cell,
+    make_html_details,
+    make_html_figure,
+    make_html_heading,
+    make_html_items,
+    make_html_paragraph,
+    make_html_player,
+    make_html_table,
     pair_html_blocks,
-    paragraph,
-    player,
-    render_page,
+    render_html_page,
     style_html_figures,
-    table,
 )
 from sk_b2s.synthesis._controls_result import ReconstructionControls
 from sk_b2s.synthesis._controls_scores import compare_seconds_of_control
@@ -90,7 +90,7 @@ def write_reconstruction_report(
             *_show_verdict(controls), *_show_scores(controls), *_show_audio(controls, recordings, start, duration),
             *_show_limits(), *_show_bands(controls), *_show_subjects(controls), *_show_settings(controls),
         ]  # fmt: skip
-    text = render_page(
+    text = render_html_page(
         make_texts_visible(title) or "Reconstructed speech", _describe_counts(controls), blocks
     )
     path = Path(path)
@@ -99,7 +99,7 @@ def write_reconstruction_report(
     return path
 
 
-def write_unscored_report(model, mels, path, title, start=0.0):
+def write_unscored_reconstruction(model, mels, path, title, start=0.0):
     """Write the audio of a recording whose stimulus is unknown.
 
     Parameters
@@ -128,17 +128,23 @@ def write_unscored_report(model, mels, path, title, start=0.0):
             drawn = _draw_spectrogram(model._match_level(mel), model.sfreq_, start, limits)
             alt = f"Mel spectrogram of {len(mel) / model.sfreq_:.1f} s, {spec.label}."
             parts.append(group_html_blocks(
-                heading(spec.label, 4), player(wav, spec.label, spec.meaning), figure(drawn, alt, fixed=True),
+                make_html_heading(spec.label, 4), make_html_player(wav, spec.label, spec.meaning), make_html_figure(drawn, alt, fixed=True),
             ))  # fmt: skip
-        blocks = [statement, heading("Audio"), *_show_voice(model), pair_html_blocks(*parts), *_show_limits()]
-    text = render_page(make_texts_visible(title), f"{len(mels['decoder']) / model.sfreq_:.1f} s", blocks)
+        blocks = [
+            statement,
+            make_html_heading("Audio"),
+            *_show_voice(model),
+            pair_html_blocks(*parts),
+            *_show_limits(),
+        ]
+    text = render_html_page(make_texts_visible(title), f"{len(mels['decoder']) / model.sfreq_:.1f} s", blocks)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def make_control_wav(controls, control, index, start, stop, threshold=None):
+def make_reconstruction_wav(controls, control, index, start, stop, threshold=None):
     """Make a WAV file of a control with its metadata: bytes."""
     model = controls.models[int(controls.results[control].rows["fold"].iloc[index])]
     audio = controls.to_audio(control, index, start, stop, threshold)
@@ -186,10 +192,10 @@ def _show_scores(controls):
         verdict = own.loc["r", "verdict"]
         rows.append([
             spec.label, *[_make_score_cell(own.loc[measure]) for measure in ("r", "two_way", "n_way")],
-            cell(badge=badge(BADGES[str(verdict)], get_finding_style(verdict))),
+            make_html_cell(badge=make_html_badge(BADGES[str(verdict)], get_finding_style(verdict))),
         ])  # fmt: skip
-    yield heading("Scores")
-    yield table(
+    yield make_html_heading("Scores")
+    yield make_html_table(
         ["sound", "correlation", "one of two seconds", f"one of {n_way} seconds", "verdict"], rows,
         "Means over subjects. Below each score: 97.5 % of the null distribution, and p of circular shifts.",
     )  # fmt: skip
@@ -199,9 +205,9 @@ def _make_score_cell(row):
     share = row["measure"] if "measure" in row else row.name
     number = f"{row['score']:.3f}" if share == "r" else f"{100 * row['score']:.1f} %"
     if not np.isfinite(row["null_high"]):
-        return cell(number, small="no null")
+        return make_html_cell(number, small="no null")
     high = f"{row['null_high']:.3f}" if share == "r" else f"{100 * row['null_high']:.1f} %"
-    return cell(number, small=f"{high}, p = {row['p_value']:.2g}")
+    return make_html_cell(number, small=f"{high}, p = {row['p_value']:.2g}")
 
 
 # --- audio -----------------------------------------------------------------------------------------
@@ -209,8 +215,8 @@ def _make_score_cell(row):
 
 def _show_audio(controls, recordings, start, duration):
     """Show a player and a spectrogram of each control."""
-    yield heading("Audio")
-    yield paragraph(
+    yield make_html_heading("Audio")
+    yield make_html_paragraph(
         "The sounds are made by the same vocoder, from the same seconds of the test stimuli. The excerpt is not selected by its "
         "score."
     )
@@ -221,7 +227,7 @@ def _show_audio(controls, recordings, start, duration):
         controls.get_mel("decoder", index, start, stop)  # checks the index and the seconds
         row = rows.iloc[index]
         name = Path(str(row["recording"])).name
-        yield heading(f"Subject {row['subject']}, {name}, fold {row['fold']}", 3)
+        yield make_html_heading(f"Subject {row['subject']}, {name}, fold {row['fold']}", 3)
         bright = "true_features" if "true_features" in controls.results else "decoder"
         limits = np.percentile(_scale_excerpt(controls, bright, index, start, stop), [2, 98])
         parts = [_make_player(controls, name, index, start, stop, limits) for name in controls.results]
@@ -231,21 +237,21 @@ def _show_audio(controls, recordings, start, duration):
 
 def _show_voice(model):
     """Show that sounds are synthetic, and the consent of a voice."""
-    yield paragraph("All sounds are synthetic, and none is a recording.")
+    yield make_html_paragraph("All sounds are synthetic, and none is a recording.")
     if consent := model.metadata.get("consent"):
-        yield paragraph(f"The voice is synthesized with this consent of its speaker: {consent}")
+        yield make_html_paragraph(f"The voice is synthesized with this consent of its speaker: {consent}")
 
 
 def _make_player(controls, name, index, start, stop, limits):
     """Make the player and spectrogram of a control."""
     spec = controls.specs[name]
-    wav = make_control_wav(controls, name, index, start, stop)
+    wav = make_reconstruction_wav(controls, name, index, start, stop)
     mel = controls.get_mel(name, index, start, stop)
     shown = mel if name == "prior_only" else _scale_excerpt(controls, name, index, start, stop)
     drawn = _draw_spectrogram(shown, controls.sfreq, start, limits)
     return group_html_blocks(
-        heading(spec.label, 4), player(wav, spec.label, spec.meaning),
-        figure(drawn, f"Mel spectrogram of {len(mel) / controls.sfreq:.1f} s, {spec.label}.", fixed=True),
+        make_html_heading(spec.label, 4), make_html_player(wav, spec.label, spec.meaning),
+        make_html_figure(drawn, f"Mel spectrogram of {len(mel) / controls.sfreq:.1f} s, {spec.label}.", fixed=True),
     )  # fmt: skip
 
 
@@ -270,7 +276,7 @@ def _make_faded_player(controls, index, start, stop):
     if not len(confidence):  # the excerpt is less than the last whole second
         return None
     n = int((confidence >= THRESHOLD).sum())
-    wav = make_control_wav(controls, "decoder", index, start, stop, THRESHOLD)
+    wav = make_reconstruction_wav(controls, "decoder", index, start, stop, THRESHOLD)
     text = (
         f"The same estimate. Seconds with a confidence below {THRESHOLD} are silent. {n} of {len(confidence)} seconds remain, "
         f"and about 5 % remain without information."
@@ -278,8 +284,8 @@ def _make_faded_player(controls, index, start, stop):
     drawn = _draw_confidence(confidence, start)
     label = "EEG/MEG, certain seconds"
     return group_html_blocks(
-        heading(label, 4), player(wav, label, text),
-        figure(drawn, f"Confidence of {len(confidence)} seconds, {n} of them at {THRESHOLD} or more.", fixed=True),
+        make_html_heading(label, 4), make_html_player(wav, label, text),
+        make_html_figure(drawn, f"Confidence of {len(confidence)} seconds, {n} of them at {THRESHOLD} or more.", fixed=True),
     )  # fmt: skip
 
 
@@ -311,8 +317,8 @@ def _draw_confidence(confidence, start):
 
 
 def _show_limits():
-    yield heading("What must not be claimed")
-    yield items(NOT_CLAIMED)
+    yield make_html_heading("What must not be claimed")
+    yield make_html_items(NOT_CLAIMED)
 
 
 def _show_bands(controls):
@@ -329,9 +335,10 @@ def _show_bands(controls):
         rows.append([band, *[f"{own.loc[name, 'score']:.3f}" for name in controls.results],
                      f"{own.loc['decoder', 'null_high']:.3f}"])  # fmt: skip
     columns = ["band", *[controls.specs[name].label for name in controls.results], "null of EEG/MEG, 97.5 %"]
-    yield heading("Bands")
-    yield details(
-        "Correlation of each band", table(columns, rows, "Mean over subjects of Pearson's correlation.")
+    yield make_html_heading("Bands")
+    yield make_html_details(
+        "Correlation of each band",
+        make_html_table(columns, rows, "Mean over subjects of Pearson's correlation."),
     )
 
 
@@ -346,16 +353,18 @@ def _show_subjects(controls):
         own = scores[scores["subject"] == subject].set_index("measure")
         rows.append([str(subject), *[_make_score_cell(own.loc[name]) for name in ("r", "two_way", "n_way")]])
     columns = ["subject", "correlation", "one of two seconds", f"one of {controls.settings['n_way']} seconds"]
-    yield heading("Subjects")
-    yield details("Scores of each subject", table(columns, rows, "Scores of the estimate from EEG/MEG."))
+    yield make_html_heading("Subjects")
+    yield make_html_details(
+        "Scores of each subject", make_html_table(columns, rows, "Scores of the estimate from EEG/MEG.")
+    )
 
 
 def _show_settings(controls):
     settings = controls.settings
-    yield heading("Settings")
-    yield paragraph(
+    yield make_html_heading("Settings")
+    yield make_html_paragraph(
         f"{settings['n_shifts']} circular shifts, equal for all recordings of the same stimulus. Seconds are compared with the "
         f"others of their recording, in pieces of {settings['seconds']:g} s. Ties are broken at random. Random seed "
         f"{settings['random_state']}."
     )
-    yield paragraph("Reconstructor: ", code=" ".join(repr(controls.models[0]).split()))
+    yield make_html_paragraph("Reconstructor: ", code=" ".join(repr(controls.models[0]).split()))

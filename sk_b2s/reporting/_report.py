@@ -20,19 +20,19 @@ from sk_b2s.reporting._findings import (
     write_findings_headline,
 )
 from sk_b2s.reporting._html import (
-    badge,
-    cell,
-    details,
-    heading,
-    items,
-    paragraph,
-    render_page,
+    make_html_badge,
+    make_html_cell,
+    make_html_details,
+    make_html_heading,
+    make_html_items,
+    make_html_paragraph,
+    make_html_table,
+    render_html_page,
     style_html_figures,
-    table,
 )
 from sk_b2s.reporting._methods import generate_methods_text
 from sk_b2s.reporting._score_sections import (
-    make_score_card,
+    make_score_section_card,
     show_calibration_scores,
     show_control_scores,
     show_score_comparison,
@@ -120,7 +120,7 @@ def write_report(
             *make_appendix_section(results_by_decoder, encoders, positions, curves, figures or {}),
             *_show_folds(summary), *_show_methods(summary.results, cv), *_show_help(summary),
         ]  # fmt: skip
-    text = render_page(title or _make_title(summary.results), describe_finding_counts(summary), blocks)
+    text = render_html_page(title or _make_title(summary.results), describe_finding_counts(summary), blocks)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -169,7 +169,10 @@ def _show_findings(summary):
     yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
     if reasons := explain_leak_findings(summary):
         yield {**statement, "label": "leaks", "style": "bad", "text": "Leaks", "notes": [], "texts": reasons}
-    yield {"kind": "cards", "cards": [make_score_card(row) for row in summary.scored.to_dict("records")]}
+    yield {
+        "kind": "cards",
+        "cards": [make_score_section_card(row) for row in summary.scored.to_dict("records")],
+    }
 
 
 def _show_task(summary):
@@ -177,21 +180,21 @@ def _show_task(summary):
     spec, results = summary.task, summary.results
     if spec is None:
         return
-    yield heading(f"Task: {spec.name}")
+    yield make_html_heading(f"Task: {spec.name}")
     candidates = f" Candidates: {spec.candidates}." if spec.candidates else ""
-    yield paragraph(
+    yield make_html_paragraph(
         f"{spec.question}{candidates} Score: {spec.label.format(k=int(results['k'].dropna().iloc[0]))}."
     )
-    yield paragraph(f"Source: {spec.source}. Published, on other data: {spec.published}.")
+    yield make_html_paragraph(f"Source: {spec.source}. Published, on other data: {spec.published}.")
 
 
 def _show_limits(summary):
     compared = summary.task.compared if summary.task else "similarities"
-    yield heading("What controls do not detect")
-    yield paragraph(
+    yield make_html_heading("What controls do not detect")
+    yield make_html_paragraph(
         f"The null and the controls are computed from {compared}. They do not detect these problems:"
     )
-    yield items(LIMITS)
+    yield make_html_items(LIMITS)
 
 
 # --- folds, methods, help --------------------------------------------------------------------------
@@ -199,18 +202,24 @@ def _show_limits(summary):
 
 def _show_folds(summary):
     """Show failed fits, folds, leakage and warnings."""
-    yield heading("Folds")
+    yield make_html_heading("Folds")
     if n := len(summary.failed):
         body = [
-            [row.estimator, str(row.control), f"{row.seed}", f"{row.fold}", cell(row.error, is_code=True)]
+            [
+                row.estimator,
+                str(row.control),
+                f"{row.seed}",
+                f"{row.fold}",
+                make_html_cell(row.error, is_code=True),
+            ]
             for row in summary.failed.itertuples()
         ]
-        count = badge(f"{format_finding_count(n, 'fit')} failed", "bad")
-        yield paragraph(f"and {'is' if n == 1 else 'are'} not included in any mean.", badge=count)
-        yield table(["decoder", "control", "seed", "fold", "error"], body, "Failed fits")
+        count = make_html_badge(f"{format_finding_count(n, 'fit')} failed", "bad")
+        yield make_html_paragraph(f"and {'is' if n == 1 else 'are'} not included in any mean.", badge=count)
+        yield make_html_table(["decoder", "control", "seed", "fold", "error"], body, "Failed fits")
     columns, body = list_finding_folds(summary)
-    folds = table(columns, body, "Decoders, all candidates, one row for each fold")
-    yield folds if len(body) <= 12 else details(f"All {len(body)} rows", folds)
+    folds = make_html_table(columns, body, "Decoders, all candidates, one row for each fold")
+    yield folds if len(body) <= 12 else make_html_details(f"All {len(body)} rows", folds)
     overlap = summary.results.dropna(subset=["leakage"]).drop_duplicates("fold")
     lists = {
         "What training and test sets share": [
@@ -222,18 +231,18 @@ def _show_folds(summary):
     }
     for title, texts in lists.items():
         if texts:
-            yield details(title, items(texts))
+            yield make_html_details(title, make_html_items(texts))
 
 
 def _show_methods(results, cv):
     """Show the methods text, parameters and versions."""
-    yield heading("Methods text")
+    yield make_html_heading("Methods text")
     yield {"kind": "quote", "text": generate_methods_text(results.dropna(axis=1, how="all"), cv)}
     yield from show_parameters_section(results)
     versions = [str(text) for text in pd.unique(results["versions"].dropna()) if text]
     if versions:
-        yield heading("Versions")
-        yield items(versions, code=True)
+        yield make_html_heading("Versions")
+        yield make_html_items(versions, code=True)
 
 
 def _show_help(summary):
@@ -246,7 +255,7 @@ def _show_help(summary):
         else "Expected score of random guesses: the number of guesses divided by the number of candidates."
     )
     moved = spec.shifted if spec else "labels"
-    yield heading("How to read this report")
+    yield make_html_heading("How to read this report")
     terms |= {
         "chance": chance,
         "null": f"Scores of the same decoder after circular shifts of the {moved} in time, within each recording. In contrast "

@@ -24,17 +24,17 @@ from sk_b2s.reporting._findings import (
     get_finding_style,
 )
 from sk_b2s.reporting._html import (
-    badge,
-    cell,
-    details,
-    figure,
-    heading,
-    paragraph,
-    table,
+    make_html_badge,
+    make_html_cell,
+    make_html_details,
+    make_html_figure,
+    make_html_heading,
+    make_html_paragraph,
+    make_html_table,
 )
 
 
-def make_score_card(row):
+def make_score_section_card(row):
     """Make a card with the main score of one decoder."""
     is_correlation = is_score_correlation(row)
     number, chance = (format_finding_share(row[name], is_correlation) for name in ("top_k", "chance"))
@@ -52,13 +52,13 @@ def make_score_card(row):
 
 
 def _make_badge(row):
-    return badge(row["verdict_text"], get_finding_style(row["verdict"]))
+    return make_html_badge(row["verdict_text"], get_finding_style(row["verdict"]))
 
 
 def show_score_tables(means):
     """Show tables of all scores, one for each pool of candidates."""
-    yield heading("Scores")
-    yield paragraph("Means ± standard errors over subjects, with the chance level below.")
+    yield make_html_heading("Scores")
+    yield make_html_paragraph("Means ± standard errors over subjects, with the chance level below.")
     for pool, own in means[means["control"] == "decoder"].groupby("pool", sort=False):
         k = own["k"].dropna().unique()
         names = [
@@ -87,17 +87,17 @@ def show_score_tables(means):
             "subjects",
         ]
         body = [
-            [row["label"], _make_score_cell(row, "top_k"), format_finding_null(row, is_score_correlation(row)), cell(badge=_make_badge(row)),
+            [row["label"], _make_score_cell(row, "top_k"), format_finding_null(row, is_score_correlation(row)), make_html_cell(badge=_make_badge(row)),
              *(_make_score_cell(row, name) for name in labels),
              *[_make_rank_cell(row["median_relative_rank"])] * has_ranks,
-             cell(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
+             make_html_cell(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
             for row in own.to_dict("records")
         ]  # fmt: skip
-        yield table(columns, body, _describe_pool(pool, own["n_candidates"]))
+        yield make_html_table(columns, body, _describe_pool(pool, own["n_candidates"]))
 
 
 def _make_rank_cell(rank):
-    return cell(f"{rank:.2f}", "chance 0.50") if np.isfinite(rank) else cell("–")
+    return make_html_cell(f"{rank:.2f}", "chance 0.50") if np.isfinite(rank) else make_html_cell("–")
 
 
 def _describe_pool(pool, n):
@@ -113,7 +113,7 @@ def _describe_pool(pool, n):
 def _make_score_cell(row, name, badge=None):
     """Make a cell with a score, its standard error and chance level."""
     if not np.isfinite(row[name]):
-        return cell("–", badge=badge)
+        return make_html_cell("–", badge=badge)
     is_correlation = is_score_correlation(row, name)
     text = format_finding_share(row[name], is_correlation) + format_finding_error(
         row[f"{name}_sem"], is_correlation
@@ -122,7 +122,7 @@ def _make_score_cell(row, name, badge=None):
     p_column = SCORES[name].p_column
     if p_column in row and np.isfinite(row[p_column]):
         small += f", p {row[p_column]:.2g}"
-    return cell(text, small, badge)
+    return make_html_cell(text, small, badge)
 
 
 def _describe_scores(scores, is_correlation):
@@ -141,19 +141,19 @@ def show_calibration_scores(summary):
     """Show scores by calibration minutes, if there are several."""
     if not amounts_in(summary.results):
         return
-    yield heading("Calibration to the test subject")
+    yield make_html_heading("Calibration to the test subject")
     alt = f"{summary.score_label} by minutes of calibration. {_describe_scores(summary.means(), summary.is_correlation())}."
     caption = "All durations are tested on the same windows. Calibration data were recorded before them."
-    yield figure(plot_adaptation(summary.results).figure, alt, caption)
+    yield make_html_figure(plot_adaptation(summary.results).figure, alt, caption)
 
 
 def show_subject_scores(summary):
     """Show scores, chance and null of each subject."""
     means, own, name = summary.means(), summary.means(by=("label", "subject")), summary.score_label
     is_correlation = summary.is_correlation()
-    yield heading("Subjects")
+    yield make_html_heading("Subjects")
     yield from _count_significant(own[own["null_high"].notna()])
-    yield figure(
+    yield make_html_figure(
         plot_scores(summary).figure, f"{name} of each decoder, mean over subjects. {_describe_scores(means, is_correlation)}.",
         "A point for each subject, mean ± s.e.m. The null is the null of the mean.",
     )  # fmt: skip
@@ -167,7 +167,7 @@ def show_subject_scores(summary):
             for label, part in own.groupby("label", sort=False)
         )
         alt = f"{name} of each subject. {text}."
-        yield figure(plot_subjects(summary).figure, alt, "Score of each subject over its own null.")
+        yield make_html_figure(plot_subjects(summary).figure, alt, "Score of each subject over its own null.")
     body = [
         [
             subject,
@@ -179,7 +179,7 @@ def show_subject_scores(summary):
         for (label, subject), row in own.iterrows()
     ]
     columns = ["subject", "decoder", name, "chance", "95 % of the null"]
-    yield details("Scores of each subject", table(columns, body, name))
+    yield make_html_details("Scores of each subject", make_html_table(columns, body, name))
 
 
 def _count_significant(known):
@@ -193,11 +193,11 @@ def _count_significant(known):
         )  # fmt: skip
 
     if above := count(known["score"] > known["null_high"]):
-        yield paragraph(
+        yield make_html_paragraph(
             f"Subjects above their own null: {above}. At chance level, 1 in 40 subjects is expected."
         )
     if below := count(known["score"] < known["null_low"], all_labels=False):
-        yield paragraph(
+        yield make_html_paragraph(
             f"Subjects below their own null: {below}. At chance level, 1 in 40 subjects is expected. More of them "
             f"indicate wrong labels, signs or pairs."
         )
@@ -207,13 +207,13 @@ def show_score_comparison(summary):
     """Show differences between decoders with signed-rank tests."""
     if summary.decoders["estimator"].nunique() < 2:
         return
-    yield heading("Comparison of decoders")
+    yield make_html_heading("Comparison of decoders")
     try:
         found = summary.compare()
     except ValueError as error:
-        yield paragraph(f"The decoders cannot be compared: {error}")
+        yield make_html_paragraph(f"The decoders cannot be compared: {error}")
         return
-    yield paragraph(
+    yield make_html_paragraph(
         "Wilcoxon signed-rank tests, paired over subjects, Holm-corrected for the number of comparisons. If the "
         "smallest possible p of so many subjects is 0.05 or above, no difference can be significant."
     )
@@ -224,7 +224,7 @@ def show_score_comparison(summary):
         f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
         for row in found.itertuples()
     )
-    yield figure(plot_comparison(summary).figure, f"Differences in {name}: {text}.")
+    yield make_html_figure(plot_comparison(summary).figure, f"Differences in {name}: {text}.")
     columns = ["comparison", "difference", "better", "worse", "p", "p, corrected", "smallest possible"]
     body = [
         [f"{row.estimator} − {row.reference}",
@@ -232,7 +232,9 @@ def show_score_comparison(summary):
          f"{row.n_better}", f"{row.n_worse}", f"{row.p:.2g}", f"{row.p_holm:.2g}", f"{row.smallest_p_holm:.2g}"]
         for row in found.itertuples()
     ]  # fmt: skip
-    yield table(columns, body, f"Differences in {name}{'' if is_correlation else ', percentage points'}")
+    yield make_html_table(
+        columns, body, f"Differences in {name}{'' if is_correlation else ', percentage points'}"
+    )
 
 
 def _format_difference(difference, is_correlation):
@@ -244,13 +246,13 @@ def _format_difference(difference, is_correlation):
 def show_control_scores(summary):
     """Show the scores of all controls and what they mean."""
     names = [name for name in pd.unique(summary.results["control"]) if name != "decoder"]
-    yield heading("Controls")
+    yield make_html_heading("Controls")
     if not names:
-        yield paragraph("No control was run. A score above its null does not exclude a leak.")
+        yield make_html_paragraph("No control was run. A score above its null does not exclude a leak.")
         return
     name, scores = summary.score_label, summary.means(by=("control", "label"), decoders_only=False)
     alt = f"{name} of controls and decoders. {_describe_scores(scores, summary.is_correlation())}."
-    yield figure(plot_controls(summary).figure, alt)
+    yield make_html_figure(plot_controls(summary).figure, alt)
     cells = {
         (row["control"], row["label"]): _make_score_cell(row, "top_k", _make_badge(row))
         for row in pd.concat([summary.scored, summary.controls]).to_dict("records")
@@ -261,4 +263,6 @@ def show_control_scores(summary):
          CONTROLS[control].meaning if control in CONTROLS else ""]
         for control in names
     ]  # fmt: skip
-    yield table(["control", *labels, "meaning"], body, f"{name} of controls, computed with the same code")
+    yield make_html_table(
+        ["control", *labels, "meaning"], body, f"{name} of controls, computed with the same code"
+    )

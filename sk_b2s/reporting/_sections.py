@@ -24,7 +24,14 @@ from sk_b2s.plotting._retrieval import (
 )
 from sk_b2s.plotting._topomap import compute_attention_topomap, plot_attention, plot_topography
 from sk_b2s.reporting._findings import format_finding_count, format_finding_share
-from sk_b2s.reporting._html import details, figure, heading, items, pair_html_blocks, paragraph
+from sk_b2s.reporting._html import (
+    make_html_details,
+    make_html_figure,
+    make_html_heading,
+    make_html_items,
+    make_html_paragraph,
+    pair_html_blocks,
+)
 
 
 def make_appendix_section(results_by_decoder, encoders, positions, curves, figures):
@@ -33,8 +40,8 @@ def make_appendix_section(results_by_decoder, encoders, positions, curves, figur
     yield from _show_curves(curves)
     yield from _show_training(encoders, positions)
     for title, (drawn, alt) in figures.items():
-        yield heading(title)
-        yield figure(getattr(drawn, "figure", None) or drawn, alt, fixed=True)
+        yield make_html_heading(title)
+        yield make_html_figure(getattr(drawn, "figure", None) or drawn, alt, fixed=True)
 
 
 # --- parameters ------------------------------------------------------------------------------------
@@ -47,15 +54,15 @@ def show_parameters_section(results):
     for name, own in mine.groupby("estimator", sort=False):
         facts = {title: texts for title, texts in _collect_parameters(own).items() if texts}
         if facts:
-            blocks.append(heading(str(name), 3))
+            blocks.append(make_html_heading(str(name), 3))
         for title, texts in facts.items():
             if len(texts) == 1:
-                blocks.append(paragraph(f"{title}: ", code=texts[0]))
+                blocks.append(make_html_paragraph(f"{title}: ", code=texts[0]))
             else:
-                blocks += [paragraph(f"{title}:"), items(texts, code=True)]
+                blocks += [make_html_paragraph(f"{title}:"), make_html_items(texts, code=True)]
     if blocks:
-        yield heading("Parameters and data")
-        yield details("Parameters, features, data and machine of each decoder", *blocks)
+        yield make_html_heading("Parameters and data")
+        yield make_html_details("Parameters, features, data and machine of each decoder", *blocks)
 
 
 def _collect_parameters(own):
@@ -87,7 +94,7 @@ def _show_retrieval(results_by_decoder):
     """Show rank curves, and ranks, sentence and words of each decoder."""
     if not results_by_decoder:
         return
-    yield heading("Retrieval results")
+    yield make_html_heading("Retrieval results")
     ax = None
     for name, result in results_by_decoder.items():
         ax = plot_rank_curve(result, label=name, ax=ax)
@@ -96,9 +103,11 @@ def _show_retrieval(results_by_decoder):
         f"(chance {format_finding_share(result.chance)})"
         for name, result in results_by_decoder.items()
     )
-    yield figure(ax.figure, f"Top-k accuracy for all k. {text}.", "Accuracy for each number of guesses.")
+    yield make_html_figure(
+        ax.figure, f"Top-k accuracy for all k. {text}.", "Accuracy for each number of guesses."
+    )
     for name, result in results_by_decoder.items():
-        yield heading(name, 3)
+        yield make_html_heading(name, 3)
         parts = [_show_ranks(name, result)]
         if not isinstance(result, RowRetrievalResult):  # whose windows have candidates of their own
             parts += [*_show_sentence(name, result), *_show_words(name, result)]
@@ -112,7 +121,7 @@ def _show_ranks(name, result):
         f"{result.n_candidates} ranks, chance {format_finding_share(chance[0])}; median relative rank "
         f"{result.median_relative_rank():.2f}, chance 0.50."
     )
-    return figure(plot_ranks(result).figure, alt)
+    return make_html_figure(plot_ranks(result).figure, alt)
 
 
 def _show_sentence(name, result):
@@ -126,7 +135,7 @@ def _show_sentence(name, result):
         f"similar of the {len(columns)} segments of the sentence; {len(rows) / len(columns):.1f} are expected by chance."
     )
     caption = "The sentence with most segments presented to one subject."
-    yield figure(plot_similarity(result, rows).figure, alt, caption, fixed=True)
+    yield make_html_figure(plot_similarity(result, rows).figure, alt, caption, fixed=True)
 
 
 def _show_words(name, result):
@@ -141,7 +150,7 @@ def _show_words(name, result):
         + ", ".join(f"{word} {factor:.2f}" for word, factor in factors.items())
         + "."
     )
-    yield figure(plot_words(result).figure, alt, "White is chance.", fixed=True)
+    yield make_html_figure(plot_words(result).figure, alt, "White is chance.", fixed=True)
 
 
 # --- curves ----------------------------------------------------------------------------------------
@@ -149,7 +158,7 @@ def _show_words(name, result):
 
 def _show_curves(curves):
     for title, curve in curves.items():
-        yield heading(title)
+        yield make_html_heading(title)
         if {"channel", "x", "y", "r"} <= set(curve):
             yield _show_topography(curve)
             continue
@@ -166,7 +175,7 @@ def _show_curves(curves):
         text = ", ".join(f"{x}: {format_finding_share(mean)}" for x, mean in zip(ticks, means, strict=True))
         chance = f" Chance {format_finding_share(curve['chance'].mean())}." if "chance" in curve else ""
         alt = f"{get_summary_score_label(curve, score)} by {ax.get_xlabel()}, mean over subjects. {text}.{chance}"
-        yield figure(ax.figure, f"{alt} {note}".strip(), note or None)
+        yield make_html_figure(ax.figure, f"{alt} {note}".strip(), note or None)
 
 
 def _show_topography(table):
@@ -183,7 +192,7 @@ def _show_topography(table):
         f"highest at {means['r'].idxmax()}; chance is 0{text}."
     )
     ax = plot_topography(means["r"], means[["x", "y"]], "r (chance is 0)")
-    return figure(ax.figure, alt, f"Chance is 0{text}.", fixed=True)
+    return make_html_figure(ax.figure, alt, f"Chance is 0{text}.", fixed=True)
 
 
 # --- training --------------------------------------------------------------------------------------
@@ -192,17 +201,17 @@ def _show_topography(table):
 def _show_training(encoders, positions):
     if not encoders:
         return
-    yield heading("Training")
+    yield make_html_heading("Training")
     for name, encoder in encoders.items():
         decoder, _ = find_decoder_in_estimator(encoder, fitted=True)
         blocks = []
         if history := getattr(decoder, "history_", None):
             text = f"{name}, {format_finding_count(len(history), 'epoch')}: {_describe_history(decoder, history)}."
-            blocks.append(figure(plot_history(decoder).figure, text))
+            blocks.append(make_html_figure(plot_history(decoder).figure, text))
         if positions is not None and getattr(decoder, "spatial_attention", False):
             text = f"Attention of {name} on the head: {_describe_attention(decoder, positions)}."
-            blocks.append(figure(plot_attention(decoder, positions).figure, text, fixed=True))
-        yield heading(name, 3)
+            blocks.append(make_html_figure(plot_attention(decoder, positions).figure, text, fixed=True))
+        yield make_html_heading(name, 3)
         yield pair_html_blocks(*blocks)
 
 

@@ -13,11 +13,11 @@ from scipy.special import softmax
 from sk_b2s._utils._validation import validate_window_length
 from sk_b2s.preprocessing._windows import Windows
 from sk_b2s.streaming._candidates import CandidateSounds
-from sk_b2s.streaming._latency import find_decoder_look_ahead
+from sk_b2s.streaming._latency import find_look_ahead_latency
 from sk_b2s.streaming._pipeline import (
     DELAY_AT,
-    find_settling_time,
-    make_streaming_chain,
+    find_pipeline_settling_time,
+    make_pipeline_chain,
     split_streaming_pipeline,
 )
 from sk_b2s.streaming._regularizer import COUNTS, FAULTS, ChannelMask, StreamRegularizer
@@ -165,8 +165,8 @@ class StreamingDecoder:
         self.bads = tuple(bads)
         self.is_bad = np.isin(names, self.bads)
         self.positions = self._check_positions(positions)
-        self.chain = make_streaming_chain(epocher, sfreq)
-        self._settle = find_settling_time(self.chain)
+        self.chain = make_pipeline_chain(epocher, sfreq)
+        self._settle = find_pipeline_settling_time(self.chain)
         self._hop = max(1, round(step * epocher.sfreq))
         n_times = validate_window_length(self._sounds.make_rows([0.0]), epocher.sfreq)
         self._first, last, self._steps = epocher.find_window_reach(n_times)
@@ -573,7 +573,7 @@ class StreamingDecoder:
             "step": self._hop / epocher.sfreq,
             "lag": float(epocher.lag),
             "filter": float(self.chain.delay(DELAY_AT)[0]),
-            "look_ahead": find_decoder_look_ahead(self.parts.decoder, epocher.sfreq),
+            "look_ahead": find_look_ahead_latency(self.parts.decoder, epocher.sfreq),
         }
         return pd.Series(
             parts | {

@@ -12,7 +12,7 @@ from sk_b2s._utils._estimators import get_inner_estimator
 from sk_b2s.nn._brain_module import distribute_brain_module_look_ahead
 from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
-from sk_b2s.streaming._pipeline import DELAY_AT, make_streaming_chain
+from sk_b2s.streaming._pipeline import DELAY_AT, make_pipeline_chain
 
 N_CROSSINGS = 24  # of the resampling filter that is not causal, on each side
 
@@ -63,7 +63,7 @@ def pipeline_latency(pipeline, sfreq):
         elif isinstance(step, RobustChannelScaler):
             delay, ahead = 0.0, np.inf if step.calibration is None else 0.0
         elif step is pipeline.steps[-1][1]:
-            delay, ahead = 0.0, find_decoder_look_ahead(step, epocher.sfreq)
+            delay, ahead = 0.0, find_look_ahead_latency(step, epocher.sfreq)
         else:
             delay, ahead = 0.0, np.inf
         rows[name] = type(step).__name__, delay, ahead
@@ -76,7 +76,7 @@ def _measure_epocher(epocher, sfreq):
     """Return the delay and the look-ahead of an Epocher in seconds."""
     lag = float(epocher.lag)
     if epocher.causal:
-        return lag + float(make_streaming_chain(epocher, sfreq).delay(DELAY_AT)[0]), 0.0
+        return lag + float(make_pipeline_chain(epocher, sfreq).delay(DELAY_AT)[0]), 0.0
     is_resampled = not np.isclose(sfreq, epocher.sfreq)
     ahead = N_CROSSINGS / min(sfreq, epocher.sfreq) if is_resampled else 0.0
     if epocher.phase == "zero" and (epocher.l_freq is not None or epocher.h_freq is not None):
@@ -85,11 +85,11 @@ def _measure_epocher(epocher, sfreq):
     return lag, ahead
 
 
-def find_decoder_look_ahead(decoder, sfreq):
+def find_look_ahead_latency(decoder, sfreq):
     """Return the seconds of later signal in the estimate of one moment."""
     if (architecture := getattr(decoder, "architecture_", None)) is not None:
         depth, kernel_size, glu = (getattr(decoder, name) for name in ("depth", "kernel_size", "glu"))
-        most = count_centered_look_ahead(depth, kernel_size, glu)
+        most = count_look_ahead_latency(depth, kernel_size, glu)
         ahead = architecture["look_ahead"]
         return (most if ahead is None else min(ahead, most)) / sfreq
     if (lags := getattr(decoder, "lags_", None)) is None:
@@ -101,12 +101,12 @@ def find_decoder_look_ahead(decoder, sfreq):
     return max(0.0, float(lags[-1]) + n_whitened * frame)
 
 
-def count_centered_look_ahead(depth, kernel_size, glu):
+def count_look_ahead_latency(depth, kernel_size, glu):
     """Return the later samples that centered convolutions read.
 
     Examples
     --------
-    >>> count_centered_look_ahead(10, 3, True)  # of the paper, 558 ms
+    >>> count_look_ahead_latency(10, 3, True)  # of the paper, 558 ms
     67
     """
     most = 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
-from sk_b2s.streaming._source import StreamSource, pick_channels
+from sk_b2s.streaming._source import StreamSource, pick_source_channels
 
 TIMEOUT = 5.0  # s, to find a stream and to measure its clock
 CORRECTED_EVERY = 5.0  # s between two readings of the clock offset
@@ -61,7 +61,7 @@ class _LSLSource(StreamSource):
             raise ValueError(
                 "The LSL stream does not state the names of its channels. Add them to its description."
             )
-        self._picks = pick_channels(names, ch_names)
+        self._picks = pick_source_channels(names, ch_names)
         super().__init__([names[pick] for pick in self._picks], sfreq)
         stated = [unit if unit or units is None else units[pick] for pick in self._picks]
         factors = [None if name is None else get_unit_factor(name) for name in stated]

@@ -22,7 +22,7 @@ SETTLED = 0.05  # share of the impulse response that is left when filters have s
 MAX_SETTLING = 60.0  # s
 
 
-class StreamingParts(NamedTuple):
+class PipelineParts(NamedTuple):
     """Steps of a fitted pipeline.
 
     Attributes
@@ -73,7 +73,7 @@ def split_streaming_pipeline(pipeline):
             raise ValueError(
                 f"Step {name!r}, {type(step).__name__}, uses the whole recording, which a stream does not have. {way_out}"
             )
-    return StreamingParts(epocher, tuple(scalers), decoder)
+    return PipelineParts(epocher, tuple(scalers), decoder)
 
 
 def _check_epocher(name, epocher):
@@ -97,13 +97,13 @@ def _check_epocher(name, epocher):
         )
 
 
-def make_streaming_chain(epocher, sfreq):
+def make_pipeline_chain(epocher, sfreq):
     """Make the causal filters of an Epocher for a sampling rate."""
     notch = () if epocher.notch is None else np.atleast_1d(epocher.notch).astype(float).tolist()
     return CausalChain(sfreq, epocher.sfreq, epocher.l_freq, epocher.h_freq, notch)
 
 
-def find_settling_time(chain):
+def find_pipeline_settling_time(chain):
     """Return the seconds after which 5 % of the impulse response is left."""
     impulse = np.zeros((1, round(MAX_SETTLING * chain.sfreq_in)))
     impulse[0, 0] = 1.0

@@ -19,7 +19,7 @@ COLUMNS = ("time", "stimulus_time", "age", "best", "probability")
 NUMBERS = ("time", "stimulus_time", "age", "probability")
 
 
-class PredictionWriter:
+class RecordWriter:
     """Write the predictions of one run to a file of JSON lines.
 
     Each line is one write in append mode and begins with a line break, so that

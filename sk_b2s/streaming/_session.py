@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from sk_b2s.streaming._records import COLUMNS, PredictionWriter
+from sk_b2s.streaming._records import COLUMNS, RecordWriter
 
 STORED = 60.0  # s of time stamps, for onsets that are found late
 
@@ -80,7 +80,7 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
         "subject": decoder.subject, "bads": list(decoder.bads), "latency": decoder.latency_.dropna().to_dict(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }  # fmt: skip
-    writer = None if path is None else PredictionWriter(path, {**facts, **(header or {})})
+    writer = None if path is None else RecordWriter(path, {**facts, **(header or {})})
     counts = {"n_predictions": 0, "n_samples": 0, "n_lost": 0, "seconds": 0.0, "reason": "error"}
     counts |= {"samples": {}, "faults": {}}
     try:

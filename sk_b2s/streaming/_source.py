@@ -9,7 +9,7 @@ import numpy as np
 WAIT = 0.01  # s between two reads without samples, when a source is iterated
 
 
-def pick_channels(available, ch_names):
+def pick_source_channels(available, ch_names):
     """Return the indices of channels by name, or raise if one is missing."""
     if ch_names is None:
         return np.arange(len(available))

@@ -10,7 +10,7 @@ import numpy as np
 
 from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
 from sk_b2s.streaming._lsl import make_lsl_source
-from sk_b2s.streaming._source import StreamSource, pick_channels
+from sk_b2s.streaming._source import StreamSource, pick_source_channels
 
 FAST_CHUNK = 0.08  # s of samples in each read of a recording that is not paced
 
@@ -19,7 +19,7 @@ class RawSource(StreamSource):
     """Recording, read in real time or as fast as possible."""
 
     def __init__(self, raw, ch_names, pace, chunk):
-        picks = pick_channels(raw.ch_names, ch_names)
+        picks = pick_source_channels(raw.ch_names, ch_names)
         super().__init__([raw.ch_names[pick] for pick in picks], raw.info["sfreq"])
         self._raw, self._picks, self._pace = raw, picks, pace
         self._n_chunk = max(1, round(chunk * self.sfreq))

@@ -26,7 +26,7 @@ CLOSE = 0.25  # s, accuracy of times of arrival
 CLOCK_RATE = 1e-4  # largest drift of the receiver's clock
 
 
-class Step(NamedTuple):
+class TimelineStep(NamedTuple):
     """Operation on the next samples, in the order of the stream.
 
     Attributes
@@ -128,9 +128,9 @@ class StreamTimeline:
         """Place a sample after the last one."""
         kind = "drop" if self._is_ahead else "take"
         if steps and steps[-1].kind == kind == "take":
-            steps[-1] = Step(kind, steps[-1].n + 1)
+            steps[-1] = TimelineStep(kind, steps[-1].n + 1)
         else:
-            steps.append(Step(kind, 1))
+            steps.append(TimelineStep(kind, 1))
         self._block.append(stamp - self.origin - self.n_sampled / self.sfreq)
         self._newest = stamp
         self.n_sampled += 1
@@ -170,7 +170,7 @@ class StreamTimeline:
         if abs(behind) > max(0.75 / self.sfreq, SLIP):
             self._is_ahead = behind < 0
             if behind > 0:
-                steps.append(Step("slip", 1))
+                steps.append(TimelineStep("slip", 1))
                 self.n_grid += 1
 
     # --- steps of the time stamps ----------------------------------------------------------------------
@@ -193,9 +193,9 @@ class StreamTimeline:
             self._jumps.append((self._newest, jump))
             self.origin += jump
             self.lag -= jump
-            steps.append(Step("jump", 0, jump, is_sure))
+            steps.append(TimelineStep("jump", 0, jump, is_sure))
         if n_lost:
-            steps.append(Step("gap", n_lost, 0.0, is_sure))
+            steps.append(TimelineStep("gap", n_lost, 0.0, is_sure))
             self.n_sampled += n_lost
             self.n_grid += n_lost
         held, self._held = self._held, []

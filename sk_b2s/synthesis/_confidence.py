@@ -9,7 +9,7 @@ from sk_b2s._utils._validation import validate_count
 FADE = 0.1  # s, duration of a fade to silence
 
 
-def compare_seconds(estimate, target, sfreq, seconds=1.0):
+def compare_confidence_seconds(estimate, target, sfreq, seconds=1.0):
     """Correlate each second of an estimate with each second of the target.
 
     Parameters
@@ -108,14 +108,14 @@ def compute_confidence(estimate, target, sfreq, seconds=1.0, context=5, least_sh
             )
     validate_count("context", context, least=1)
     validate_count("least_shift", least_shift, least=1)
-    similarity = compare_seconds(estimate.T, target.T, sfreq, seconds)
+    similarity = compare_confidence_seconds(estimate.T, target.T, sfreq, seconds)
     n = len(similarity)
     if n < 2 * least_shift + 1:
         raise ValueError(
             f"The recording has {n} pieces of {seconds:g} s, and no circular shift by {least_shift} or more. Use a longer "
             f"recording."
         )
-    by_shift = roll_to_shifts(similarity)
+    by_shift = roll_confidence_shifts(similarity)
     kernel = np.ones(context)
     middle = slice((context - 1) // 2, (context - 1) // 2 + n)  # centered, also if there are fewer pieces
     count = np.convolve(np.ones(n), kernel)[middle]
@@ -127,14 +127,14 @@ def compute_confidence(estimate, target, sfreq, seconds=1.0, context=5, least_sh
     return 1 - p, margin
 
 
-def roll_to_shifts(similarity):
+def roll_confidence_shifts(similarity):
     """Sort similarities by circular shift: (n_seconds, n_shifts)."""
     n = len(similarity)
     at = np.arange(n)
     return similarity[at[:, None], (at[:, None] + at) % n]
 
 
-def make_fade(confidence, threshold, n_samples, sfreq):
+def make_confidence_fade(confidence, threshold, n_samples, sfreq):
     """Make the gain of each sample from the confidence of each second."""
     confidence = np.asarray(confidence, float)
     if confidence.ndim != 1 or not len(confidence):

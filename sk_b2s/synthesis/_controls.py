@@ -14,7 +14,7 @@ from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import get_validated_table, is_valid_segment_table, validate_count
 from sk_b2s.evaluation._controls._inputs import (
     make_control_noise_inputs,
-    reorder_control_inputs,
+    permute_control_inputs,
     shift_control_inputs,
 )
 from sk_b2s.evaluation._controls._run import run_control_rows
@@ -24,7 +24,7 @@ from sk_b2s.evaluation._reconstruction._result import ReconstructionResult
 from sk_b2s.evaluation._reconstruction._scores import reconstruct_recordings
 from sk_b2s.model_selection._exposure import find_exposure
 from sk_b2s.model_selection._split import list_split_folds
-from sk_b2s.synthesis._controls_result import score_controls
+from sk_b2s.synthesis._controls_result import make_controls_result
 from sk_b2s.synthesis._reconstructor import SpeechReconstructor
 
 
@@ -129,7 +129,7 @@ def _run_shifted(fold):
     rows = run_control_rows(fold.get("train", fold.X))
     order = np.arange(len(fold.X))
     order[fold.train] = fold.train[shift_control_inputs(rows, fold.get("train", fold.y), fold.seed)]
-    model = fit_fold(fold.reconstructor, fold.X, reorder_control_inputs(fold.y, order), fold.train, fold.test)
+    model = fit_fold(fold.reconstructor, fold.X, permute_control_inputs(fold.y, order), fold.train, fold.test)
     return model.reconstruct(fold.get("test", fold.X), fold.get("test", fold.y))
 
 
@@ -239,7 +239,7 @@ def reconstruct_with_controls(
         models.append(fold.fitted)
         is_seen |= fold.has_seen_stimuli()
     results = {name: join_synthesis_folds(found) for name, found in parts.items()}
-    return score_controls(
+    return make_controls_result(
         results, models, SYNTHESIS_CONTROLS, n_way, seconds, n_shifts, random_state, is_seen
     )
 

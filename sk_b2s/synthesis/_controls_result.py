@@ -10,10 +10,10 @@ import pandas as pd
 
 from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult
 from sk_b2s.features._audio import AUDIO_SFREQ
-from sk_b2s.synthesis._confidence import compute_confidence, make_fade
+from sk_b2s.synthesis._confidence import compute_confidence, make_confidence_fade
 from sk_b2s.synthesis._controls_scores import MEASURES, compare_seconds_of_control, score_control_rows
 from sk_b2s.synthesis._identification import identify_pieces
-from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, judge_controls
+from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, make_controls_verdict
 
 DEFAULT_SFREQ = 50.0  # of features without a rate
 
@@ -177,7 +177,7 @@ class ReconstructionControls:
             raise ValueError("The 'threshold' parameter requires pieces of one second. Use seconds=1.")
         begin = round(first / self.sfreq * AUDIO_SFREQ)  # a second of confidence begins before the excerpt
         confidence = self.compute_confidence(control, index)
-        return audio * make_fade(confidence, threshold, begin + len(audio), AUDIO_SFREQ)[begin:]
+        return audio * make_confidence_fade(confidence, threshold, begin + len(audio), AUDIO_SFREQ)[begin:]
 
     def get_mel(self, control="decoder", index=0, start=0.0, stop=None):
         """Return the estimated log mel spectra of some seconds.
@@ -210,10 +210,10 @@ class ReconstructionControls:
             of a part of the subjects are averaged over these.
         """
         results = {
-            name: average_result(result, ["fold"], name != "prior_only")
+            name: average_controls_result(result, ["fold"], name != "prior_only")
             for name, result in self.results.items()
         }
-        return score_controls(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
+        return make_controls_result(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
 
     def average_repeats(self):
         """Average the reconstructions of a subject with the same stimuli.
@@ -224,10 +224,10 @@ class ReconstructionControls:
             With one recording per subject and fold.
         """
         results = {
-            name: average_result(result, ["fold", "subject"], name != "prior_only")
+            name: average_controls_result(result, ["fold", "subject"], name != "prior_only")
             for name, result in self.results.items()
         }
-        return score_controls(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
+        return make_controls_result(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
 
     def _get_result(self, control):
         if control not in self.results:
@@ -253,16 +253,16 @@ class ReconstructionControls:
         return first, last
 
 
-def score_controls(results, models, specs, n_way, seconds, n_shifts, random_state, is_seen=False):
+def make_controls_result(results, models, specs, n_way, seconds, n_shifts, random_state, is_seen=False):
     """Score all controls: ReconstructionControls."""
     settings = {"n_way": n_way, "seconds": seconds, "n_shifts": n_shifts, "random_state": random_state}
     scores = score_control_rows(results, specs, results["decoder"].sfreq or DEFAULT_SFREQ, **settings)
     found = ReconstructionControls(results, models, scores, None, settings, specs, is_seen)
-    verdict = SynthesisVerdict.SEEN if is_seen else judge_controls(found.select_means())
+    verdict = SynthesisVerdict.SEEN if is_seen else make_controls_verdict(found.select_means())
     return replace(found, verdict=verdict)
 
 
-def average_result(result, by=("fold",), is_standardized=True):
+def average_controls_result(result, by=("fold",), is_standardized=True):
     """Average recordings at equal places of the stimulus.
 
     Parameters

@@ -9,9 +9,9 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from sk_b2s.evaluation._reconstruction._result import MEAN
-from sk_b2s.synthesis._confidence import compare_seconds
+from sk_b2s.synthesis._confidence import compare_confidence_seconds
 from sk_b2s.synthesis._identification import LEAST_SHIFT, list_identification_shifts
-from sk_b2s.synthesis._verdicts import judge_score
+from sk_b2s.synthesis._verdicts import make_score_verdict
 
 MEASURES = ("two_way", "n_way")
 COLUMNS = [
@@ -44,7 +44,7 @@ def score_control_rows(results, specs, sfreq, n_way, seconds, n_shifts, random_s
         parts["shifted_labels"] = pd.DataFrame(_score_control(results["shifted_labels"], *common, extra))
     scores = pd.concat([parts[name].assign(control=name) for name in results], ignore_index=True)
     scores["verdict"] = [
-        judge_score(
+        make_score_verdict(
             row["p_value"],
             row["measure"],
             specs[row["control"]].is_leak_test,
@@ -116,7 +116,7 @@ def compare_seconds_of_control(result, index, sfreq, seconds):
     least = 2 * LEAST_SHIFT + 1
     if result.estimate[index].shape[1] < least * max(round(seconds * sfreq), 1):
         return None
-    return compare_seconds(result.estimate[index], result.target[index], sfreq, seconds)
+    return compare_confidence_seconds(result.estimate[index], result.target[index], sfreq, seconds)
 
 
 def _group_folds(result):

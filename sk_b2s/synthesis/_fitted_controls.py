@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.synthesis._controls import SYNTHESIS_CONTROLS, SynthesisFold, join_synthesis_folds
-from sk_b2s.synthesis._controls_result import score_controls
+from sk_b2s.synthesis._controls_result import make_controls_result
 
 MEANINGS = {
     "phase_randomized": "The same fitted decoder on a recording of equal spectrum without a response. Must be at chance.",
@@ -35,16 +35,16 @@ def compare_fitted_with_controls(model, X, y, n_way=10, n_shifts=1000, random_st
     results = {
         "decoder": model.reconstruct(X, y),
         "true_features": SYNTHESIS_CONTROLS["true_features"].run(fold),
-        "phase_randomized": insert_surrogate_step(model, X, random_state).reconstruct(X, y),
+        "phase_randomized": insert_fitted_surrogate(model, X, random_state).reconstruct(X, y),
         "prior_only": fold.reconstruct_given(lambda y, targets: mean),
     }
     results = {name: join_synthesis_folds([result]) for name, result in results.items()}
-    return score_controls(
+    return make_controls_result(
         results, [model], SPECS, n_way, 1.0, n_shifts, random_state, fold.has_seen_stimuli()
     )
 
 
-def insert_surrogate_step(model, X, random_state=0):
+def insert_fitted_surrogate(model, X, random_state=0):
     """Copy a fitted reconstructor that decodes surrogate recordings."""
     pipeline = model.decoder_
     if not isinstance(pipeline, Pipeline) or not isinstance(pipeline.steps[0][1], Epocher):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import rankdata
 
-from sk_b2s.synthesis._confidence import roll_to_shifts
+from sk_b2s.synthesis._confidence import roll_confidence_shifts
 
 LEAST_SHIFT = 2  # pieces, shifts of the null distribution
 
@@ -50,5 +50,5 @@ def list_identification_shifts(similarity, n_way, least_shift=LEAST_SHIFT):
     n = len(similarity)
     rank, share = identify_pieces(similarity, n_way)
     two_way = 1 - (rank - 1) / max(n - 1, 1)
-    by_shift = np.stack([roll_to_shifts(values).mean(0) for values in (two_way, share)], 1)
+    by_shift = np.stack([roll_confidence_shifts(values).mean(0) for values in (two_way, share)], 1)
     return np.vstack([by_shift[:1], by_shift[least_shift : n - least_shift + 1]])

@@ -49,7 +49,7 @@ def add_recording_windows(estimates, weights, table, sfreq):
     return signals, pd.DataFrame(rows)
 
 
-def find_window_table(X, windows):
+def find_overlap_table(X, windows):
     """Return the table of windows, None without a table."""
     table = get_validated_table(X)
     return get_validated_table(windows) if table is None else table

@@ -16,7 +16,7 @@ from sk_b2s._utils._estimators import (
     find_estimator_speech,
     find_innermost_estimator,
     iter_estimator_levels,
-    list_ensemble_members,
+    list_member_estimators,
     make_estimator_params,
     unwrap_decoder_of_estimator,
 )
@@ -25,14 +25,14 @@ from sk_b2s.decoding._candidates import find_distinct_candidates, make_candidate
 from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
 from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
 from sk_b2s.evaluation._reconstruction._result import MEAN
-from sk_b2s.evaluation._reconstruction._scores import check_estimates_features, reconstruct_recordings
+from sk_b2s.evaluation._reconstruction._scores import check_reconstruction_estimates, reconstruct_recordings
 from sk_b2s.features._audio import AUDIO_SFREQ
 from sk_b2s.features._spectral import MelSpectrogram
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.preprocessing._windows import Windows
-from sk_b2s.synthesis._confidence import make_fade
-from sk_b2s.synthesis._overlap_add import add_recording_windows, find_window_table
-from sk_b2s.synthesis._vocoder import check_mel, mel_to_audio
+from sk_b2s.synthesis._confidence import make_confidence_fade
+from sk_b2s.synthesis._overlap_add import add_recording_windows, find_overlap_table
+from sk_b2s.synthesis._vocoder import check_vocoder_mel, mel_to_audio
 from sk_b2s.synthesis._wav import write_wav
 
 N_MELS = 40  # bands if the decoder has other features than a mel spectrogram
@@ -146,7 +146,7 @@ class SpeechReconstructor(BaseEstimator):
             If X and y do not match, or if ``y`` has no audio.
         """
         decoder, _ = find_decoder_in_estimator(self.decoder)
-        is_estimate = hasattr(decoder, "transform") and not list_ensemble_members(decoder)
+        is_estimate = hasattr(decoder, "transform") and not list_member_estimators(decoder)
         if self.method == "regression" and not is_estimate:
             raise TypeError(
                 f"{type(decoder).__name__} does not estimate speech features. Use SpeechReconstructor(decoder, "
@@ -155,7 +155,7 @@ class SpeechReconstructor(BaseEstimator):
         parameters = {} if calibration is None else make_estimator_params(self.decoder, calibration)
         self.decoder_ = clone(self.decoder).fit(X, y, **parameters)
         if self.method == "regression":
-            check_estimates_features(find_innermost_estimator(self.decoder_, fitted=True)[0])
+            check_reconstruction_estimates(find_innermost_estimator(self.decoder_, fitted=True)[0])
         segments = self._select_segments(y)
         features, mel = self._compute_features(segments), self._compute_mel(segments)
         self.sfreq_ = 50.0 if mel.sfreq is None else float(mel.sfreq)
@@ -236,7 +236,7 @@ class SpeechReconstructor(BaseEstimator):
         targets = self._compute_mel(y)
         warn_of_exposure(self.decoder_, self, y)  # the decoder does not warn itself
         estimates = _Estimates(self, decoder, self._get_weights(targets))
-        result = reconstruct_recordings(estimates, windows, targets, find_window_table(X, windows))
+        result = reconstruct_recordings(estimates, windows, targets, find_overlap_table(X, windows))
         if all((target.std(1) < TINY).all() for target in result.target):
             raise ValueError(
                 "The mel spectra of y are constant, so the stimuli are silent or their files are empty. Check the column "
@@ -295,7 +295,7 @@ class SpeechReconstructor(BaseEstimator):
             no audio.
         """
         check_is_fitted(self)
-        mel = check_mel(mel)
+        mel = check_vocoder_mel(mel)
         if mel.shape[1] != len(self.mel_mean_):
             raise ValueError(
                 f"The 'mel' parameter must have {len(self.mel_mean_)} bands, as in fit. Got {mel.shape[1]} instead."
@@ -305,7 +305,11 @@ class SpeechReconstructor(BaseEstimator):
             audio = mel_to_audio(mel, self.sfreq_, sfreq)
         else:
             audio = _call_vocoder(self.vocoder, mel, self.sfreq_, sfreq)
-        return audio if confidence is None else audio * make_fade(confidence, threshold, len(audio), sfreq)
+        return (
+            audio
+            if confidence is None
+            else audio * make_confidence_fade(confidence, threshold, len(audio), sfreq)
+        )
 
     @property
     def metadata(self):
@@ -337,7 +341,7 @@ class SpeechReconstructor(BaseEstimator):
         decoder, windows = unwrap_decoder_of_estimator(self.decoder_, X, "SpeechReconstructor")
         estimates = self._estimate(decoder, windows, candidates)
         return add_recording_windows(
-            estimates, self._get_weights(estimates), find_window_table(X, windows), self.sfreq_
+            estimates, self._get_weights(estimates), find_overlap_table(X, windows), self.sfreq_
         )
 
     def _get_weights(self, targets):
@@ -355,7 +359,7 @@ class SpeechReconstructor(BaseEstimator):
             segments = segments.iloc[first] if isinstance(segments, pd.DataFrame) else segments[first]
             mel = self._compute_mel(segments).gather(np.arange(len(first))).cpu().numpy()
             return np.tensordot(probability, mel, axes=1)
-        check_estimates_features(decoder)
+        check_reconstruction_estimates(decoder)
         estimates = decoder.transform(windows)
         estimates = estimates.reshape(*estimates.shape[:2], -1)
         if isinstance(decoder, LikelihoodDecoder):

@@ -73,7 +73,7 @@ def mel_to_audio(mel, mel_sfreq=50, sfreq=16000, n_fft=512, n_rounds=32, random_
     >>> audio.shape, float(abs(audio).max())
     ((16000,), 0.0)
     """
-    mel = check_mel(mel)
+    mel = check_vocoder_mel(mel)
     for name, value in {"mel_sfreq": mel_sfreq, "sfreq": sfreq}.items():
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"The {name!r} parameter must be a positive rate in Hz. Got {value!r} instead.")
@@ -82,16 +82,16 @@ def mel_to_audio(mel, mel_sfreq=50, sfreq=16000, n_fft=512, n_rounds=32, random_
     validate_count("n_rounds", n_rounds, least=0)
     validate_count("n_fft", n_fft, least=2 * HOP)
     n_samples = round(len(mel) * AUDIO_SFREQ / mel_sfreq)
-    frames = interpolate_mel(mel, mel_sfreq, n_samples // HOP + 1)
+    frames = interpolate_vocoder_mel(mel, mel_sfreq, n_samples // HOP + 1)
     window_power = (np.hanning(n_fft + 1)[:-1] ** 2).sum()
-    amplitude = np.sqrt(invert_mel(frames, n_fft) * window_power)
-    audio = LEVEL * find_phases(amplitude, n_fft, n_samples, n_rounds, random_state)
+    amplitude = np.sqrt(invert_vocoder_mel(frames, n_fft) * window_power)
+    audio = LEVEL * find_vocoder_phases(amplitude, n_fft, n_samples, n_rounds, random_state)
     if int(sfreq) != AUDIO_SFREQ:
         audio = resample_poly(audio, int(sfreq), AUDIO_SFREQ)
     return (audio / max(1.0, abs(audio).max(initial=0.0))).astype(np.float32)
 
 
-def check_mel(mel):
+def check_vocoder_mel(mel):
     """Return a float64 array of shape (n_frames, n_mels), NaN if unknown."""
     mel = np.asarray(mel, float)
     if mel.ndim != 2 or not mel.size:
@@ -102,7 +102,7 @@ def check_mel(mel):
     return mel
 
 
-def interpolate_mel(mel, mel_sfreq, n_frames):
+def interpolate_vocoder_mel(mel, mel_sfreq, n_frames):
     """Interpolate log mel spectra to the vocoder's frames, NaN to silence."""
     mel = np.where(np.isfinite(mel).all(1, keepdims=True), mel, SILENCE)
     center = (np.arange(len(mel)) + 0.5) / mel_sfreq
@@ -110,7 +110,7 @@ def interpolate_mel(mel, mel_sfreq, n_frames):
     return np.stack([np.interp(times, center, band) for band in mel.T], 1)
 
 
-def invert_mel(mel, n_fft=512):
+def invert_vocoder_mel(mel, n_fft=512):
     """Find non-negative power spectra: (n_frames, n_fft // 2 + 1).
 
     Multiplicative updates of the Kullback-Leibler divergence fit quiet bands
@@ -126,7 +126,7 @@ def invert_mel(mel, n_fft=512):
     return spectrum
 
 
-def find_phases(amplitude, n_fft, n_samples, n_rounds=32, random_state=0):
+def find_vocoder_phases(amplitude, n_fft, n_samples, n_rounds=32, random_state=0):
     """Find a signal with given amplitudes of its spectrogram.
 
     Parameters
@@ -163,7 +163,7 @@ def find_phases(amplitude, n_fft, n_samples, n_rounds=32, random_state=0):
     return np.pad(audio, (0, max(n_samples - length, 0)))[:n_samples]
 
 
-def make_log_mel(audio, sfreq=50, n_mels=120, n_fft=512):
+def make_vocoder_mel(audio, sfreq=50, n_mels=120, n_fft=512):
     """Compute log mel spectra of 16 kHz audio, of shape (n_frames, n_mels).
 
     They equal those of :class:`~sk_b2s.MelSpectrogram` of a file.

@@ -160,7 +160,7 @@ class SpeakerVoice(TransformerMixin, BaseEstimator):
                 f"sentences."
             )
         self.features_ = np.concatenate([self._compute_features(audio) for audio in audios])
-        self.mel_ = np.concatenate([frames.compute_voice_mel(audio) for audio in audios])
+        self.mel_ = np.concatenate([frames.compute_voice_frame_mel(audio) for audio in audios])
         self.consent_, self.synthetic_, self.duration_ = consent.strip(), True, float(duration)
         return self
 
@@ -245,11 +245,13 @@ class SpeakerVoice(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"'sfreq' must be a positive number of frames per second. Got {sfreq!r} instead."
             )
-        queries = frames.resample_frames(given, sfreq)
+        queries = frames.resample_voice_frames(given, sfreq)
         if given.shape[1] == self.features_.shape[1]:
             return self._synthesize(queries, self.features_)
         own = self.mel_.reshape(-1, frames.PER_FRAME, frames.N_MELS).mean(1)
-        return self._synthesize(frames.standardize_mel(queries, frames.N_MELS), frames.standardize_mel(own))
+        return self._synthesize(
+            frames.standardize_voice_frames(queries, frames.N_MELS), frames.standardize_voice_frames(own)
+        )
 
     @property
     def metadata(self):
@@ -275,10 +277,10 @@ class SpeakerVoice(TransformerMixin, BaseEstimator):
 
     def _synthesize(self, queries, library):
         _check_consent(self.consent_)
-        chosen = frames.match_frames(queries, library, self.n_neighbors)
+        chosen = frames.match_voice_frames(queries, library, self.n_neighbors)
         mel = np.stack([self.mel_[rows].mean(0) for rows in chosen])
         mel[np.linalg.norm(queries, axis=1) < 1e-6] = self.mel_.mean(0)  # no direction, so no nearest frame
-        sound = frames.sound_voice_mel(mel, self.n_iter, check_random_state(self.random_state))
+        sound = frames.sound_voice_frames(mel, self.n_iter, check_random_state(self.random_state))
         return sound if self.watermark is None else self._mark(sound)
 
     def _mark(self, sound):
@@ -317,7 +319,7 @@ def make_example_voice(speaker="slt", n_sentences=10, **parameters):
     ValueError
         If the speaker or so many sentences do not exist.
     """
-    sentences = list_example_sentences(speaker)
+    sentences = list_voice_sentences(speaker)
     if not isinstance(n_sentences, Integral) or not 1 <= n_sentences <= len(sentences):
         raise ValueError(
             f"'n_sentences' must be an integer from 1 to {len(sentences)}. Got {n_sentences!r} instead."
@@ -325,7 +327,7 @@ def make_example_voice(speaker="slt", n_sentences=10, **parameters):
     return SpeakerVoice(**parameters).fit(sentences.head(n_sentences), consent=FLITE.format(speaker))
 
 
-def list_example_sentences(speaker):
+def list_voice_sentences(speaker):
     """List sentences of 2 to 20 s of a speaker of the package."""
     words = load_speech().query("type == 'word'")
     speakers = words["speaker"].unique().tolist()

@@ -9,7 +9,7 @@ from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features._audio import AUDIO_SFREQ
 from sk_b2s.features._pretrained import Wav2Vec2Features
 from sk_b2s.features._pretrained_chunks import average_pretrained_chunks
-from sk_b2s.synthesis._vocoder import make_log_mel, mel_to_audio
+from sk_b2s.synthesis._vocoder import make_vocoder_mel, mel_to_audio
 
 HOP, SFREQ = 320, 50  # samples and rate of frames
 PER_FRAME, N_MELS, N_FFT = 2, 80, 1024  # spectra in a frame, their bands and window
@@ -36,14 +36,14 @@ def compute_voice_features(audio, model, layers, device, precision):
     )
 
 
-def compute_voice_mel(audio):
+def compute_voice_frame_mel(audio):
     """Compute the log mel spectra of frames, (n_frames, 2 · n_mels)."""
     audio = np.pad(audio, (0, -len(audio) % HOP))
-    mel = make_log_mel(audio, SFREQ * PER_FRAME, N_MELS, N_FFT)
+    mel = make_vocoder_mel(audio, SFREQ * PER_FRAME, N_MELS, N_FFT)
     return mel.reshape(-1, PER_FRAME * N_MELS).astype(np.float32)
 
 
-def sound_voice_mel(mel, n_iter, random_state):
+def sound_voice_frames(mel, n_iter, random_state):
     """Synthesize samples from frames of mel spectra with Griffin-Lim."""
     spectra = mel.reshape(-1, N_MELS)
     sound = mel_to_audio(spectra, SFREQ * PER_FRAME, n_fft=N_FFT, n_rounds=n_iter, random_state=random_state)
@@ -51,7 +51,7 @@ def sound_voice_mel(mel, n_iter, random_state):
     return (sound * min(LEVEL / max(level, 1e-8), PEAK / max(peak, 1e-8))).astype(np.float32)
 
 
-def match_frames(queries, library, n_neighbors):
+def match_voice_frames(queries, library, n_neighbors):
     """Find the frames of the library with the largest cosine similarity.
 
     Returns sorted indices of shape (n_queries, n_neighbors). The similarities
@@ -71,7 +71,7 @@ def _normalize(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-8)
 
 
-def resample_frames(frames, sfreq):
+def resample_voice_frames(frames, sfreq):
     """Interpolate frames linearly to 50 frames per second."""
     n_frames = max(1, round(len(frames) / sfreq * SFREQ))
     at = np.clip((np.arange(n_frames) + 0.5) / SFREQ * sfreq - 0.5, 0, len(frames) - 1)
@@ -80,7 +80,7 @@ def resample_frames(frames, sfreq):
     return (1 - share) * frames[low] + share * frames[np.minimum(low + 1, len(frames) - 1)]
 
 
-def standardize_mel(mel, n_bands=None):
+def standardize_voice_frames(mel, n_bands=None):
     """Standardize each band over frames, after interpolation of the bands."""
     if n_bands is not None and mel.shape[1] != n_bands:
         at = (np.arange(n_bands) + 0.5) / n_bands * mel.shape[1] - 0.5

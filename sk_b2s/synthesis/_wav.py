@@ -50,7 +50,7 @@ def write_wav(path, sound, sfreq, metadata=None):
     >>> read_wav_metadata(file)["consent"]
     'A. agreed to tests'
     """
-    sound, sfreq = check_sound(sound, sfreq)
+    sound, sfreq = check_wav_sound(sound, sfreq)
     comment = _make_comment(metadata)
     with soundfile.SoundFile(path, "w", sfreq, 1, format="WAV", subtype="PCM_16") as file:
         file.title, file.comment = TITLE, comment
@@ -98,7 +98,7 @@ def read_wav_metadata(path):
     return metadata | {"software": found.get("software", "")}
 
 
-def check_sound(sound, sfreq, owner="'sound'"):
+def check_wav_sound(sound, sfreq, owner="'sound'"):
     """Return valid mono samples as float32, and the rate as int."""
     if not isinstance(sfreq, Real) or not RATES[0] <= sfreq <= RATES[1] or sfreq % 1:
         raise ValueError(

@@ -13,12 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sk_b2s import Epocher, FeatureScaler, LikelihoodDecoder, MelSpectrogram, StreamingDecoder, load, save
 from sk_b2s._cli import _live
 from sk_b2s._cli._live import (
-    LimitedSource,
-    TerminalView,
-    iter_replayed,
+    LimitedLiveSource,
+    LiveTerminalView,
+    iter_live_replay,
     parse_live_candidates,
     read_live_positions,
-    warm_up,
+    warm_up_live,
 )
 from sk_b2s._cli._parser import main
 from sk_b2s.io._raw._open import read_raw
@@ -105,7 +105,7 @@ def test_live_page_states_the_error(arguments, tmp_path, monkeypatch, capsys):
     reasons = []
     page = SimpleNamespace(url="", show=None, show_status=None, close=reasons.append)
     monkeypatch.setattr(_live, "make_live_page", lambda *_: page)
-    monkeypatch.setattr(_live, "warm_up", lambda *_: None)
+    monkeypatch.setattr(_live, "warm_up_live", lambda *_: None)
     path = tmp_path / "folder"
     path.mkdir()
     assert main(make_argv(arguments, "--no-lsl", "--output", str(path))) == 1
@@ -123,7 +123,7 @@ def test_live_requires_one_source(arguments, capsys):
 def test_terminal_view_shows_safe_lines(is_terminal):
     stream = io.StringIO()
     stream.isatty = lambda: is_terminal
-    view = TerminalView(["a"], stream=stream)
+    view = LiveTerminalView(["a"], stream=stream)
     line = {"probabilities": {"a\x1b[31m\nb": 0.7, "c": 0.3}, "stimulus_time": 3, "age": 0.1}
     for now in np.arange(0, 12, 0.1):
         view.show({**line, "time": now})
@@ -148,11 +148,11 @@ def test_replay_ends_after_its_last_samples():
         return (reads.pop(0) if reads else np.zeros((2, 0))), np.zeros(0)
 
     source = SimpleNamespace(read=read)
-    assert [samples.shape[1] for samples, _ in iter_replayed(outlet, source, patience=0.05)] == [3, 2]
+    assert [samples.shape[1] for samples, _ in iter_live_replay(outlet, source, patience=0.05)] == [3, 2]
 
 
 @pytest.mark.parametrize("baseline", [None, (-0.2, 0)], ids=["none", "before"])
-def test_warm_up_predicts_and_leaves_the_decoder(arguments, monkeypatch, baseline):
+def test_warm_up_live_predicts_and_leaves_the_decoder(arguments, monkeypatch, baseline):
     candidates, pipeline = parse_live_candidates(arguments["--candidates"]), load(arguments["--model"])
     pipeline[0].set_params(baseline=baseline)
     decoder = StreamingDecoder(pipeline, candidates, 128.0, 3.0, 0.5, subject=arguments["--subject"])
@@ -160,16 +160,16 @@ def test_warm_up_predicts_and_leaves_the_decoder(arguments, monkeypatch, baselin
     monkeypatch.setattr(
         type(decoder.parts.decoder), "_score_targets", lambda *args: scored.append(1) or score(*args)
     )
-    warm_up(decoder, 3.0 + decoder.latency_["total"])
+    warm_up_live(decoder, 3.0 + decoder.latency_["total"])
     assert scored
     assert (decoder.n_samples_, decoder.onset) == (0, None)
 
 
 def test_limited_source_ends_after_the_sounds():
     chunks = [(np.zeros((2, 3)), None)] * 5
-    assert len(list(LimitedSource(chunks, 0.8, 10))) == 3
+    assert len(list(LimitedLiveSource(chunks, 0.8, 10))) == 3
     source = SimpleNamespace(arrival=lambda: 7.0)
-    assert LimitedSource(source, 1, 10).arrival() == 7.0
+    assert LimitedLiveSource(source, 1, 10).arrival() == 7.0
 
 
 def test_read_live_positions_needs_a_recording(arguments):

@@ -99,7 +99,7 @@ def test_request_listing_describes_page(impatient_server, osf_page, tmp_path, bo
     {"data": [{"attributes": {"materialized_path": "/x", "kind": "folder"}}], "links": {}},
     {"data": [{"attributes": {"materialized_path": 5}}], "links": {}},
 ], ids=str)  # fmt: skip
-def test_list_osf_files_describes_other_format(impatient_server, osf_page, tmp_path, page):
+def test_read_osf_listing_describes_other_format(impatient_server, osf_page, tmp_path, page):
     impatient_server.json(osf_page, page)
     with pytest.raises(
         ValueError, match=rf"{impatient_server.url}/ag3kj.* must be .* Got .*Nothing was downloaded"
@@ -115,7 +115,7 @@ def test_list_osf_files_describes_other_format(impatient_server, osf_page, tmp_p
     ({"attributes__extra": {"hashes": {"sha256": "abc"}}}, "has the invalid checksum"),
     ({"links": {"download": "file:///etc/passwd"}}, "not http or https"),
 ], ids=str)  # fmt: skip
-def test_list_osf_files_checks_each_file(impatient_server, osf_page, tmp_path, changes, message):
+def test_read_osf_listing_checks_each_file(impatient_server, osf_page, tmp_path, changes, message):
     impatient_server.json(osf_page, {"data": [make_entry(impatient_server, **changes)], "links": {}})
     with pytest.raises((ValueError, ConnectionError), match=message):
         fetch_gwilliams2022(tmp_path, progress=False)
@@ -123,7 +123,7 @@ def test_list_osf_files_checks_each_file(impatient_server, osf_page, tmp_path, c
 
 
 @pytest.mark.parametrize("extra", [{}, None, {"hashes": {}}, {"hashes": {"sha256": None}}])
-def test_list_osf_files_without_checksum(impatient_server, osf_page, tmp_path, extra):
+def test_read_osf_listing_without_checksum(impatient_server, osf_page, tmp_path, extra):
     impatient_server.files["/f.bin"] = b"abc"
     impatient_server.json(
         osf_page, {"data": [make_entry(impatient_server, attributes__extra=extra)], "links": {"next": None}}
@@ -133,7 +133,7 @@ def test_list_osf_files_without_checksum(impatient_server, osf_page, tmp_path, e
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_list_osf_files_rejects_page_loop(impatient_server, osf_page, tmp_path, length):
+def test_read_osf_listing_rejects_page_loop(impatient_server, osf_page, tmp_path, length):
     names = [osf_page, *(f"/page{n}" for n in range(1, length))]
     for name, following in zip(names, [*names[1:], names[0]], strict=True):
         impatient_server.json(name, {"data": [], "links": {"next": impatient_server.url + following}})
@@ -142,7 +142,7 @@ def test_list_osf_files_rejects_page_loop(impatient_server, osf_page, tmp_path, 
     assert len(impatient_server.requests) <= length + 1
 
 
-def test_list_osf_files_rejects_folder_loop(impatient_server, osf_page, tmp_path):
+def test_read_osf_listing_rejects_folder_loop(impatient_server, osf_page, tmp_path):
     itself = {"attributes": {"kind": "folder", "materialized_path": "/x/"},
               "relationships": {"files": {"links": {"related": {"href": impatient_server.url + osf_page}}}}}  # fmt: skip
     impatient_server.json(osf_page, {"data": [itself], "links": {}})
@@ -150,7 +150,7 @@ def test_list_osf_files_rejects_folder_loop(impatient_server, osf_page, tmp_path
         fetch_gwilliams2022(tmp_path, progress=False)
 
 
-def test_list_osf_files_rejects_endless_pages(impatient_server, osf_page, tmp_path, monkeypatch):
+def test_read_osf_listing_rejects_endless_pages(impatient_server, osf_page, tmp_path, monkeypatch):
     monkeypatch.setattr(listings, "MAX_PAGES", 5)
     for page in range(8):
         here = osf_page if page == 0 else f"/page{page}"
@@ -190,7 +190,7 @@ def test_request_listing_stops_at_slow_server(impatient_server, osf_page, tmp_pa
     [{"id": "1", "title": "a", "file_size": "many"}], [{"id": "1", "title": "a", "file_size": [-1]}],
     [{"id": "1", "title": "a", "original_checksum": "abc"}], [{"id": "1", "title": "../a"}],
 ], ids=str)  # fmt: skip
-def test_list_deep_blue_files_checks_each_file(impatient_server, tmp_path, monkeypatch, listed):
+def test_read_deep_blue_listing_checks_each_file(impatient_server, tmp_path, monkeypatch, listed):
     monkeypatch.setattr(brennan2019, "DEEP_BLUE", impatient_server.url)
     impatient_server.json("/concern/data_sets/bg257f92t.json", {"file_sets": listed})
     with pytest.raises(ValueError, match=impatient_server.url):
@@ -203,7 +203,7 @@ def test_list_deep_blue_files_checks_each_file(impatient_server, tmp_path, monke
     (1, [{"path": "a", "_links": {"stash:download": {"href": "/d"}}, "digest": "00", "digestType": "sha-9"}]),
     (1, None),
 ], ids=str)  # fmt: skip
-def test_list_dryad_files_checks_each_file(impatient_server, tmp_path, monkeypatch, versions, files):
+def test_read_dryad_listing_checks_each_file(impatient_server, tmp_path, monkeypatch, versions, files):
     monkeypatch.setattr(broderick2019, "DRYAD", impatient_server.url)
     versions = [{"_links": {"self": {"href": "/v1"}}}] if versions == 1 else versions
     impatient_server.json(

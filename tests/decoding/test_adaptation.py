@@ -17,7 +17,7 @@ from sk_b2s import BrainEncoder, StimulusArray, load, save
 from sk_b2s.decoding._adaptation import AdaptingNet
 from sk_b2s.features._precomputed import PrecomputedFeatures
 from sk_b2s.model_selection._leak_warning import StimulusLeakWarning
-from sk_b2s.preprocessing._covariance_alignment import riemannian_distance
+from sk_b2s.preprocessing._covariance_alignment import compute_covariance_distance
 from sk_b2s.preprocessing._scalers import FeatureScaler, RobustChannelScaler
 from sk_b2s.preprocessing._windows import Windows
 
@@ -605,23 +605,23 @@ def test_unseen_subject_error_names_subjects(encoder):
         strict.transform(person("new")[0])
 
 
-def test_riemannian_distance_is_a_metric():
+def test_compute_covariance_distance_is_a_metric():
     random = np.random.default_rng(0)
     a, b, c = (part @ part.T for part in random.standard_normal((3, 5, 9)))
     mixing = random.standard_normal((5, 5))
 
     def distance(a, b):
-        return riemannian_distance(a, b, shrinkage=0)
+        return compute_covariance_distance(a, b, shrinkage=0)
 
     np.testing.assert_allclose(distance(a, b), distance(b, a))
     np.testing.assert_allclose(distance(mixing @ a @ mixing.T, mixing @ b @ mixing.T), distance(a, b))
     np.testing.assert_allclose(distance(a, a), 0, atol=1e-6)
     assert distance(a, c) < distance(a, b) + distance(b, c)
     lacking = a - np.outer(a[0], a[0]) / a[0, 0]
-    assert np.isfinite(riemannian_distance(lacking, b))
+    assert np.isfinite(compute_covariance_distance(lacking, b))
     shrunk = [0.9 * c + 0.1 * np.trace(c) / 5 * np.eye(5) for c in (lacking, b)]
     ratios = np.linalg.eigvals(np.linalg.solve(*shrunk)).real
-    np.testing.assert_allclose(riemannian_distance(lacking, b), np.sqrt(np.sum(np.log(ratios) ** 2)))
+    np.testing.assert_allclose(compute_covariance_distance(lacking, b), np.sqrt(np.sum(np.log(ratios) ** 2)))
 
 
 # --- files -------------------------------------------------------------------------------------------

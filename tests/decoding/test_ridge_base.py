@@ -13,7 +13,7 @@ from sk_b2s import (
     Windows,
 )
 from sk_b2s.decoding._ridge_base import _sum_fold_moments, extend_ridge_alphas, find_better_ridge_alpha
-from sk_b2s.decoding._ridge_solver import Moments
+from sk_b2s.decoding._ridge_solver import RidgeMoments
 
 SFREQ = 10
 
@@ -147,7 +147,7 @@ def test_fold_moments_equal_direct_sums():
     def moments(rows):
         read.extend(rows)
         x = values[rows]
-        return Moments(len(x), x.sum(0), x.sum(0), x.T @ x, x.T @ x, np.square(x).sum(0))
+        return RidgeMoments(len(x), x.sum(0), x.sum(0), x.T @ x, x.T @ x, np.square(x).sum(0))
 
     folds = [(rows[4:], rows[:3]), (rows[:5], rows[6:]), (rows[5:], rows[:2])]
     found = _sum_fold_moments(moments, rows, folds)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s.events._intervals import count_new_interval_seconds, sum_recorded_intervals, unite_intervals
-from sk_b2s.preprocessing._overlaps import TimeLine
+from sk_b2s.preprocessing._overlaps import OverlapLine
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_unite_intervals_covers_the_same_time(rng):
     first, last = unite_intervals(start, stop)
     np.testing.assert_array_equal(covered(first, last), covered(start, stop))
     assert (first[1:] > last[:-1]).all()
-    line = TimeLine(np.zeros(12, int), start, stop - start)
+    line = OverlapLine(np.zeros(12, int), start, stop - start)
     np.testing.assert_allclose(np.subtract(*line.spans(np.ones(12, bool))[::-1]), last - first)
 
 

@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 
 from helpers.decoders import planted
 from sk_b2s import FeatureScaler, PrecomputedFeatures, RidgeDecoder, StimulusArray, Windows
-from sk_b2s.evaluation._controls._surrogates import phase_randomized
+from sk_b2s.evaluation._controls._surrogates import make_phase_surrogate
 
 SFREQ, LENGTH = 32.0, 64  # Hz; samples of a window, 2 s
 N_WORDS, N_CODES = 50, 8
@@ -93,7 +93,9 @@ def make_slow_responses(n_recordings=2, n=80, seed=0):
 
 def randomize_windows(X, seed=0):
     """Randomize the phases of each window on its own."""
-    data = np.stack([phase_randomized(window.T, seed + row).T for row, window in enumerate(np.asarray(X))])
+    data = np.stack(
+        [make_phase_surrogate(window.T, seed + row).T for row, window in enumerate(np.asarray(X))]
+    )
     return Windows.from_array(data, rows=X.rows, sfreq=X.sfreq)
 
 

@@ -2,25 +2,25 @@
 
 import pytest
 
-from sk_b2s.io._pronunciations import PHONEMES, SPELLINGS, find_pronunciations, split_transcript
+from sk_b2s.io._pronunciations import PHONEMES, SPELLINGS, find_pronunciations, split_into_pronounced_words
 
 KNOWN = {"rabbit": "R AE B AH T", "hole": "HH OW L", "mouse": "M AW S", "cafe": "K AH F EY", "it's": "IH T S",
          "dinah": "D AY N AH", "the": "DH AH", "'tis": "T IH Z", "x-ray": "EH K S R EY"}  # fmt: skip
 
 
 def find(text, **params):
-    tokens, added = find_pronunciations(split_transcript(text), KNOWN.get, **params)
+    tokens, added = find_pronunciations(split_into_pronounced_words(text), KNOWN.get, **params)
     return [token.parts for token in tokens], added
 
 
 def test_split_transcript_removes_punctuation():
     text = "“Oh dear!” — it’s the _Mouse's_ rabbit-hole, 'tis... (no)--yes; Café … 7"
     words = ["Oh", "dear", "it's", "the", "Mouse's", "rabbit-hole", "'tis", "no", "yes", "Café", "7"]
-    assert split_transcript(text) == words
-    assert split_transcript(text.split(" ")) == words
-    assert split_transcript(" -- ... ''") == []
+    assert split_into_pronounced_words(text) == words
+    assert split_into_pronounced_words(text.split(" ")) == words
+    assert split_into_pronounced_words(" -- ... ''") == []
     with pytest.raises(ValueError, match="string or a sequence of strings. Got 5 in it"):
-        split_transcript(["one", 5])
+        split_into_pronounced_words(["one", 5])
 
 
 def test_find_pronunciations_looks_up_folded_words():

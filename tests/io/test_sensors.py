@@ -10,7 +10,7 @@ from mne.io.constants import FIFF
 from mne.io.kit.constants import KIT
 
 from sk_b2s.datasets.simulated._head import make_sensors_on_head
-from sk_b2s.io._sensors import load_montage, pick_sensor_channels, project_sensors
+from sk_b2s.io._sensors import load_sensor_montage, pick_sensor_channels, project_sensors
 
 SFREQ = 250.0
 
@@ -233,13 +233,13 @@ def test_load_montage_reads_file(save, tmp_path):
         raw = mne.io.read_raw(path, verbose="ERROR")
         raw.set_montage(mne.channels.read_custom_montage(file), verbose="ERROR")
         for given in (file, str(file)):
-            head = load_header(path, montage=load_montage(given))
+            head = load_header(path, montage=load_sensor_montage(given))
             np.testing.assert_array_equal(head.positions, project_sensors(raw.info, raw.ch_names))
         assert (head.positions[0, 1] > head.positions[2, 1]) == (turn == 1)
-    assert load_montage("biosemi64") == "biosemi64"
-    assert load_montage(montage) is montage
+    assert load_sensor_montage("biosemi64") == "biosemi64"
+    assert load_sensor_montage(montage) is montage
     with pytest.raises(FileNotFoundError, match="montage='nowhere.sfp' is not an existing file"):
-        load_montage(Path("nowhere.sfp"))
+        load_sensor_montage(Path("nowhere.sfp"))
 
 
 def make_system_info(names, coil, **about):

@@ -6,7 +6,7 @@ import pytest
 
 from sk_b2s.metrics._matched import (
     compute_matched_accuracy,
-    compute_overlap_factor,
+    compute_matched_overlap_factor,
     find_matched_strata,
     select_matched_strata,
 )
@@ -58,6 +58,8 @@ def test_compute_overlap_factor_of_shared_samples():
         ("r", 1.0, 1),
         (at, 4.0, 1),
     ):
-        factor = compute_overlap_factor(values, np.broadcast_to(recording, 4000), at, np.full(4000, duration))
+        factor = compute_matched_overlap_factor(
+            values, np.broadcast_to(recording, 4000), at, np.full(4000, duration)
+        )
         assert factor == pytest.approx(expected, rel=0.2)
-    assert compute_overlap_factor([np.nan, 1.0], ["r", "r"], [0, 1], [2, 2]) == 1
+    assert compute_matched_overlap_factor([np.nan, 1.0], ["r", "r"], [0, 1], [2, 2]) == 1

@@ -14,7 +14,7 @@ from sk_b2s.nn import _prefetch as feeding
 from sk_b2s.nn._prefetch import (
     ResidentWindows,
     StoredWindows,
-    fetch_ahead,
+    prefetch_batches,
     prefetch_windows_to_device,
     store_prefetched_windows,
 )
@@ -110,7 +110,7 @@ def test_prefetch_windows_to_device_within_memory(windows):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_fetch_ahead_keeps_order(windows, device):
+def test_prefetch_batches_keeps_order(windows, device):
     batches = np.array_split(np.random.default_rng(2).permutation(40), 7)
     made_in = []
 
@@ -119,7 +119,7 @@ def test_fetch_ahead_keeps_order(windows, device):
             made_in.append(threading.current_thread())
             yield {"x": windows.gather(batch, device=device)}, (torch.from_numpy(batch), None)
 
-    got = list(fetch_ahead(make(), device, threaded=True))
+    got = list(prefetch_batches(make(), device, threaded=True))
     assert len(got) == 7
     for (inputs, (rows, _)), batch in zip(got, batches, strict=True):
         assert rows.tolist() == batch.tolist()
@@ -127,29 +127,31 @@ def test_fetch_ahead_keeps_order(windows, device):
     assert threading.current_thread() not in made_in
 
 
-def test_fetch_ahead_raises_in_consumer():
+def test_prefetch_batches_raises_in_consumer():
     def make():
         yield torch.zeros(1)
         raise OSError("the recording is gone")
 
-    came = fetch_ahead(make(), "cpu", threaded=True)
+    came = prefetch_batches(make(), "cpu", threaded=True)
     assert next(came) == 0
     with pytest.raises(OSError, match="the recording is gone"):
         next(came)
 
 
-def test_fetch_ahead_reads_one_batch_ahead():
+def test_prefetch_batches_reads_one_batch_ahead():
     made = []
-    came = fetch_ahead((made.append(i) or i for i in range(100)), "cpu", threaded=True)
+    came = prefetch_batches((made.append(i) or i for i in range(100)), "cpu", threaded=True)
     for _ in range(3):
         next(came)
     came.close()
     assert 3 <= len(made) <= 4
 
 
-def test_fetch_ahead_has_no_thread_on_cpu():
+def test_prefetch_batches_has_no_thread_on_cpu():
     made_in = []
-    assert list(fetch_ahead((made_in.append(threading.current_thread()) or i for i in range(3)), "cpu")) == [
+    assert list(
+        prefetch_batches((made_in.append(threading.current_thread()) or i for i in range(3)), "cpu")
+    ) == [
         0,
         1,
         2,
@@ -186,7 +188,8 @@ def test_fit_equal_with_resident_signals(monkeypatch, device):
     for name, n_bytes in room.items():
         monkeypatch.setattr("sk_b2s.nn._prefetch._room", lambda device, n_bytes=n_bytes: n_bytes)
         monkeypatch.setattr(
-            "sk_b2s.nn._net.fetch_ahead", lambda batches, device: fetch_ahead(batches, device, threaded=True)
+            "sk_b2s.nn._net.prefetch_batches",
+            lambda batches, device: prefetch_batches(batches, device, threaded=True),
         )
         encoders[name] = fitted(device)[0]
     monkeypatch.undo()

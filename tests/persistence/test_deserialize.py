@@ -303,7 +303,7 @@ def test_load_memory_error_names_file(files, monkeypatch):
     def fail(self, node):
         raise MemoryError("Cannot allocate memory")
 
-    monkeypatch.setattr("sk_b2s._persistence._deserialize.Reader.decode", fail)
+    monkeypatch.setattr("sk_b2s._persistence._deserialize.Deserializer.decode", fail)
     with pytest.raises(MemoryError, match=r"FeatureScaler has 0 MB, and there is not enough memory"):
         load(files / "FeatureScaler")
 

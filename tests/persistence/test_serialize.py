@@ -10,8 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from sk_b2s._persistence._deserialize import Reader
-from sk_b2s._persistence._serialize import Writer
+from sk_b2s._persistence._deserialize import Deserializer
+from sk_b2s._persistence._serialize import Serializer
 from sk_b2s.events._stimuli import StimulusArray
 
 
@@ -22,11 +22,11 @@ def path(tmp_path):
 
 def there_and_back(value, path):
     """Write to a file and read again."""
-    writer = Writer({})
+    writer = Serializer({})
     text = json.dumps(writer.encode(value, ("value",)), allow_nan=False)
     save_file(writer.tensors, path, metadata={"text": text})
     with safe_open(path, "numpy") as file:
-        return Reader(file.get_tensor, {}).decode(json.loads(file.metadata()["text"]))
+        return Deserializer(file.get_tensor, {}).decode(json.loads(file.metadata()["text"]))
 
 
 def matrix():
@@ -141,4 +141,4 @@ def test_roundtrip_tables(table, path):
 )
 def test_encode_rejects_unsupported_tables(table):
     with pytest.raises(TypeError, match="value"):
-        Writer({}).encode(table, ("value",))
+        Serializer({}).encode(table, ("value",))

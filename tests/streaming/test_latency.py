@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sk_b2s import Epocher, RidgeDecoder, RobustChannelScaler, StreamingDecoder
 from sk_b2s.preprocessing import Windows
 from sk_b2s.streaming import pipeline_latency
-from sk_b2s.streaming._pipeline import make_streaming_chain
+from sk_b2s.streaming._pipeline import make_pipeline_chain
 
 SFREQ, RATE, TMAX = 64, 32, 3.0
 KINDS = {"ridge": 0, "likelihood": 0, "network": 0, "network, 4 steps": 4 / RATE}
@@ -67,7 +67,7 @@ def test_latency_states_delay_of_filters(fitted):
     center = 15.0
     time = np.arange(30 * SFREQ) / SFREQ
     burst = np.exp(-(((time - center) / 0.5) ** 2)) * np.cos(2 * np.pi * 4 * time)
-    filtered, _ = make_streaming_chain(pipeline[0], SFREQ)(np.tile(burst, (16, 1)), None)
+    filtered, _ = make_pipeline_chain(pipeline[0], SFREQ)(np.tile(burst, (16, 1)), None)
     power = abs(hilbert(filtered[0])) ** 2
     measured = (power * np.arange(len(power))).sum() / power.sum() / RATE - center
     lag = pipeline[0].lag

@@ -8,7 +8,7 @@ import pytest
 from helpers.hidden import ALL_NAMES
 
 from sk_b2s.streaming import decode_live, read_live_predictions, score_live_predictions
-from sk_b2s.streaming._records import PredictionWriter
+from sk_b2s.streaming._records import RecordWriter
 from sk_b2s.streaming._regularizer import StreamRegularizer
 
 NAMES = ["a", ALL_NAMES.encode("utf-8", "replace").decode()]
@@ -88,7 +88,7 @@ def test_read_skips_damaged_and_foreign_lines(written):
     with pytest.warns(UserWarning, match="8 invalid lines were skipped"):
         table = read_live_predictions(path)
     pd.testing.assert_frame_equal(table, whole)
-    writer = PredictionWriter(path, {"candidates": ["a"]})  # after the truncated line
+    writer = RecordWriter(path, {"candidates": ["a"]})  # after the truncated line
     writer.close()
     with pytest.warns(UserWarning, match="8 invalid"):
         assert len(read_live_predictions(path).attrs["headers"]) == 2

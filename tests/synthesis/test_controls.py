@@ -10,9 +10,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import RidgeDecoder, SpeechReconstructor, StimulusArray
 from sk_b2s.synthesis import reconstruct_with_controls
-from sk_b2s.synthesis._confidence import make_fade
+from sk_b2s.synthesis._confidence import make_confidence_fade
 from sk_b2s.synthesis._identification import identify_pieces
-from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, judge_controls
+from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, make_controls_verdict
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_to_audio_of_control(controls):
 def test_fade_of_an_excerpt_is_that_of_the_whole(controls, monkeypatch):
     confidence = np.arange(29) % 2
     monkeypatch.setattr(type(controls), "compute_confidence", lambda *_: confidence)
-    gain = make_fade(confidence, 0.5, 40 * 16000, 16000)
+    gain = make_confidence_fade(confidence, 0.5, 40 * 16000, 16000)
     for start, stop in ((2.5, 8.5), (28.0, 29.5)):
         plain = controls.to_audio("decoder", 0, start, stop)
         faded = controls.to_audio("decoder", 0, start, stop, 0.5)
@@ -127,12 +127,12 @@ def test_identify_pieces_equals_simulation():
     ],
     ids=["evidence", "prior", "leak"],
 )
-def test_judge_controls_returns_verdict(prior, surrogate, expected):
+def test_make_controls_verdict_returns_verdict(prior, surrogate, expected):
     scores = pd.DataFrame({
         "control": ["decoder", "prior_only", "phase_randomized"], "measure": "r", "score": [0.2, prior[0], 0.2],
         "p_value": [0.001, prior[1], 0.001], "verdict": ["above_null", "context", surrogate],
     })  # fmt: skip
-    assert judge_controls(scores) == expected
+    assert make_controls_verdict(scores) == expected
     assert describe_synthesis_verdict(expected)
 
 

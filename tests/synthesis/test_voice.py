@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from sk_b2s import RidgeDecoder, SpeechReconstructor, load, save
 from sk_b2s.synthesis import SpeakerVoice, _voice_frames, make_example_voice, read_wav_metadata
-from sk_b2s.synthesis._voice_frames import compute_voice_mel, match_frames, sound_voice_mel
+from sk_b2s.synthesis._voice_frames import compute_voice_frame_mel, match_voice_frames, sound_voice_frames
 
 RATE, CONSENT = 16000, "Ada agreed to tests"
 
@@ -61,18 +61,18 @@ def test_convert_averages_channels_and_resamples(voice):
 
 def test_convert_own_speech_selects_own_frames(voice):
     features = voice.features_
-    chosen = match_frames(features, features, 1)[:, 0]
+    chosen = match_voice_frames(features, features, 1)[:, 0]
     assert (chosen == np.arange(len(features))).mean() > 0.95
 
 
-def test_match_frames_in_chunks_is_equal(monkeypatch):
+def test_match_voice_frames_in_chunks_is_equal(monkeypatch):
     rng = np.random.default_rng(0)
     queries, library = rng.standard_normal((2, 40, 6))
-    whole = match_frames(queries, library, 3)
+    whole = match_voice_frames(queries, library, 3)
     expected = np.argsort(-(queries @ library.T) / np.linalg.norm(library, axis=1), axis=1)[:, :3]
     np.testing.assert_array_equal(whole, np.sort(expected, axis=1))
     monkeypatch.setattr(_voice_frames, "SIMILARITY_BYTES", 500)
-    np.testing.assert_array_equal(match_frames(queries, library, 3), whole)
+    np.testing.assert_array_equal(match_voice_frames(queries, library, 3), whole)
 
 
 def test_voice_saves_consent(voice, tmp_path):
@@ -120,9 +120,9 @@ def test_watermark_is_applied_and_checked(voice):
             marked.convert(make_babble())
 
 
-def test_sound_voice_mel_restores_mel():
-    mel = compute_voice_mel(make_babble()[0])
-    again = compute_voice_mel(sound_voice_mel(mel, 16, 0))
+def test_sound_voice_frames_restores_mel():
+    mel = compute_voice_frame_mel(make_babble()[0])
+    again = compute_voice_frame_mel(sound_voice_frames(mel, 16, 0))
     assert np.corrcoef(mel.ravel(), again.ravel())[0, 1] > 0.9
 
 

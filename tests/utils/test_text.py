@@ -10,13 +10,13 @@ from helpers.hidden import NAMES
 
 from sk_b2s._utils._text import (
     HIDDEN,
-    format_percent,
+    format_percent_text,
     join_text_items,
+    make_suggestion_text,
     make_text_visible,
     make_texts_visible,
     shorten_list,
     shorten_text,
-    suggest_name,
     unwrap_scalar_for_text,
 )
 
@@ -51,19 +51,19 @@ def test_shorten_text_of_short_values():
 @pytest.mark.parametrize(
     ("share", "expected"), [(0, "0 %"), (1, "100 %"), (1e-4, "1 %"), (0.9999, "99 %"), (0.254, "25 %")]
 )
-def test_format_percent_clips(share, expected):
-    assert format_percent(share, 0, clip=True) == expected
+def test_format_percent_text_clips(share, expected):
+    assert format_percent_text(share, 0, clip=True) == expected
 
 
-def test_format_percent_rounds():
-    assert format_percent(1e-4) == "0.0 %"
-    assert format_percent(0.12345) == "12.3 %"
+def test_format_percent_text_rounds():
+    assert format_percent_text(1e-4) == "0.0 %"
+    assert format_percent_text(0.12345) == "12.3 %"
 
 
 def test_suggest_name():
-    assert suggest_name("ridg", ["ridge", "clip"]) == " (did you mean 'ridge'?)"
-    assert suggest_name("zzz", ["ridge", "clip"]) == ""
-    assert "'ab' or 'ac'" in suggest_name("aa", ["ab", "ac"], n=2, cutoff=0.4).replace(
+    assert make_suggestion_text("ridg", ["ridge", "clip"]) == " (did you mean 'ridge'?)"
+    assert make_suggestion_text("zzz", ["ridge", "clip"]) == ""
+    assert "'ab' or 'ac'" in make_suggestion_text("aa", ["ab", "ac"], n=2, cutoff=0.4).replace(
         "'ac' or 'ab'", "'ab' or 'ac'"
     )
 

@@ -10,7 +10,7 @@ from sk_b2s.datasets._download import (
     download,
     strip_download_subjects,
 )
-from sk_b2s.datasets._listings import list_hugging_face_files
+from sk_b2s.datasets._listings import read_hugging_face_listing
 from sk_b2s.datasets.libribrain._holdout import FOLDER
 from sk_b2s.datasets.libribrain._tables import NAME
 
@@ -69,7 +69,7 @@ def fetch_libribrain100(
     files = {}
     for repository in (HOLDOUT,) if holdout else REPOSITORIES:
         manual = describe_manual_download(f"{HUGGING_FACE}/datasets/{repository}/tree/main", root)
-        for file in list_hugging_face_files(HUGGING_FACE, repository, manual):
+        for file in read_hugging_face_listing(HUGGING_FACE, repository, manual):
             parts = _describe_file(file.path, holdout)
             if parts is None:
                 continue

@@ -35,14 +35,14 @@ import soundfile as sf
 from sk_b2s.datasets.simulated._artifacts import check_artifact_names
 from sk_b2s.datasets.simulated._folder import (
     check_simulation_parameters,
-    find_simulated_truth,
+    find_simulation_folder_truth,
     is_simulation_count,
     locate_simulation_folder,
-    name_simulated_recordings,
-    read_simulated_events,
-    read_simulated_truth,
-    write_simulated_recording,
+    name_simulation_folder_files,
+    read_simulation_folder_events,
+    read_simulation_folder_truth,
     write_simulation_folder,
+    write_simulation_folder_recording,
 )
 from sk_b2s.datasets.simulated._ground_truth import SubjectTruth, make_ground_truth_rng, write_truth
 from sk_b2s.datasets.simulated._head import make_sensors_on_head
@@ -186,7 +186,7 @@ def make_listening(
         "make_listening",
     )
     stems = {
-        i: list(name_simulated_recordings(folder, i, parameters, "listening").values())
+        i: list(name_simulation_folder_files(folder, i, parameters, "listening").values())
         for i in range(n_subjects)
     }
     events = pd.concat(
@@ -194,7 +194,9 @@ def make_listening(
     )
     if not return_truth:
         return events
-    return events, {f"{i + 1:02d}": read_simulated_truth(folder, i, stems[i], modality) for i in stems}
+    return events, {
+        f"{i + 1:02d}": read_simulation_folder_truth(folder, i, stems[i], modality) for i in stems
+    }
 
 
 def _check_parameters(minutes, modality, snr_db, artifacts, responses, n_channels, runs, **others):
@@ -276,9 +278,9 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
     responses = parameters.get("responses", SOURCES)
     subject = subject._replace(weights={name: w * (name in responses) for name, w in subject.weights.items()})
     truth = SubjectTruth(*subject[:5])
-    write_truth(find_simulated_truth(folder, f"sub-{index + 1:02d}"), truth)
+    write_truth(find_simulation_folder_truth(folder, f"sub-{index + 1:02d}"), truth)
     scale = None
-    for (session, run), stem in name_simulated_recordings(folder, index, parameters, "listening").items():
+    for (session, run), stem in name_simulation_folder_files(folder, index, parameters, "listening").items():
         stem.parent.mkdir(parents=True, exist_ok=True)
         recording_seed = [*seed, session, run]
         events, schedule, seconds = plan_recording_schedule(recording_seed, sounds, features, parameters)
@@ -294,15 +296,15 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
             n_times,
             scale,
         )
-        write_truth(find_simulated_truth(folder, stem.name), truth)
-        write_simulated_recording(stem, data, sensors[0], modality, "listening", events)
+        write_truth(find_simulation_folder_truth(folder, stem.name), truth)
+        write_simulation_folder_recording(stem, data, sensors[0], modality, "listening", events)
 
 
 # --- reading -----------------------------------------------------------------------------------
 
 
 def _read_events(folder, stem, modality):
-    events = read_simulated_events(stem, modality).rename(columns={"stim_file": "sound"})
+    events = read_simulation_folder_events(stem, modality).rename(columns={"stim_file": "sound"})
     paths = {name: str(folder / "stimuli" / name) for name in events["sound"].unique()}
     events["sound"] = events["sound"].map(paths)
     return events.assign(condition="story")[COLUMNS]

@@ -87,7 +87,7 @@ def locate_simulation_folder(root, task, parameters):
     return root / f"{task}-{parameters['modality']}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
 
 
-def name_simulated_recordings(folder, index, parameters, task):
+def name_simulation_folder_files(folder, index, parameters, task):
     """Return the paths of recordings without suffix, by (session, run)."""
     stems, runs = {}, parameters.get("runs", 1)
     for session in range(parameters["sessions"]):
@@ -152,7 +152,7 @@ def _write_description(folder, parameters, owner):
     (folder / "dataset_description.json").write_text(json.dumps(description, indent=1))
 
 
-def write_simulated_recording(stem, data, info, modality, task, events):
+def write_simulation_folder_recording(stem, data, info, modality, task, events):
     """Write a recording with its sidecar files.
 
     Parameters
@@ -181,12 +181,12 @@ def write_simulated_recording(stem, data, info, modality, task, events):
     events.to_csv(f"{stem}_events.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f")
 
 
-def find_simulated_truth(folder, name):
+def find_simulation_folder_truth(folder, name):
     """Return the path of the ground truth of a subject or recording."""
     return folder / "derivatives" / "truth" / f"{name}.npz"
 
 
-def read_simulated_events(stem, modality):
+def read_simulation_folder_events(stem, modality):
     """Read the events of a recording with the columns of its path."""
     events = pd.read_csv(f"{stem}_events.tsv", sep="\t", keep_default_na=False, na_values=["n/a"])
     entities = dict(part.split("-") for part in stem.name.split("_"))
@@ -198,10 +198,10 @@ def read_simulated_events(stem, modality):
     )  # fmt: skip
 
 
-def read_simulated_truth(folder, index, stems, modality):
+def read_simulation_folder_truth(folder, index, stems, modality):
     """Read the ground truth of a subject and its recordings."""
-    truth = read_truth(find_simulated_truth(folder, f"sub-{index + 1:02d}"), SubjectTruth)
+    truth = read_truth(find_simulation_folder_truth(folder, f"sub-{index + 1:02d}"), SubjectTruth)
     for stem in stems:
-        path = find_simulated_truth(folder, stem.name)
+        path = find_simulation_folder_truth(folder, stem.name)
         truth.recordings[f"{stem}_{modality}.fif"] = read_truth(path, RecordingTruth)
     return truth

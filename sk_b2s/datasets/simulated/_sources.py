@@ -60,7 +60,7 @@ class SimulatedSubject(NamedTuple):
     orientations: np.ndarray  # (n_dipoles, 3), unit vectors
 
 
-def draw_speech_weights(rng):
+def draw_source_weights(rng):
     """Draw the weights of each source of speech."""
     return {
         "onset": rng.gamma(4, 1 / 4, (1, N_BANDS)),
@@ -70,7 +70,7 @@ def draw_speech_weights(rng):
     }
 
 
-def draw_subject_sources(rng, snr_db, sources=SOURCES, draw_weights=draw_speech_weights):
+def draw_subject_sources(rng, snr_db, sources=SOURCES, draw_weights=draw_source_weights):
     """Draw a subject with a signal-to-noise ratio around ``snr_db``.
 
     Parameters
@@ -81,7 +81,7 @@ def draw_subject_sources(rng, snr_db, sources=SOURCES, draw_weights=draw_speech_
         Mean signal-to-noise ratio over subjects.
     sources : dict of str to dict, default=SOURCES
         Position, amplitude and peaks of each source.
-    draw_weights : callable, default=draw_speech_weights
+    draw_weights : callable, default=draw_source_weights
         ``draw_weights(rng)`` returns the weights of each source, of shape
         (n_courses, n_features). Two courses are those of both hemispheres, and
         one course is equal in both.
@@ -191,11 +191,13 @@ def compute_source_features(path, stop, spoken=None):
 
 def compute_source_levels(subject, features):
     """Compute the root mean square of each unscaled source over stimuli."""
-    responses = {name: [respond_to_stimulus(subject, name, f) for f in features] for name in subject.weights}
+    responses = {
+        name: [compute_source_response(subject, name, f) for f in features] for name in subject.weights
+    }
     return {name: np.sqrt(np.mean(np.concatenate(r, axis=1) ** 2)) for name, r in responses.items()}
 
 
-def respond_to_stimulus(subject, name, features):
+def compute_source_response(subject, name, features):
     """Compute the response (n_courses, n_frames) of a source to a stimulus."""
     return fftconvolve(subject.weights[name] @ features[name], subject.kernels[name][None], axes=1)
 
@@ -232,7 +234,7 @@ def compute_source_responses(subject, features, onsets, n_times, sfreq, level, s
         course = np.zeros((len(subject.weights[name]), n_times))
         for onset, feature in zip(onsets, features, strict=True):
             if np.isfinite(onset):
-                response = respond_to_stimulus(subject, name, feature)
+                response = compute_source_response(subject, name, feature)
                 when = onset + np.arange(response.shape[1]) / FEATURE_RATE
                 own = slice(*np.searchsorted(times, [when[0], when[-1]]) + [0, 1])  # the others are 0
                 course[:, own] += [np.interp(times[own], when, row, left=0, right=0) for row in response]

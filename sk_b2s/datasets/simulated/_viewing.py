@@ -18,23 +18,23 @@ import pandas as pd
 from sk_b2s.datasets.simulated._artifacts import check_artifact_names
 from sk_b2s.datasets.simulated._folder import (
     check_simulation_parameters,
-    find_simulated_truth,
+    find_simulation_folder_truth,
     is_simulation_count,
     is_simulation_number,
     locate_simulation_folder,
-    name_simulated_recordings,
-    read_simulated_events,
-    read_simulated_truth,
-    write_simulated_recording,
+    name_simulation_folder_files,
+    read_simulation_folder_events,
+    read_simulation_folder_truth,
     write_simulation_folder,
+    write_simulation_folder_recording,
 )
 from sk_b2s.datasets.simulated._ground_truth import SubjectTruth, make_ground_truth_rng, write_truth
 from sk_b2s.datasets.simulated._head import make_sensors_on_head
 from sk_b2s.datasets.simulated._recording import simulate_recording
 from sk_b2s.datasets.simulated._sources import (
     compute_source_levels,
+    compute_source_response,
     draw_subject_sources,
-    respond_to_stimulus,
 )
 
 VERSION = 1  # of files and simulation; folders of other versions are not reused
@@ -199,17 +199,17 @@ def make_viewing(
         folder, parameters, lambda temporary: _write_all(temporary, images, parameters), "make_viewing"
     )
     stems = {
-        i: list(name_simulated_recordings(folder, i, parameters, "viewing").values())
+        i: list(name_simulation_folder_files(folder, i, parameters, "viewing").values())
         for i in range(n_subjects)
     }
     events = pd.concat(
-        [read_simulated_events(stem, modality)[COLUMNS] for i in stems for stem in stems[i]],
+        [read_simulation_folder_events(stem, modality)[COLUMNS] for i in stems for stem in stems[i]],
         ignore_index=True,
     )
     vectors = images[list(range(N_FEATURES))]
     if not return_truth:
         return events, vectors
-    truth = {f"{i + 1:02d}": read_simulated_truth(folder, i, stems[i], modality) for i in stems}
+    truth = {f"{i + 1:02d}": read_simulation_folder_truth(folder, i, stems[i], modality) for i in stems}
     return events, vectors, truth
 
 
@@ -300,14 +300,14 @@ def _write_subject(folder, index, sensors, images, features, parameters):
     level = compute_source_levels(subject, features)
     truth = SubjectTruth(*subject[:5], responses={
         name: np.concatenate([
-            respond_to_stimulus(subject, source, feature) * (SOURCES[source]["amplitude"] / level[source])
+            compute_source_response(subject, source, feature) * (SOURCES[source]["amplitude"] / level[source])
             for source in SOURCES
         ])
         for name, feature in zip(images.index, features, strict=True)
     })  # fmt: skip
-    write_truth(find_simulated_truth(folder, f"sub-{index + 1:02d}"), truth)
+    write_truth(find_simulation_folder_truth(folder, f"sub-{index + 1:02d}"), truth)
     scale = None
-    for (session, run), stem in name_simulated_recordings(folder, index, parameters, "viewing").items():
+    for (session, run), stem in name_simulation_folder_files(folder, index, parameters, "viewing").items():
         stem.parent.mkdir(parents=True, exist_ok=True)
         own = [*seed, session, run]
         events, seconds = _plan_recording(own, images, parameters)
@@ -323,8 +323,8 @@ def _write_subject(folder, index, sensors, images, features, parameters):
             own, subject, sensors, modality, parameters["artifacts"], [features[i] for i in drawn], schedule,
             int(np.ceil(seconds * parameters["sfreq"])), scale, SOURCES,
         )  # fmt: skip
-        write_truth(find_simulated_truth(folder, stem.name), truth)
-        write_simulated_recording(stem, data, sensors[0], modality, "viewing", events)
+        write_truth(find_simulation_folder_truth(folder, stem.name), truth)
+        write_simulation_folder_recording(stem, data, sensors[0], modality, "viewing", events)
 
 
 def _draw_drift(rng, onsets):

@@ -38,7 +38,7 @@ from sk_b2s.datasets._download import (
     download,
     strip_download_subjects,
 )
-from sk_b2s.datasets._listings import list_osf_files
+from sk_b2s.datasets._listings import read_osf_listing
 from sk_b2s.datasets.things_eeg2._npy import read_npy_dictionary
 from sk_b2s.events._images import ImageStimulus
 
@@ -329,7 +329,7 @@ def fetch_things_eeg2(root, subjects=None, edition="raw", progress=True):
 
 
 def _list_files(node, manual):
-    return list_osf_files(f"{OSF}/{node}/files/osfstorage/?page[size]=100", None, manual)
+    return read_osf_listing(f"{OSF}/{node}/files/osfstorage/?page[size]=100", None, manual)
 
 
 def _is_archive(path):

@@ -22,7 +22,7 @@ from sk_b2s._utils._estimators import (
     adapt_innermost_estimator,
     find_decoder_in_estimator,
     find_innermost_estimator,
-    list_ensemble_members,
+    list_member_estimators,
 )
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
 from sk_b2s.decoding._base import RetrievalMixin
@@ -49,7 +49,7 @@ def _members_can_adapt(ensemble):
     if fitted is not None:
         decoders = [find_innermost_estimator(one, fitted=True)[0] for copies in fitted for one in copies]
     else:
-        decoders = [find_innermost_estimator(one)[0] for _, one in list_ensemble_members(ensemble)]
+        decoders = [find_innermost_estimator(one)[0] for _, one in list_member_estimators(ensemble)]
     return bool(decoders) and all(hasattr(decoder, "adapt") for decoder in decoders)
 
 
@@ -262,7 +262,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
     def named_estimators_(self):
         """First fitted copy of each member, by name."""
         check_is_fitted(self)
-        names = [name for name, _ in list_ensemble_members(self)]
+        names = [name for name, _ in list_member_estimators(self)]
         return Bunch(**{name: copies[0] for name, copies in zip(names, self.estimators_, strict=True)})
 
     def _check_members(self):
@@ -487,7 +487,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        inner = [get_tags(member) for _, member in list_ensemble_members(self)]
+        inner = [get_tags(member) for _, member in list_member_estimators(self)]
         if inner:
             tags.input_tags = inner[0].input_tags
             tags.non_deterministic = any(one.non_deterministic for one in inner)

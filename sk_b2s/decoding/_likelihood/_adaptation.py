@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._validation import validate_rows_in_step
-from sk_b2s.decoding._inputs import count_stimulus_minutes
+from sk_b2s.decoding._inputs import count_input_minutes
 from sk_b2s.decoding._likelihood._response import ResponsePrior, cut_response_rank
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
@@ -87,7 +87,7 @@ class LikelihoodAdaptationMixin:
             rows = np.flatnonzero(subjects == subject)
             new._add_subject(subject, *self._adapt_to(X, targets, rows))
             notes.append({
-                "subject": subject, "method": "ridge", "minutes": count_stimulus_minutes(y, rows),
+                "subject": subject, "method": "ridge", "minutes": count_input_minutes(y, rows),
                 "n_windows": len(rows),
             })  # fmt: skip
         known = getattr(self, "adaptations_", None)

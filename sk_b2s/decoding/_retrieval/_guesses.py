@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._svg import draw_svg_lines
-from sk_b2s._utils._text import format_percent
+from sk_b2s._utils._text import format_percent_text
 from sk_b2s.metrics._confidence import compute_confidence_of_best, slice_confidence_scores
 
 SHOWN = 8  # guesses in HTML
@@ -93,7 +93,7 @@ class GuessesMixin:
         text = f"{name}({len(self.rows)} windows x {self.n_candidates} candidates, {who}"
         if self.k >= self.n_candidates or not len(self.rows):
             return f"{text}k={self.k})"
-        return f"{text}top-{self.k} {format_percent(self.top_k())}, chance {format_percent(self.chance)})"
+        return f"{text}top-{self.k} {format_percent_text(self.top_k())}, chance {format_percent_text(self.chance)})"
 
     def _repr_html_(self):
         k = np.arange(1, self.n_candidates + 1)

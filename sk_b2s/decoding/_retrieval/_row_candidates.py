@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
-from sk_b2s._utils._text import suggest_name
+from sk_b2s._utils._text import make_suggestion_text
 from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
 from sk_b2s.events._stimuli import digest_stimuli
 from sk_b2s.preprocessing._overlaps import NEEDED, make_overlap_line_of_windows
@@ -206,13 +206,13 @@ def check_row_candidate_columns(rule, rows):
     match = (rule.match,) if isinstance(rule.match, str) else rule.match
     if missing := [column for column in match if column not in rows]:
         raise ValueError(
-            f"RowCandidates(match={rule.match!r}): X and y have no columns {missing}{suggest_name(missing[0], known)}. "
+            f"RowCandidates(match={rule.match!r}): X and y have no columns {missing}{make_suggestion_text(missing[0], known)}. "
             f"They have {known[:12]}."
         )
     if rule.within not in (None, "recording") and rule.within not in rows:
         raise ValueError(
             f"RowCandidates(within={rule.within!r}): X and y have no such column"
-            f"{suggest_name(rule.within, ['recording', *known])}. They have {known[:12]}."
+            f"{make_suggestion_text(rule.within, ['recording', *known])}. They have {known[:12]}."
         )
 
 

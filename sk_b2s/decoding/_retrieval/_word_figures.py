@@ -22,7 +22,7 @@ def list_word_figure_rows(rows):
     return list(rows.reset_index(drop=True).groupby("subject", sort=True, dropna=False).indices.items())
 
 
-def compute_word_result_hours(rows):
+def compute_word_figure_hours(rows):
     """Compute the hours that the windows of a subject cover, NaN if unknown.
 
     Parts that several windows cover count once.
@@ -38,7 +38,7 @@ def compute_word_result_hours(rows):
     return seconds / SECONDS if seconds > 0 else np.nan
 
 
-def score_word_timing_hits(timed, target, k, average=True):
+def score_word_figure_timing(timed, target, k, average=True):
     """Score the classifier of timing, by default balanced by subject.
 
     ``timed`` are rows, words, vocabulary and training rows.
@@ -51,7 +51,7 @@ def score_word_timing_hits(timed, target, k, average=True):
     return hits[used].groupby([rows["subject"][used], target[used]]).mean().groupby(level=0).mean().to_dict()
 
 
-def average_word_subjects(table, names, counts):
+def average_word_figures(table, names, counts):
     """Average the information of subjects: one row for each of ``names``."""
     out = {}
     for name in names:
@@ -66,7 +66,7 @@ def average_word_subjects(table, names, counts):
     return pd.DataFrame.from_dict(out, orient="index")
 
 
-def fit_word_temperatures(result, reference, by, n_folds):
+def fit_word_figure_temperatures(result, reference, by, n_folds):
     """Fit the temperature of each window on other windows.
 
     It divides the logarithm of the ratio between probability and prior.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sk_b2s.decoding._retrieval._checks import check_columns
 from sk_b2s.decoding._retrieval._word_figures import (
-    fit_word_temperatures,
+    fit_word_figure_temperatures,
 )
 from sk_b2s.decoding._retrieval._word_scores import TIMED, WordScoresMixin
 from sk_b2s.metrics._ranking import ranks
@@ -245,7 +245,7 @@ class WordResult(WordScoresMixin):
         --------
         RetrievalResult.scale_temperature : The same for segments.
         """
-        temperature = fit_word_temperatures(self, reference, by, n_folds)
+        temperature = fit_word_figure_temperatures(self, reference, by, n_folds)
         logs = self.log_prior + (self.log_probabilities - self.log_prior) / temperature[:, None]
         logs -= np.logaddexp.reduce(logs, axis=1, keepdims=True)
         return replace(self, log_probabilities=logs, rows=self.rows.assign(temperature=temperature))

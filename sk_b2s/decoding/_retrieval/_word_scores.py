@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.decoding._retrieval._word_figures import (
-    average_word_subjects,
-    compute_word_result_hours,
+    average_word_figures,
+    compute_word_figure_hours,
     list_word_figure_rows,
-    score_word_timing_hits,
+    score_word_figure_timing,
 )
 from sk_b2s.metrics._keywords import keyword_scores
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, top_k_accuracy
 from sk_b2s.metrics._word_information import log_loss_gain, mutual_information
-from sk_b2s.metrics._words import compute_flat_hits, word_confusion
+from sk_b2s.metrics._words import compute_flat_word_hits_of_counts, word_confusion
 
 TIMED = ["subject", "recording", "onset"]  # columns that the classifier of timing needs
 DECODER, TIMING = "decoder", "timing alone"  # rows of tables
@@ -53,8 +53,8 @@ class WordScoresMixin:
             If there are at most ``k`` words.
         """
         k = self.k if k is None else k
-        guess, flat = chance_level(k, self.n_words), compute_flat_hits(self.counts, k)
-        timed = score_word_timing_hits(self._timed, self.target, k) if timing and self._has_timing else {}
+        guess, flat = chance_level(k, self.n_words), compute_flat_word_hits_of_counts(self.counts, k)
+        timed = score_word_figure_timing(self._timed, self.target, k) if timing and self._has_timing else {}
         table = {}
         for subject, rows in list_word_figure_rows(self.rows):
             used = rows[self.target[rows] >= 0]
@@ -112,7 +112,7 @@ class WordScoresMixin:
         })  # fmt: skip
         names = ["top_1", "top_k"]
         if timing and self._has_timing:
-            table["timing_alone"] = score_word_timing_hits(
+            table["timing_alone"] = score_word_figure_timing(
                 self._timed, self.target, k, average=False
             ).to_numpy()
             names.append("timing_alone")
@@ -121,7 +121,7 @@ class WordScoresMixin:
         if timing and "timing_alone" not in out:
             out["timing_alone"] = np.nan
         words, groups = np.array(self.vocabulary.words, dtype=object), table.groupby("target")
-        out["chance"] = compute_flat_hits(self.counts, k)[out.index]
+        out["chance"] = compute_flat_word_hits_of_counts(self.counts, k)[out.index]
         out["decoded_as"] = words[groups["decoded_as"].agg(lambda own: own.value_counts().idxmax())]
         out["n_windows"], out["n_subjects"] = groups.size(), groups["subject"].nunique()
         return out.set_axis(pd.Index(words[out.index], name="word"))
@@ -230,7 +230,7 @@ class WordScoresMixin:
         timed = self.timing_probabilities if timing and self._has_timing else None
         table = []
         for subject, rows in list_word_figure_rows(self.rows):
-            hours = compute_word_result_hours(self.rows.iloc[rows])
+            hours = compute_word_figure_hours(self.rows.iloc[rows])
             for code in codes:
                 is_target = self.target[rows] == code
                 own = keyword_scores(is_target, self.log_probabilities[rows, code], hours, recall)
@@ -320,4 +320,4 @@ class WordScoresMixin:
         table["bits_per_presented_word"] = table["mutual_information"] * table["coverage"]
         if by_subject:
             return table.set_index(["row", "subject"])
-        return average_word_subjects(table, [DECODER, TIMING] if timing else [DECODER], self._counts())
+        return average_word_figures(table, [DECODER, TIMING] if timing else [DECODER], self._counts())

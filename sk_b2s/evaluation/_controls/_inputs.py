@@ -168,7 +168,7 @@ def shift_control_inputs(rows, y, random_state=None, min_shift=MIN_SHIFT):
     return order
 
 
-def reorder_control_inputs(y, order):
+def permute_control_inputs(y, order):
     """Return the rows of y in another order under the same index."""
     other = _safe_indexing(y, order)
     if isinstance(y, Windows) and y.rows is not None:

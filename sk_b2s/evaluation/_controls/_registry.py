@@ -19,7 +19,7 @@ from sk_b2s.evaluation._controls._inputs import (
     make_control_input_features,
     make_control_noise_inputs,
     make_control_speech_inputs,
-    reorder_control_inputs,
+    permute_control_inputs,
     shift_control_inputs,
 )
 from sk_b2s.evaluation._controls._order import rank_fold_by_order
@@ -167,7 +167,7 @@ def _run_shifted_labels(task):
             "Control 'shifted_labels': after the shift, every training window is too close to a test window of its "
             "recording. Use longer recordings or longer blocks."
         )
-    return [task.refit(y=reorder_control_inputs(task.y, order), train=kept, test=test)]
+    return [task.refit(y=permute_control_inputs(task.y, order), train=kept, test=test)]
 
 
 def _run_within_recording(task):

@@ -20,7 +20,7 @@ from sk_b2s.preprocessing._signals import Signal, load_signal
 from sk_b2s.preprocessing._windows import Windows
 
 
-def phase_randomized(signal, seed):
+def make_phase_surrogate(signal, seed):
     r"""Randomize the phases of a signal, equally in all channels.
 
     .. math:: \hat x'_c(f) = \hat x_c(f) \, e^{i \varphi(f)}, \quad
@@ -53,7 +53,7 @@ def phase_randomized(signal, seed):
     --------
     >>> import numpy as np
     >>> signal = np.random.default_rng(0).standard_normal((500, 2))
-    >>> surrogate = phase_randomized(signal, seed=1)
+    >>> surrogate = make_phase_surrogate(signal, seed=1)
     >>> np.allclose(np.cov(surrogate.T), np.cov(signal.T), rtol=1e-4)
     True
     """
@@ -71,10 +71,10 @@ def phase_randomized(signal, seed):
     return out
 
 
-def white_noise(signal, seed):
+def make_noise_surrogate(signal, seed):
     """Draw Gaussian noise of unit variance, independent in all samples.
 
-    Unlike :func:`phase_randomized`, it preserves nothing of the signal. Even
+    Unlike :func:`make_phase_surrogate`, it preserves nothing of the signal. Even
     channels that are zero are replaced, because bad channels identify a
     recording.
 
@@ -97,7 +97,7 @@ def white_noise(signal, seed):
 
 
 # kind -> function of signal and seed
-SURROGATES = {"phase": phase_randomized, "white": white_noise}
+SURROGATES = {"phase": make_phase_surrogate, "white": make_noise_surrogate}
 
 
 def _make_surrogate(source, kind, seed):
@@ -133,9 +133,9 @@ class SurrogateRecordings(WindowsTransformer):
     kind : {"phase", "white"}, default="phase"
         "phase" preserves the spectrum of every channel and all cross-spectra,
         and so all differences between recordings, see
-        :func:`~sk_b2s.evaluation._controls._surrogates.phase_randomized`.
+        :func:`~sk_b2s.evaluation._controls._surrogates.make_phase_surrogate`.
         "white" preserves nothing, see
-        :func:`~sk_b2s.evaluation._controls._surrogates.white_noise`. A decoder
+        :func:`~sk_b2s.evaluation._controls._surrogates.make_noise_surrogate`. A decoder
         that is above chance with the first and at chance with the second
         identifies recordings instead of stimuli.
     random_state : None, int or RandomState, default=0

@@ -15,7 +15,7 @@ from sk_b2s.events._audio._files import read_audio_samples
 from sk_b2s.events._stimuli import NOT_FILES, digest_stimuli, get_stimulus_state
 from sk_b2s.metrics._matched import (
     MIN_STRATUM,
-    compute_overlap_factor,
+    compute_matched_overlap_factor,
     find_matched_strata,
     select_matched_strata,
 )
@@ -291,7 +291,9 @@ run_control_outcome`, empty if fewer than a tenth of the windows have a
         own = np.flatnonzero(usable & (recording == name))
         part, hits = found.iloc[own], null[:, own].sum(1).astype(float)
         times = result.rows.iloc[own]
-        factor = compute_overlap_factor(part["top_k"], recording[own], times["onset"], times["duration"])
+        factor = compute_matched_overlap_factor(
+            part["top_k"], recording[own], times["onset"], times["duration"]
+        )
         if n_shifts:
             hits = hits.mean() + (hits - hits.mean()) * np.sqrt(factor)
         records.append({

@@ -8,7 +8,7 @@ from numbers import Real
 
 import pandas as pd
 
-from sk_b2s._utils._text import suggest_name
+from sk_b2s._utils._text import make_suggestion_text
 from sk_b2s._utils._validation import validate_count
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import run_benchmark
@@ -173,7 +173,7 @@ def complete_question_run_options(spec, options):
     if unknown := sorted(map(str, options.keys() - spec.options.keys())):
         raise ValueError(
             f"The 'options' parameter of benchmark_task has the unknown keys {unknown}"
-            f"{suggest_name(unknown[0], spec.options)}. Task {spec.name!r} has the options {list(spec.options)}."
+            f"{make_suggestion_text(unknown[0], spec.options)}. Task {spec.name!r} has the options {list(spec.options)}."
         )
     for name in ("k", "n_words", "n_windows"):
         if name in options:
@@ -186,7 +186,7 @@ def _check_row_parameters(rows):
     known = list(inspect.signature(make_segments).parameters)[1:]
     if unknown := sorted(map(str, set(rows or ()) - set(known))):
         raise ValueError(
-            f"The 'rows' parameter of benchmark_task has the unknown keys {unknown}{suggest_name(unknown[0], known)}. "
+            f"The 'rows' parameter of benchmark_task has the unknown keys {unknown}{make_suggestion_text(unknown[0], known)}. "
             f"make_segments has {known}."
         )
 

@@ -86,7 +86,7 @@ def reconstruct(estimator, X, y):
     """
     decoder, windows = unwrap_decoder_of_estimator(estimator, X, "reconstruct")
     check_is_fitted(decoder)
-    check_estimates_features(decoder)
+    check_reconstruction_estimates(decoder)
     y = decoder._check_y(y)
     validate_rows_in_step(X, y)
     targets = decoder._targets(y)
@@ -98,7 +98,7 @@ def reconstruct(estimator, X, y):
     return reconstruct_recordings(decoder, windows, targets, table)
 
 
-def check_estimates_features(decoder):
+def check_reconstruction_estimates(decoder):
     """Raise unless ``transform`` returns estimates of the features."""
     name = type(decoder).__name__
     if not hasattr(decoder, "transform"):

@@ -53,7 +53,7 @@ BY_RECORDING = (RobustChannelScaler, CovarianceAlignment)  # compute statistics 
 
 
 @dataclass
-class BenchmarkTask:
+class BenchmarkFit:
     """One decoder or control on one fold, without the data."""
 
     name: str
@@ -115,7 +115,7 @@ def plan_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
 
     Yields
     ------
-    task : BenchmarkTask
+    task : BenchmarkFit
     """
     X, y, rows = data
     windows, stimuli, here, truth = (
@@ -156,7 +156,7 @@ def plan_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
                     key = make_fingerprint(
                         name, fold, question, seed, seeded, control, own_oracle[1], settings, here
                     )
-                    yield BenchmarkTask(
+                    yield BenchmarkFit(
                         name, seeded, seed, fold, control, key, train, test, draw, own_oracle[0],
                         about[fold] | {"place": list(controls).index(name)}, settings, plan, made[name, seed]
                     )  # fmt: skip
@@ -226,7 +226,7 @@ def run_fits(tasks, data, file=None, n_jobs=None, verbose=0):
 
     Parameters
     ----------
-    tasks : list of BenchmarkTask
+    tasks : list of BenchmarkFit
     data : tuple of X, y and rows
         As for :func:`plan_fits`.
     file : None or JsonLinesFile, default=None

@@ -18,7 +18,7 @@ PREPROCESSED = re.compile(r"sub-\d+_ses-\w+_task-\w+_run-\d+_desc-preproc-audio-
 SPLIT = re.compile(r"(?:train|val|test)_-_sub-\d+_-_.+_-_eeg\.npy")
 
 
-def read_npy(path):
+def read_npy_array(path):
     """Read preprocessed EEG of SparrKULee.
 
     Parameters

@@ -117,6 +117,6 @@ def digest_recording_identity(path):
     return blake2b("\n".join(digests).encode(), digest_size=16).hexdigest() if digests else ""
 
 
-def digest_recording_at_path(path):
+def digest_recording_identity_at_path(path):
     """Digest the content and path, which a ``raw_hook`` may read."""
     return f"{digest_recording_identity(path)} {Path(path).absolute()}"

@@ -23,10 +23,10 @@ FIELDTRIP_TYPES = {
 }  # fmt: skip
 
 
-def read_mat(path):
+def read_matlab(path):
     """Read a MATLAB file with one of the supported structs."""
     names = _list_variables(path)
-    return read_broderick_matlab(path) if "eegData" in names else read_fieldtrip(path)
+    return read_matlab_broderick(path) if "eegData" in names else read_matlab_fieldtrip(path)
 
 
 def _list_variables(path):
@@ -40,7 +40,7 @@ def _list_variables(path):
         ) from error
 
 
-def read_broderick_matlab(path):
+def read_matlab_broderick(path):
     """Read a run of Broderick et al. from Dryad, with 128 BioSemi channels.
 
     Parameters
@@ -83,7 +83,7 @@ def read_broderick_matlab(path):
     return _set_filename(raw, path)
 
 
-def read_fieldtrip(path):
+def read_matlab_fieldtrip(path):
     """Read a continuous recording from a FieldTrip struct.
 
     Parameters

@@ -12,7 +12,7 @@ import numpy as np
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._raw._arrays import CODE as ARRAYS
-from sk_b2s.io._raw._arrays import read_npy
+from sk_b2s.io._raw._arrays import read_npy_array
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
 from sk_b2s.io._raw._binary_headers import read_binary_fif_header, read_binary_record_times
 from sk_b2s.io._raw._hdf5 import CODE as HDF5
@@ -22,7 +22,7 @@ from sk_b2s.io._raw._header_checks import check_header, explain_header_error
 from sk_b2s.io._raw._kit import CODE as KIT_CODE
 from sk_b2s.io._raw._kit import KIT, read_kit
 from sk_b2s.io._raw._matlab import CODE as MATLAB
-from sk_b2s.io._raw._matlab import read_mat
+from sk_b2s.io._raw._matlab import read_matlab
 from sk_b2s.io._recording_files import CODE as PARTS
 from sk_b2s.io._recording_files import (
     RecordingFormatError,
@@ -52,11 +52,11 @@ def read_raw(path):
     * CTF ``.ds`` sensors lose the suffix of their laboratory (``MLC11-2908``
       becomes ``MLC11``), so that names are equal across studies.
     * MATLAB ``.mat`` files hold a FieldTrip struct
-      (:func:`~sk_b2s.io._raw._matlab.read_fieldtrip`) or the variables of
-      Broderick et al. (:func:`~sk_b2s.io._raw._matlab.read_broderick_matlab`).
+      (:func:`~sk_b2s.io._raw._matlab.read_matlab_fieldtrip`) or the variables
+      of Broderick et al. (:func:`~sk_b2s.io._raw._matlab.read_matlab_broderick`).
     * HDF5 ``.h5`` files have the layout of LibriBrain
       (:func:`~sk_b2s.io._raw._hdf5.read_hdf5`), and NumPy ``.npy`` files that
-      of SparrKULee (:func:`~sk_b2s.io._raw._arrays.read_npy`).
+      of SparrKULee (:func:`~sk_b2s.io._raw._arrays.read_npy_array`).
     * FIF files acquired with MaxShield are opened, with
       ``raw.info["maxshield"]`` set to True.
     * Annotations of EDF+D and BDF+D files, whose times include pauses, are
@@ -238,6 +238,6 @@ def _read_edf(path):
 
 
 READERS = {
-    ".ds": _read_ctf, ".mat": read_mat, ".fif": _read_fif, ".edf": _read_edf, ".bdf": _read_edf,
-    ".npy": read_npy, **dict.fromkeys(KIT, read_kit), **dict.fromkeys(HDF5_SUFFIXES, read_hdf5),
+    ".ds": _read_ctf, ".mat": read_matlab, ".fif": _read_fif, ".edf": _read_edf, ".bdf": _read_edf,
+    ".npy": read_npy_array, **dict.fromkeys(KIT, read_kit), **dict.fromkeys(HDF5_SUFFIXES, read_hdf5),
 }  # fmt: skip

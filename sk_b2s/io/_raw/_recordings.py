@@ -32,7 +32,7 @@ from sk_b2s.io._raw._processing import (
 )
 from sk_b2s.io._recording_files import format_recording_name
 from sk_b2s.io._sensors import CODE as SENSORS
-from sk_b2s.io._sensors import pick_sensor_channels, project_sensors, set_montage
+from sk_b2s.io._sensors import pick_sensor_channels, project_sensors, set_sensor_montage
 from sk_b2s.io._sidecars import CODE as SIDECARS
 from sk_b2s.io._sidecars import apply_sidecars
 
@@ -81,7 +81,7 @@ def open_recording(path, processing=None):
             raise TypeError(
                 f"raw_hook must return an mne Raw. Got {type(raw).__name__} for {str(path)!r} instead."
             )
-    return set_montage(raw, processing.montage)
+    return set_sensor_montage(raw, processing.montage)
 
 
 class Extent(NamedTuple):

@@ -132,7 +132,7 @@ class Dangerous:
         return print, ("this must not run",)
 
 
-def test_read_npy_dictionary_refuses_objects(tmp_path, capsys):
+def test_read_npy_array_dictionary_refuses_objects(tmp_path, capsys):
     path = tmp_path / "file.npy"
     np.save(path, {"a": Dangerous()})
     with pytest.raises(ValueError, match=r"builtins\.print, which is not read because it could run code"):
@@ -168,7 +168,7 @@ HIDDEN = (4, "|", None, ("a",), {"a": ("O8", 0)}, 8, 1, 0)  # flags that deny th
         (Pretending(np.zeros(1).__reduce__()[0], (np.ndarray, (10**9,), b"b")), "one without a state"),
     ],
 )
-def test_read_npy_dictionary_refuses_memory(value, message, tmp_path):
+def test_read_npy_array_dictionary_refuses_memory(value, message, tmp_path):
     """Bytes of a file never become addresses of objects."""
     path = tmp_path / "file.npy"
     np.save(path, {"a": value})
@@ -176,7 +176,7 @@ def test_read_npy_dictionary_refuses_memory(value, message, tmp_path):
         read_npy_dictionary(path, ["a"], "study")
 
 
-def test_read_npy_dictionary_reads_plain_data(tmp_path):
+def test_read_npy_array_dictionary_reads_plain_data(tmp_path):
     path = tmp_path / "file.npy"
     content = {
         "a": np.arange(6.0).reshape(2, 3, order="F"),

@@ -11,7 +11,7 @@ NAME = "sub-001_ses-shortstories01_task-listeningActive_run-01_desc-preproc-audi
 
 @pytest.mark.parametrize("name", [NAME, "train_-_sub-001_-_audiobook_5_1_-_eeg.npy"])
 @pytest.mark.parametrize("transpose", [False, True], ids=["channels first", "time first"])
-def test_read_npy_reads_microvolts(tmp_path, name, transpose):
+def test_read_npy_array_reads_microvolts(tmp_path, name, transpose):
     data = np.random.default_rng(0).standard_normal((64, 640)).astype(np.float32)
     np.save(tmp_path / name, data.T if transpose else data)
     raw = read_raw(tmp_path / name)
@@ -30,13 +30,13 @@ def test_read_npy_reads_microvolts(tmp_path, name, transpose):
         (NAME, np.array([{}]), "cannot be read: Object arrays"),
     ],
 )
-def test_read_npy_describes_invalid_files(tmp_path, name, data, message):
+def test_read_npy_array_describes_invalid_files(tmp_path, name, data, message):
     np.save(tmp_path / name, data, allow_pickle=True)
     with pytest.raises(ValueError, match=message):
         read_raw(tmp_path / name)
 
 
-def test_read_npy_describes_truncated_file(tmp_path):
+def test_read_npy_array_describes_truncated_file(tmp_path):
     np.save(tmp_path / NAME, np.zeros((64, 640)))
     (tmp_path / NAME).write_bytes((tmp_path / NAME).read_bytes()[:5000])
     with pytest.raises(ValueError, match="cannot be read.*truncated"):

@@ -15,7 +15,7 @@ SFREQ = 500.0
 MICROVOLT = 1e-6
 
 
-def test_read_fieldtrip_reads_brennan_struct(fieldtrip):
+def test_read_matlab_fieldtrip_reads_brennan_struct(fieldtrip):
     data = 10 * make_noise(62)
     path = fieldtrip(data=data)
     head = load_header(path)
@@ -30,12 +30,12 @@ def test_read_fieldtrip_reads_brennan_struct(fieldtrip):
 
 
 @pytest.mark.parametrize(("unit", "volt"), [("uV", 1e-6), ("mV", 1e-3), ("V", 1.0), ("unknown", 1e-6)])
-def test_read_fieldtrip_converts_units(fieldtrip, unit, volt):
+def test_read_matlab_fieldtrip_converts_units(fieldtrip, unit, volt):
     path = fieldtrip(["Cz", "Pz"], header={"chanunit": [unit] * 2})
     np.testing.assert_allclose(load_signal(path, sfreq=SFREQ), 10 * make_noise(2).T * volt, rtol=1e-6)
 
 
-def test_read_fieldtrip_reads_positions(fieldtrip):
+def test_read_matlab_fieldtrip_reads_positions(fieldtrip):
     place = {"Cz": [0, 0, 140.0], "Left": [-85.0, 0, 40]}
     elec = {"label": np.array([*place], object), "chanpos": np.array([*place.values()]), "unit": "mm"}
     head = load_header(fieldtrip(["Cz", "Left"], elec=elec))
@@ -44,14 +44,14 @@ def test_read_fieldtrip_reads_positions(fieldtrip):
     assert head.positions[1, 1] == pytest.approx(0.5)
 
 
-def test_read_fieldtrip_reads_tesla(fieldtrip):
+def test_read_matlab_fieldtrip_reads_tesla(fieldtrip):
     fields = {"chantype": ["meggrad", "trigger"], "chanunit": ["fT", "unknown"]}
     path = fieldtrip(["MLC11", "UPPT001"], header=fields)
     assert load_header(path).ch_names == ("MLC11",)
     np.testing.assert_allclose(load_signal(path, sfreq=SFREQ)[:, 0], 1e-14 * make_noise(2)[0], rtol=1e-6)
 
 
-def test_read_fieldtrip_joins_contiguous_trials(fieldtrip):
+def test_read_matlab_fieldtrip_joins_contiguous_trials(fieldtrip):
     trials = np.empty(2, object)
     trials[:] = [make_noise(2)[:, :900], make_noise(2)[:, 900:]]
     path = fieldtrip(["Cz", "Pz"], trials, sampleinfo=np.array([[1, 900], [901, 2000]]))
@@ -60,7 +60,7 @@ def test_read_fieldtrip_joins_contiguous_trials(fieldtrip):
         read_raw(fieldtrip(["Cz", "Pz"], trials, sampleinfo=np.array([[1, 900], [1001, 2100]])))
 
 
-def test_read_fieldtrip_names_missing_fields(fieldtrip, tmp_path):
+def test_read_matlab_fieldtrip_names_missing_fields(fieldtrip, tmp_path):
     with pytest.raises(ValueError, match="unit must be one of V, mV.*Got 'furlong'"):
         read_raw(fieldtrip(["Cz"], header={"chanunit": ["furlong"]}))
     with pytest.raises(ValueError, match="'fsample' and 'hdr.Fs' are missing"):
@@ -71,7 +71,7 @@ def test_read_fieldtrip_names_missing_fields(fieldtrip, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["grad", "names"])
-def test_read_fieldtrip_defaults_to_tesla(tmp_path, source):
+def test_read_matlab_fieldtrip_defaults_to_tesla(tmp_path, source):
     """Old FieldTrip files have neither types nor units."""
     names = ["MLC11", "MRC12"] if source == "names" else ["A1", "A2"]
     data = 1e-13 * np.random.default_rng(0).standard_normal((2, 500))
@@ -89,7 +89,7 @@ def test_read_fieldtrip_defaults_to_tesla(tmp_path, source):
     np.testing.assert_allclose(raw.get_data()[2], 1e8 * data[0])
 
 
-def test_read_broderick_matlab_reads_variables(tmp_path):
+def test_read_matlab_broderick_reads_variables(tmp_path):
     data, mastoids = 20 * make_noise(128), 20 * make_noise(2) + 3
     path = tmp_path / "Subject1_Run1.mat"
     savemat(path, {"eegData": data.T, "mastoids": mastoids.T, "fs": [[128]]})

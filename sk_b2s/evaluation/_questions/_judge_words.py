@@ -27,7 +27,7 @@ from sk_b2s.metrics._word_timing import timing_probabilities, timing_scores
 from sk_b2s.metrics._words import word_log_probabilities
 
 
-class FittedRows(NamedTuple):
+class JudgedRows(NamedTuple):
     """Fitted estimator with the test rows of a fold.
 
     Rows that are scored by their times alone have None in its place.
@@ -77,7 +77,7 @@ def judge_word_types(result, fold, n_words=50, k=10):
 
     Parameters
     ----------
-    result : FittedRows or RetrievalResult
+    result : JudgedRows or RetrievalResult
         Without an estimator, the same words are predicted from the times of
         windows. Segments of other controls are scored as by
         :func:`judge_words`.

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from helpers.score_tables import make_retrieval_result
 
-from sk_b2s.evaluation._questions import _words
-from sk_b2s.evaluation._questions._words import (
-    FittedRows,
+from sk_b2s.evaluation._questions import _judge_words
+from sk_b2s.evaluation._questions._judge_words import (
+    JudgedRows,
     judge_phonemes,
     judge_types,
     judge_word_types,
@@ -88,7 +88,7 @@ def make_timed_fold(labels):
 
 def test_judge_word_types_timing_ranks_the_same_words():
     fold = make_timed_fold([f"w{i}" for i in np.random.RandomState(0).randint(12, size=480)])
-    result = FittedRows.of_timing(fold.X[fold.test], fold.y.iloc[fold.test])
+    result = JudgedRows.of_timing(fold.X[fold.test], fold.y.iloc[fold.test])
     judgment = judge_word_types(result, fold, n_words=12, k=3)
     assert (judgment.n_candidates, judgment.chance) == (12, 0.25)
     (row,) = judgment.make_rows("top_k", 20)
@@ -99,8 +99,8 @@ def test_judge_word_types_timing_ranks_the_same_words():
 def test_judge_phonemes_scores_timing_alone(spread, low, high, monkeypatch):
     fold = make_timed_fold(np.random.RandomState(0).choice(["AA", "B"], 200))
     fold.rows["onset"] = np.cumsum(0.3 + spread * (fold.y["word"] == "B"))
-    monkeypatch.setattr(_words, "label_segments", lambda table, **_: table["word"])
-    (row,) = judge_phonemes(FittedRows.of_timing(fold.X[fold.test], fold.y.iloc[fold.test]), fold).make_rows(
+    monkeypatch.setattr(_judge_words, "label_segments", lambda table, **_: table["word"])
+    (row,) = judge_phonemes(JudgedRows.of_timing(fold.X[fold.test], fold.y.iloc[fold.test]), fold).make_rows(
         "top_k", 20
     )
     assert row["chance"] == 0.5
