@@ -74,8 +74,8 @@ def make_phase_surrogate(signal, seed):
 def make_noise_surrogate(signal, seed):
     """Draw Gaussian noise of unit variance, independent in all samples.
 
-    Unlike :func:`make_phase_surrogate`, it preserves nothing of the signal. Even
-    channels that are zero are replaced, because bad channels identify a
+    Unlike :func:`make_phase_surrogate`, it preserves nothing of the signal.
+    Even channels that are zero are replaced, because bad channels identify a
     recording.
 
     Parameters
@@ -135,8 +135,8 @@ class SurrogateRecordings(WindowsTransformer):
         and so all differences between recordings, see
         :func:`~sk_b2s.evaluation._controls._surrogates.make_phase_surrogate`.
         "white" preserves nothing, see
-        :func:`~sk_b2s.evaluation._controls._surrogates.make_noise_surrogate`. A decoder
-        that is above chance with the first and at chance with the second
+        :func:`~sk_b2s.evaluation._controls._surrogates.make_noise_surrogate`.
+        A decoder that is above chance with the first and at chance with the second
         identifies recordings instead of stimuli.
     random_state : None, int or RandomState, default=0
         Draws the noise. With None or a RandomState, each ``fit`` draws other

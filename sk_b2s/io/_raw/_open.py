@@ -53,7 +53,8 @@ def read_raw(path):
       becomes ``MLC11``), so that names are equal across studies.
     * MATLAB ``.mat`` files hold a FieldTrip struct
       (:func:`~sk_b2s.io._raw._matlab.read_matlab_fieldtrip`) or the variables
-      of Broderick et al. (:func:`~sk_b2s.io._raw._matlab.read_matlab_broderick`).
+      of Broderick et al.
+      (:func:`~sk_b2s.io._raw._matlab.read_matlab_broderick`).
     * HDF5 ``.h5`` files have the layout of LibriBrain
       (:func:`~sk_b2s.io._raw._hdf5.read_hdf5`), and NumPy ``.npy`` files that
       of SparrKULee (:func:`~sk_b2s.io._raw._arrays.read_npy_array`).
