@@ -136,8 +136,8 @@ class SurrogateRecordings(WindowsTransformer):
         :func:`~sk_b2s.evaluation._controls._surrogates.make_phase_surrogate`.
         "white" preserves nothing, see
         :func:`~sk_b2s.evaluation._controls._surrogates.make_noise_surrogate`.
-        A decoder that is above chance with the first and at chance with the second
-        identifies recordings instead of stimuli.
+        A decoder that is above chance with the first and at chance with the
+        second identifies recordings instead of stimuli.
     random_state : None, int or RandomState, default=0
         Draws the noise. With None or a RandomState, each ``fit`` draws other
         noise.
