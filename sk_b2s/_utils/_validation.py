@@ -246,6 +246,12 @@ def _complete(labels, what, owner):
     return labels
 
 
+def validate_positive(name, value):
+    """Raise unless a parameter is a finite number above 0."""
+    if not (np.isscalar(value) and np.isreal(value) and 0 < value < np.inf):
+        raise ValueError(f"{name} must be a positive number. Got {value!r}.")
+
+
 def validate_count(name, value, least=2):
     """Raise a ValueError if a value is not an integer >= ``least``."""
     if isinstance(value, bool) or not (isinstance(value, numbers.Integral) and value >= least):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from sk_b2s._utils._validation import validate_window_length
+from sk_b2s._utils._validation import validate_positive, validate_window_length
 from sk_b2s.preprocessing._windows import Windows
 from sk_b2s.streaming._candidates import CandidateSounds
 from sk_b2s.streaming._latency import find_look_ahead_latency
@@ -179,9 +179,7 @@ class StreamingDecoder:
         if self.evidence not in EVIDENCE:
             raise ValueError(f"evidence must be one of {EVIDENCE}. Got {self.evidence!r}.")
         for name in ("sfreq", "duration", "step", "time_constant", "temperature", "history", "max_age"):
-            value = getattr(self, name)
-            if not (np.isscalar(value) and np.isreal(value) and 0 < value < np.inf):
-                raise ValueError(f"{name} must be a positive number. Got {value!r}.")
+            validate_positive(name, getattr(self, name))
         if not (np.isscalar(self.max_gap) and np.isreal(self.max_gap) and 0 <= self.max_gap < np.inf):
             raise ValueError(f"max_gap must be a number of seconds, at least 0. Got {self.max_gap!r}.")
         if self.callback is not None and not callable(self.callback):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sk_b2s._utils._validation import validate_positive
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.io._clocks._audio_alignment import (
     TIE,
@@ -135,8 +136,7 @@ class AudioOnset:
         }
         lengths = {name: stimulus_duration(sound) for name, (sound, _) in pairs.items()}
         for name, seconds in (("sfreq", sfreq), ("duration", duration)):
-            if not (np.isscalar(seconds) and np.isreal(seconds) and 0 < seconds < np.inf):
-                raise ValueError(f"{name} must be a positive number. Got {seconds!r}.")
+            validate_positive(name, seconds)
         if not pairs or min(duration, *lengths.values()) < SHORTEST:
             raise ValueError(
                 f"AudioOnset compares at least {SHORTEST:g} s of each candidate. Got duration={duration!r}, and candidates "

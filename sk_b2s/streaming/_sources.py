@@ -9,6 +9,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
+from sk_b2s._utils._validation import validate_positive
 from sk_b2s.streaming._lsl import make_lsl_source
 from sk_b2s.streaming._source import StreamSource, pick_source_channels
 
@@ -133,8 +134,8 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
     [(1, 50), (1, 50)]
     """
     for name, value in (("sfreq", sfreq), ("pace", pace), ("chunk", chunk)):
-        if value is not None and not (np.isscalar(value) and np.isreal(value) and 0 < value < np.inf):
-            raise ValueError(f"{name} must be a positive number. Got {value!r}.")
+        if value is not None:
+            validate_positive(name, value)
     if unit is not None and get_unit_factor(unit) is None:
         raise ValueError(format_unknown_unit(unit))
     ch_names = None if ch_names is None else list(ch_names)
