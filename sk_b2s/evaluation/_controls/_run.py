@@ -49,7 +49,7 @@ NEEDS = {
     "audio": "audio files in y and a decoder with speech=",
     "oracle": "oracle=, a callable with the truth",
     "trials": "windows that are trials of whole stimuli, such as images, in a table y with a column 'sound'. Neighboring "
-    "windows of continuous speech are alike in any design",
+    "windows of continuous speech are similar in any design",
 }
 
 
