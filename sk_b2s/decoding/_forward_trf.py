@@ -253,7 +253,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         def moments(rows):
             batches = (
                 (speech - mean, eeg - offset)
-                for eeg, speech in self._pooled_batches(X, targets, rows, mean, *self._context)
+                for eeg, speech in self._iter_context_batches(X, targets, rows, mean)
             )
             return compute_ridge_moments(batches, -self._lags[::-1], *shape[1:], has_context=True)
 
@@ -264,29 +264,22 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     def _means(self, X, targets, rows):
         """Compute the means of features and channels: float64 Tensors."""
         sums = [torch.zeros(n).double() for n in (self.n_features_out_, self.n_features_in_)]
-        unused = torch.zeros(self.n_features_out_).double()
-        for eeg, speech in self._pooled_batches(X, targets, rows, unused):
-            sums[0] += speech.sum((0, 1))
-            sums[1] += eeg.sum((0, 1))
+        for eeg, speech in self._iter_batches(X, targets, rows):
+            sums[0] += speech[:, : len(self._weights)].double().sum((0, 1))
+            sums[1] += self._pool(eeg.double()).sum((0, 1))
         means = [total / (len(rows) * len(self._weights)) for total in sums]
         check_ridge_values(y=means[0], X=means[1])
         return means
 
-    @property
-    def _context(self):
-        """Frames of features before and after a window that its lags read."""
-        return int(self._lags[-1]), -int(self._lags[0])
-
-    def _pooled_batches(self, X, targets, rows, mean, before=0, after=0):
+    def _iter_context_batches(self, X, targets, rows, mean):
         """Yield batches of EEG/MEG frames, and of features with context."""
         for piece in self._iter_rows(X, targets, rows):
-            speech = self._gather_frames(targets, piece, mean, before, after).transpose(1, 2)
-            yield self._pool(X.gather(piece).double()), speech
+            yield self._pool(X.gather(piece).double()), self._gather(targets, piece, mean).transpose(1, 2)
 
-    def _gather_frames(self, targets, rows, mean, before, after):
-        """Read features of the frames of a window and of its context."""
+    def _gather(self, targets, rows, mean):
+        """Read the features of windows and of the frames that lags read."""
         n_excess = targets.shape[2] - len(self._weights)
-        return targets.gather_context(rows, before, after - n_excess, mean)
+        return targets.gather_context(rows, int(self._lags[-1]), -int(self._lags[0]) - n_excess, mean)
 
     def _pool(self, batch):
         """Average the samples of each frame, see :func:`sum_ridge_frames`."""
@@ -339,7 +332,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             for a in (self.coef_, self.intercept_, self.mean_)
         )
         # Tap k of a window that begins `last` frames earlier is the feature (last - k) frames before.
-        centered = self._gather_frames(targets, rows, mean, *self._context) - mean[:, None]
+        centered = self._gather(targets, rows, mean) - mean[:, None]
         return torch.nn.functional.conv1d(centered, coef.flip(0).permute(2, 1, 0), intercept)
 
     def to_evoked(self, feature=0, subject=None, info=None):
