@@ -30,7 +30,7 @@ from sk_b2s.features._base import (
     check_feature_audio_file,
     make_feature_stamp,
 )
-from sk_b2s.preprocessing._signals import Signal
+from sk_b2s.preprocessing._signals import Signal, SignalPart
 
 CODE = (
     get_cache_code(__file__, torch)
@@ -95,10 +95,13 @@ def _assemble_signal(compute, intervals, length, pad, n_features):
     signal = np.zeros((length + 2 * pad, n_features), np.float32)
     for (start, stop), (first, last) in intervals:
         if last > first:
-            signal[pad + first : pad + last] = adjust_feature_length(
-                compute(start=start, stop=stop), last - first
-            )
+            signal[pad + first : pad + last] = _compute_interval(compute, start, stop, last - first)
     return signal
+
+
+def _compute_interval(compute, start, stop, n_frames):
+    """Compute the features of one interval."""
+    return adjust_feature_length(compute(start=start, stop=stop), n_frames)
 
 
 class Wav2Vec2Features(SpeechFeatures):
@@ -190,7 +193,9 @@ class Wav2Vec2Features(SpeechFeatures):
     repeats the last one.
 
     With the blocks of :func:`~sk_b2s.make_segments`, the blocks that the rows
-    touch are computed. Without these columns, each stimulus is one interval.
+    touch are computed, and the blocks next to them if a
+    :class:`~sk_b2s.ForwardTRF` reads them as context of a window. Without
+    these columns, each stimulus is one interval.
     An interval of up to ``chunk`` seconds equals ``output_hidden_states`` of
     transformers. A longer one does not, because every frame depends on its
     whole input, which is then the chunk, with at least ``overlap / 2`` seconds
@@ -326,15 +331,20 @@ class Wav2Vec2Features(SpeechFeatures):
 
     def _make_signal(self, sound, pad, part):
         length, compute = self._count_frames(sound), self._compute_features(sound)
-        part = [((0.0, None), (0, length))] if part is None else part
-        assemble = partial(_assemble_signal, compute, part, length, pad, self.n_features_out_)
-        return Signal(assemble, (length + 2 * pad, self.n_features_out_))
+        touched, others = ([((0.0, None), (0, length))], []) if part is None else part
+        assemble = partial(_assemble_signal, compute, touched, length, pad, self.n_features_out_)
+        further = [
+            SignalPart(pad + first, pad + last, slice(None), partial(_compute_interval, compute, *span, last - first))
+            for span, (first, last) in others
+            if last > first
+        ]
+        return Signal(assemble, (length + 2 * pad, self.n_features_out_), further)
 
     def _find_intervals(self, X, codes, sounds):
-        """Find the blocks of each stimulus that windows touch.
+        """Find the blocks that windows touch, and the others next to them.
 
-        Each block is a pair of (start, stop) in seconds and (first, last)
-        frame.
+        Two lists for each stimulus. Each block is a pair of (start, stop) in
+        seconds and (first, last) frame.
         """
         missing = [column for column in BLOCK_EDGES if column not in X]
         if len(missing) == len(BLOCK_EDGES):
@@ -379,7 +389,7 @@ class Wav2Vec2Features(SpeechFeatures):
 
 
 def _select_touched(spans, places, touched, sound):
-    """Select touched blocks of a stimulus, which must not overlap."""
+    """Separate touched and other blocks of a stimulus without overlap."""
     filled = spans[:, 1] > spans[:, 0]
     spans, places, touched = spans[filled], places[filled], touched[filled]
     spans, inverse = np.unique(spans, axis=0, return_inverse=True)
@@ -391,6 +401,10 @@ def _select_touched(spans, places, touched, sound):
             f"{one[1]:g} s, another from {other[0]:g} to {other[1]:g} s. Make the table by one call of make_segments."
         )
     inverse = inverse.ravel()
-    wanted = np.unique(inverse[touched])
+    wanted = set(inverse[touched].tolist())
     where = dict(zip(inverse.tolist(), places.tolist(), strict=True))
-    return [(tuple(spans[i].tolist()), tuple(where[i])) for i in wanted.tolist()]
+    blocks = [(tuple(span), tuple(where[i])) for i, span in enumerate(spans.tolist())]
+    return (
+        [block for i, block in enumerate(blocks) if i in wanted],
+        [block for i, block in enumerate(blocks) if i not in wanted],
+    )

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.preprocessing._scalers import Affine
-from sk_b2s.preprocessing._signals import Signal, load_signal
+from sk_b2s.preprocessing._signals import Signal, SignalPart, load_signal
 from sk_b2s.preprocessing._windows import Windows
 
 
@@ -198,7 +198,10 @@ def concatenate_features(parts, names):
     for index, row in zip(indices, rows, strict=True):
         length = reference.signals[index].shape[0]
         sources = [(part.signals[index], int(part.start[row] - reference.start[row])) for part in parts]
-        signals[index] = Signal(partial(_concatenate_signals, sources, length), (length, sum(widths)))
+        further = _list_further_parts(sources, widths, length)
+        signals[index] = Signal(
+            partial(_concatenate_signals, sources, length), (length, sum(widths)), further
+        )
     has_steps = any(part.steps for part in parts)
     steps = (_ApplyStepsSeparately([part.steps for part in parts], widths),) if has_steps else ()
     return Windows(
@@ -233,6 +236,25 @@ def _concatenate_signals(sources, length):
         data = load_signal(signal, keep=False)
         out.append(data[np.clip(np.arange(first, first + length), 0, len(data) - 1)])
     return np.concatenate(out, axis=1)
+
+
+def _list_further_parts(sources, widths, length):
+    """List the parts that the signals leave out, at their new places."""
+    found = []
+    stops = np.cumsum(widths).tolist()
+    for (signal, shift), width, stop in zip(sources, widths, stops, strict=True):
+        for part in getattr(signal, "further", ()):
+            first, last = max(part.first - shift, 0), min(part.stop - shift, length)
+            if first < last:
+                rows = slice(first + shift - part.first, last + shift - part.first)
+                recipe = partial(_compute_rows, part.recipe, rows)
+                found.append(SignalPart(first, last, slice(stop - width, stop), recipe))
+    return found
+
+
+def _compute_rows(recipe, rows):
+    """Compute some samples of a part."""
+    return recipe()[rows]
 
 
 class _ApplyStepsSeparately:

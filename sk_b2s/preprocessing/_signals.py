@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,16 @@ import torch
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 
 PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece stays in the cache
+
+
+@dataclass(frozen=True)
+class SignalPart:
+    """Samples ``first`` to ``stop`` of some channels, and their recipe."""
+
+    first: int
+    stop: int
+    channels: slice
+    recipe: Any
 
 
 class Signal:
@@ -25,12 +37,17 @@ class Signal:
         few hundred bytes.
     shape : tuple (n_times, n_channels)
         Shape of the result.
+    further : sequence of SignalPart, default=()
+        Parts that the recipe leaves out, because no window reads them. They
+        are computed when they are read as context of a window.
     """
 
-    def __init__(self, recipe, shape):
+    def __init__(self, recipe, shape, further=()):
         self.recipe = recipe
         self.shape = tuple(int(n) for n in shape)
+        self.further = tuple(further)
         self._data = None
+        self._missing = self.further
 
     def load(self):
         """Return the samples, computed once: (n_times, n_channels) float32."""
@@ -43,8 +60,21 @@ class Signal:
             self._data = make_signal_time_major(data)
         return self._data
 
+    def load_context(self, begin, end):
+        """Compute the further parts that intervals of samples touch.
+
+        ``begin`` and ``end`` are arrays of int, one value per interval.
+        """
+        missing = []
+        for part in self._missing:
+            if ((begin < part.stop) & (end > part.first)).any():
+                self.load()[part.first : part.stop, part.channels] = part.recipe()
+            else:
+                missing.append(part)
+        self._missing = tuple(missing)
+
     def __getstate__(self):
-        return {**self.__dict__, "_data": None}
+        return {**self.__dict__, "_data": None, "_missing": self.further}
 
     def __repr__(self):
         return f"Signal({self.shape[0]} x {self.shape[1]}{'' if self._data is None else ', loaded'})"

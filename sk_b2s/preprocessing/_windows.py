@@ -529,6 +529,9 @@ n_times + before + after)
         begin = np.clip(first, 0, length)
         end = np.clip(first + n_times, begin, length)
         past = np.minimum(begin, sum(getattr(step, "n_past", 0) for step in self.steps))
+        for index in np.unique(which):
+            if getattr(self.signals[index], "further", ()):
+                self.signals[index].load_context((begin - past)[which == index], end[which == index])
         parts = np.stack([begin - first, end - begin, past], axis=1)
         for shift, n_read, n_past in np.unique(parts, axis=0):
             rows = np.flatnonzero((parts == (shift, n_read, n_past)).all(1))

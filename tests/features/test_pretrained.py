@@ -22,7 +22,14 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 import sk_b2s
-from sk_b2s import FeatureScaler, RidgeDecoder, StimulusArray, Wav2Vec2Features, Windows
+from sk_b2s import (
+    FeatureScaler,
+    RidgeDecoder,
+    SpeechFeatureUnion,
+    StimulusArray,
+    Wav2Vec2Features,
+    Windows,
+)
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _pretrained as pretrained
 from sk_b2s.features._pretrained_chunks import split_pretrained_chunks
@@ -283,3 +290,22 @@ def test_fit_transform_describes_invalid_input(model_folder, sound, name):
         )
     with pytest.raises(ValueError, match=message):
         Wav2Vec2Features(model_folder("wav2vec2"), **{"layers": (1, 2), **parameters}).fit_transform(y)
+
+
+@pytest.mark.parametrize("in_union", [False, True])
+def test_context_of_windows_crosses_blocks(model_folder, sound, in_union):
+    path, _ = sound
+    y = make_table([path], [1.22], 0.4, EDGES)
+    features = float32_features(model_folder("wav2vec2"), layers=1)
+    features = SpeechFeatureUnion([("a", features), ("b", clone(features))]) if in_union else features
+    windows = features.fit_transform(y)
+    n_features = windows.shape[1]
+    whole = features.fit_transform(make_table([path] * 3, [0.0, 1.22, 2.42], 0.8, EDGES))
+    whole = whole.gather_context([0, 1, 2], 0, 0, torch.zeros(n_features))
+    np.testing.assert_array_equal(windows[0], whole[1][:, :21])
+    fill = torch.full((n_features,), 9.0)
+    found = windows.gather_context([0], 61, 60, fill)[0]
+    np.testing.assert_array_equal(found[:, :41], whole[0])  # the block before, from its beginning
+    np.testing.assert_array_equal(found[:, 121:142], whole[2][:, :21])  # the block after
+    again = pickle.loads(pickle.dumps(windows)).gather_context([0], 61, 60, fill)[0]
+    np.testing.assert_array_equal(again, found)
