@@ -334,7 +334,9 @@ class Wav2Vec2Features(SpeechFeatures):
         touched, others = ([((0.0, None), (0, length))], []) if part is None else part
         assemble = partial(_assemble_signal, compute, touched, length, pad, self.n_features_out_)
         further = [
-            SignalPart(pad + first, pad + last, slice(None), partial(_compute_interval, compute, *span, last - first))
+            SignalPart(
+                pad + first, pad + last, slice(None), partial(_compute_interval, compute, *span, last - first)
+            )
             for span, (first, last) in others
             if last > first
         ]
