@@ -31,8 +31,8 @@ from sk_b2s import (
 )
 from sk_b2s.evaluation._controls._leak_test import is_leak_test_positive, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import LEAK_ALPHA
-from sk_b2s.evaluation._questions._judge_reconstruction import judge_reconstruction
 from sk_b2s.evaluation._reconstruction._result import find_reconstruction_result_shifts
+from sk_b2s.evaluation._tasks._judge_reconstruction import judge_reconstruction
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24  # Hz; samples between windows and in a window
 

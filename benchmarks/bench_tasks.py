@@ -18,7 +18,7 @@ from _machine import machine, markdown
 
 from sk_b2s import LeaveOneSubjectOut, StimulusKFold, benchmark_task, make_decoders, make_segments, summarize
 from sk_b2s.datasets import make_listening
-from sk_b2s.evaluation._questions._registry import TASKS
+from sk_b2s.evaluation._tasks._registry import TASKS
 
 FEATURES_ONLY = ("word_types", "phoneme", "speech", "reconstruction")  # estimates of features are compared
 CONTROLS = ["phase_randomized", "shifted_labels"]

@@ -2,7 +2,7 @@
 
 import sys
 
-from sk_b2s._cli._parser import run
+from sk_b2s._cli._main import run
 
 if __name__ == "__main__":
     sys.exit(run())

@@ -16,8 +16,8 @@ import sk_b2s
 from sk_b2s.datasets._registry import DATASETS
 from sk_b2s.decoding._presets import PRESETS
 from sk_b2s.evaluation._controls._registry import CONTROLS
-from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._scores import SCORES
+from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.model_selection._registry import SPLITTERS
 from sk_b2s.nn._losses import LOSSES
 

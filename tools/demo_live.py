@@ -30,7 +30,7 @@ from sk_b2s import (
     make_segments,
     save,
 )
-from sk_b2s._cli._parser import main
+from sk_b2s._cli._main import main
 from sk_b2s.datasets import make_listening
 from sk_b2s.streaming._outlet import LOOPBACK
 

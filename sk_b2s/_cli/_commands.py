@@ -17,14 +17,14 @@ from sk_b2s._utils._validation import validate_count
 from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import XLSR, make_decoders
 from sk_b2s.evaluation._benchmark import benchmark
-from sk_b2s.evaluation._questions._registry import PAPER_WINDOW, find_question
-from sk_b2s.evaluation._questions._run import (
-    complete_question_run_options,
-    describe_question_run_rows,
-    run_question,
-)
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._results._table import read_results
+from sk_b2s.evaluation._tasks._benchmark_task import (
+    complete_benchmark_task_options,
+    describe_benchmark_task_rows,
+    run_benchmark_task,
+)
+from sk_b2s.evaluation._tasks._registry import PAPER_WINDOW, find_task
 from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.features._base import SpeechFeatures
 from sk_b2s.model_selection._leakage import check_leakage
@@ -54,10 +54,10 @@ def run_benchmark_command(args):
 def _run_folds(args):
     """Run a benchmark, print its summary, and return its results."""
     validate_count("--shifts", args.shifts, least=0)
-    spec = apply_command_question(args)
+    spec = apply_command_task(args)
     given = {} if args.k is None else {"k": args.k}
     given |= {"n_candidates": args.pool} if hasattr(args, "pool") else {}
-    options = make_command_question_options(spec, args.option, given)
+    options = make_command_task_options(spec, args.option, given)
     check_command_options(args)
     cv = _make_splitter(args, spec)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
@@ -90,8 +90,8 @@ def _run_folds(args):
             **common,
         )
     else:
-        rows = describe_question_run_rows(_list_window_options(args))
-        results = run_question(spec, estimators, (X, y), options=options, rows=rows, **common)
+        rows = describe_benchmark_task_rows(_list_window_options(args))
+        results = run_benchmark_task(spec, estimators, (X, y), options=options, rows=rows, **common)
     print(make_text_visible(f"\n{format_scores_table(summarize(results))}\n\nresults: {out}"))
     return results
 
@@ -184,14 +184,14 @@ def make_command_splitter(name, folds=None, gap=None):
     return spec.load()(**params)
 
 
-def apply_command_question(args):
+def apply_command_task(args):
     """Return the task of ``--question`` or None, and set its windows."""
     if args.question is None:
         if args.option:
             raise ValueError("--option requires --question. Add a task, or remove --option.")
         complete_command_windows(args)
         return None
-    spec = find_question(args.question)
+    spec = find_task(args.question)
     anchor = spec.rows["anchor"]
     is_fixed = anchor == "word" and spec.judge is not None or anchor in ("sentence", "phoneme")
     if is_fixed and args.anchor not in (None, [anchor]):
@@ -256,7 +256,7 @@ def parse_command_option(text):
         ) from None
 
 
-def make_command_question_options(spec, texts, given=None):
+def make_command_task_options(spec, texts, given=None):
     """Make the checked options of a task, None without a task.
 
     Parameters
@@ -283,7 +283,7 @@ def make_command_question_options(spec, texts, given=None):
             raise ValueError(
                 f"{name} {value} contradicts --option {parameter}={options[parameter]}. Remove one of them."
             )
-    return complete_question_run_options(spec, options)
+    return complete_benchmark_task_options(spec, options)
 
 
 def _make_splitter(args, spec=None):

@@ -49,7 +49,7 @@ def run_live_command(args):
     check_live_subject(fitted, args.subject)
     duration = args.window or (fitted.n_times_in_ - 1) / epocher.sfreq  # both ends are in the window
     with ExitStack() as stack:
-        source, sfreq = open_live_source(args, list(epocher.ch_names_), stack)
+        source, sfreq = open_cli_live_source(args, list(epocher.ch_names_), stack)
         decoder = StreamingDecoder(
             pipeline, candidates, sfreq, duration, args.step, args.evidence,
             10.0 if args.time_constant is None else args.time_constant, args.temperature, args.subject,
@@ -215,7 +215,7 @@ def _split_delay(name, text):
         ) from None
 
 
-def open_live_source(args, ch_names, stack):
+def open_cli_live_source(args, ch_names, stack):
     """Return chunks of samples and their sampling rate."""
     if args.stream is not None:
         source = stack.enter_context(make_stream_source(args.stream, ch_names))

@@ -6,7 +6,7 @@ import argparse
 
 from sk_b2s._utils._text import make_suggestion_text
 from sk_b2s.decoding._presets import PRESETS, SIZES, XLSR
-from sk_b2s.evaluation._questions._names import QUESTIONS
+from sk_b2s.evaluation._tasks._names import TASK_QUESTIONS
 from sk_b2s.model_selection._registry import SPLITTERS
 
 DEBUG = "SK_B2S_DEBUG"  # environment variable
@@ -46,7 +46,7 @@ def add_options(parser):
     )  # fmt: skip
     group = parser.add_argument_group("scores")
     group.add_argument(
-        "--question", metavar="TASK", type=_parse_question,
+        "--question", metavar="TASK", type=_parse_task_option,
         help="one of the tasks below, which determines windows, folds, candidates and scores (default: segment)",
     )  # fmt: skip
     group.add_argument(
@@ -329,8 +329,8 @@ def _make_names_type(known):
     return parse_names
 
 
-def _parse_question(text):
-    return _make_names_type(QUESTIONS)(text)[0]
+def _parse_task_option(text):
+    return _make_names_type(TASK_QUESTIONS)(text)[0]
 
 
 def _parse_size(text):
@@ -378,7 +378,7 @@ def list_datasets_in_cli_options():
 
 
 def list_tasks_in_cli_options():
-    lines = [f"  {name:<16} {question}" for name, question in QUESTIONS.items()]
+    lines = [f"  {name:<16} {question}" for name, question in TASK_QUESTIONS.items()]
     return "\n".join([list_datasets_in_cli_options(), "", "tasks of --question:", *lines])
 
 

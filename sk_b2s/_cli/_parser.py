@@ -1,4 +1,4 @@
-"""Argument parser and entry point of ``sk-b2s`` and ``python -m sk_b2s``.
+"""Argument parser of ``sk-b2s`` and ``python -m sk_b2s``.
 
 Nothing heavy is imported here: help, version and usage errors need neither
 torch nor MNE. The commands are imported when one runs.
@@ -9,21 +9,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
-import os
 import platform
 import re
 import shlex
 import shutil
-import signal
-import sys
 import textwrap
-import traceback
-import warnings
-from contextlib import contextmanager
-from pathlib import Path
 
 from sk_b2s._cli._options import (
-    DEBUG,
     add_data_options,
     add_dataset_option,
     add_debug_option,
@@ -36,138 +28,11 @@ from sk_b2s._cli._options import (
     list_tasks_in_cli_options,
 )  # fmt: skip
 
-USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
-INTERRUPTED = 130  # exit status after Ctrl-C in a shell: 128 + SIGINT
-PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
-WAIT_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # if the user has set one, it is kept
-TRAINING = {"benchmark", "demo"}  # commands that train
 DEMO = {
     "dataset": "listening", "n_subjects": 4, "minutes": 10.0, "modality": "meg", "snr": -12.0, "tmax": 2.5,
     "cv": "stimulus", "fold": 0, "estimator": ["ridge", "likelihood", "clip-mel", "ensemble"],
     "controls": ["phase_randomized", "oracle"], "n_jobs": 2, "out": "demo_output/results.jsonl",
 }  # fmt: skip
-
-
-class CommandInterrupted(BaseException):
-    """Ctrl-C. Skorch catches KeyboardInterrupt and keeps a partial network."""
-
-
-# --- entry point -----------------------------------------------------------------------------------
-
-
-def run():
-    """Run the command of this process, training with passive waiting."""
-    if TRAINING & set(sys.argv[1:2]):
-        restart_cli_with_passive_waiting(sys.argv[1:])
-    return main()
-
-
-def restart_cli_with_passive_waiting(argv):
-    """Replace this process by one whose OpenMP threads sleep while they wait.
-
-    OpenMP reads its policy once, when torch loads it, which is before any
-    module of this package can set it. The process keeps its id, files and
-    arguments. Nothing happens outside Linux, where torch has another OpenMP,
-    if the user has set a policy, or if the process is not the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str
-        Arguments of the command line, the last ones of the process.
-    """
-    argv = list(argv)
-    before = sys.orig_argv[: len(sys.orig_argv) - len(argv)]
-    is_program = sys.orig_argv[len(before) :] == argv and (
-        before[-2:] == ["-m", "sk_b2s"] or (len(before) > 1 and Path(before[-1]).name == "sk-b2s")
-    )
-    if sys.platform != "linux" or not is_program or any(name in os.environ for name in WAIT_SETTINGS):
-        return
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **PASSIVE})
-
-
-def main(argv=None):
-    """Parse arguments and run a command.
-
-    Parameters
-    ----------
-    argv : sequence of str, default=None
-        Arguments. If None, those of the process.
-
-    Returns
-    -------
-    status : int
-        0, 1 after an error or if a fit failed, 130 after Ctrl-C. Usage errors
-        raise ``SystemExit(2)``, as in argparse.
-    """
-    argv = sys.argv[1:] if argv is None else list(argv)
-    args = make_parser().parse_args(argv)
-    if args.command == "demo":
-        args.estimator = args.estimator or DEMO["estimator"]  # names of the user would be added to a default
-        if args.tmax is None and args.question is None:  # a task has windows of its own
-            args.tmax = DEMO["tmax"]
-        args.shown_command = _format_demo_command(args, argv[1:])
-    _configure_streams()
-    try:
-        with _interruptible(), warnings.catch_warnings():
-            commands = importlib.import_module("sk_b2s._cli._commands")
-            warnings.showwarning = commands.print_command_warning
-            if args.command in ("live", "listen"):
-                commands = importlib.import_module(f"sk_b2s._cli._{args.command}")
-            return getattr(commands, f"run_{args.command}_command")(args)
-    except (CommandInterrupted, KeyboardInterrupt):
-        hint = f". Finished results are in {args.out}. Run the same command to continue." * hasattr(
-            args, "out"
-        )
-        print(f"\nsk-b2s: interrupted{hint}", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe has closed it, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except USER_ERRORS as error:
-        if args.debug or os.environ.get(DEBUG, "0") not in ("", "0"):
-            traceback.print_exc()
-        else:
-            _print_error(error)
-        return 1
-
-
-def _print_error(error):
-    """Print an error in one line."""
-    from sk_b2s._utils._text import make_text_visible
-
-    text = " ".join(str(error).split()) or type(error).__name__
-    print(make_text_visible(f"sk-b2s: error: {text}"), file=sys.stderr)
-
-
-def _configure_streams():
-    """Write whole lines that any encoding can hold, without progress bars."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True, errors="replace")
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
-@contextmanager
-def _interruptible():
-    """Raise `CommandInterrupted` on Ctrl-C, which no library catches."""
-
-    def stop(number, frame):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
-        raise CommandInterrupted
-
-    try:
-        before = signal.signal(signal.SIGINT, stop)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-# --- commands --------------------------------------------------------------------------------------
 
 
 def make_parser():
@@ -236,7 +101,7 @@ def _add_demo(commands):
         description=(
             "Simulate recordings of four subjects who listen to ten minutes of a story, decode them by ridge\n"
             "regression, likelihood, network and ensemble, and write a report of scores and controls. This runs\n\n"
-            f"{_wrap_command(_format_demo_command())}\n\nand writes the report next to the results. Options are the same."
+            f"{_wrap_command(format_demo_command_of_parser())}\n\nand writes the report next to the results. Options are the same."
         ),
     )
     add_options(parser)
@@ -247,7 +112,7 @@ def _add_demo(commands):
     parser.set_defaults(command="demo", **{**DEMO, "estimator": None, "tmax": None})
 
 
-def _format_demo_command(args=None, argv=()):
+def format_demo_command_of_parser(args=None, argv=()):
     """Format the benchmark command of a demo: its defaults, then options."""
     defaults = {name: value for name, value in DEMO.items() if name != "dataset"}
     if args is not None:

@@ -38,13 +38,6 @@ import pandas as pd
 import soundfile
 
 from sk_b2s._utils._caching import cache_folder, digest_cached_content
-from sk_b2s.datasets._dataset import (
-    check_dataset_root,
-    combine_dataset_tables,
-    require_dataset_file,
-    select_dataset_names,
-    warn_of_missing_dataset_parts,
-)
 from sk_b2s.datasets._download import (
     check_download_subjects,
     describe_manual_download,
@@ -52,6 +45,13 @@ from sk_b2s.datasets._download import (
     strip_download_subjects,
 )
 from sk_b2s.datasets._listings import read_dataverse_listing
+from sk_b2s.datasets._study import (
+    check_study_root,
+    combine_study_tables,
+    require_study_file,
+    select_study_names,
+    warn_of_missing_study_parts,
+)
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration
 
 STUDY = "accou2024"
@@ -157,7 +157,7 @@ def load_accou2024(
        repository from KU Leuven, containing the EEG of 85 participants. Data
        9:94. https://doi.org/10.3390/data9080094
     """
-    root = check_dataset_root(root, STUDY, HINT)
+    root = check_study_root(root, STUDY, HINT)
     if data not in ("preprocessed", "split"):
         raise ValueError(f"{STUDY}: 'data' must be 'preprocessed' or 'split'. Got {data!r} instead.")
     allowed = FEATURES if data == "split" else (*FEATURES, "audio")
@@ -180,14 +180,14 @@ def load_accou2024(
         field = name[:-1]
         if requested is not None:
             available = sorted({row[field] for row in found})
-            selected = select_dataset_names(name, requested, available, STUDY)
+            selected = select_study_names(name, requested, available, STUDY)
             found = [row for row in found if row[field] in selected]
     tables, missing, differing = [], [], []
     arrays: dict = {}
     for row in found:
         path = row.pop("path")
         if need_recordings:
-            require_dataset_file(path, STUDY, HINT)
+            require_study_file(path, STUDY, HINT)
         try:
             sound = _find_stimulus(derivatives, path, row, stimuli, arrays)
         except FileNotFoundError as error:
@@ -205,13 +205,13 @@ def load_accou2024(
         }]))  # fmt: skip
     if missing and not tables:
         raise missing[0][1]
-    warn_of_missing_dataset_parts(
+    warn_of_missing_study_parts(
         STUDY, "recordings whose stimulus is missing are omitted", [n for n, _ in missing]
     )
-    warn_of_missing_dataset_parts(
+    warn_of_missing_study_parts(
         STUDY, "EEG and stimulus differ in duration, and the shorter is used, in", differing
     )
-    return combine_dataset_tables(tables, STUDY, need_recordings)
+    return combine_study_tables(tables, STUDY, need_recordings)
 
 
 def _find_recordings(derivatives):
@@ -224,7 +224,7 @@ def _find_recordings(derivatives):
             unaligned.append(path.name)
             continue
         found.append({**match.groupdict(), "path": path})
-    warn_of_missing_dataset_parts(STUDY, "recordings without enough triggers are omitted", unaligned)
+    warn_of_missing_study_parts(STUDY, "recordings without enough triggers are omitted", unaligned)
     return found
 
 
@@ -243,7 +243,7 @@ def _find_parts(derivatives):
 def _find_stimulus(derivatives, path, row, stimuli, arrays):
     """Return the stimulus of a recording, equal for all subjects."""
     if "part" in row:
-        file = require_dataset_file(
+        file = require_study_file(
             path.with_name(path.name.replace("_-_eeg.npy", f"_-_{stimuli}.npy")), STUDY, SPLIT_HINT
         )
         name = f"{row['name']} ({row['partition']})"
@@ -251,13 +251,13 @@ def _find_stimulus(derivatives, path, row, stimuli, arrays):
     if stimuli == "audio":
         audio = derivatives.parent / "stimuli/eeg" / f"{row['name']}.npz.gz"
         return convert_accou2024_audio(
-            require_dataset_file(audio, STUDY, f"{HINT} Some stimuli are restricted: {MAIL}.")
+            require_study_file(audio, STUDY, f"{HINT} Some stimuli are restricted: {MAIL}.")
         )
     if row["name"] not in arrays:
         folder = derivatives / "preprocessed_stimuli"
         files = [folder / f"{row['name']}{middle}{stimuli}.npy" for middle in ("_-_", "_")]
         file = next((file for file in files if file.exists()), files[-1])
-        file = require_dataset_file(file, STUDY, f"Its name may also be {files[0].name!r}. {HINT}")
+        file = require_study_file(file, STUDY, f"Its name may also be {files[0].name!r}. {HINT}")
         arrays[row["name"]] = StimulusArray(_read_array(file), SFREQ, row["name"])
     return arrays[row["name"]]
 
@@ -389,7 +389,7 @@ def fetch_accou2024(root, subjects=None, audio=False, progress=True):
     check_download_subjects(requested, available - {None})
     wanted = [file for file in files if _is_wanted(file.path, requested, audio)]
     refused = [path for path in restricted if _is_wanted(path, requested, audio)]
-    warn_of_missing_dataset_parts(
+    warn_of_missing_study_parts(
         STUDY, f"files are restricted and were not downloaded (write to {MAIL})", refused
     )
     if not wanted:

@@ -32,17 +32,17 @@ import pandas as pd
 
 from sk_b2s._utils._caching import FromFile
 from sk_b2s._utils._text import make_plain_text, shorten_list
-from sk_b2s.datasets._dataset import (
-    check_dataset_root,
-    combine_dataset_tables,
-    read_dataset_duration,
-    read_dataset_tsv,
-    require_dataset_file,
-    select_dataset_names,
-    warn_of_missing_dataset_parts,
-)
 from sk_b2s.datasets._download import check_download_subjects, download_openneuro, strip_download_subjects
 from sk_b2s.datasets._matching import match_nearest_time, match_sequence_times, match_sequences
+from sk_b2s.datasets._study import (
+    check_study_root,
+    combine_study_tables,
+    read_study_duration,
+    read_study_tsv,
+    require_study_file,
+    select_study_names,
+    warn_of_missing_study_parts,
+)
 from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.io._raw._identity import digest_recording_identity
@@ -167,14 +167,14 @@ def load_bel2026(
        non-invasive brain recordings. Nature Communications 16:10521.
        https://doi.org/10.1038/s41467-025-65499-0
     """
-    root = check_dataset_root(root, STUDY, HINT)
+    root = check_study_root(root, STUDY, HINT)
     if bad_runs not in ("drop", "keep"):
         raise ValueError(f"{STUDY}: 'bad_runs' must be 'drop' or 'keep'. Got {bad_runs!r} instead.")
     found = _find_runs(root)
     texts: dict[str, tuple] = {}
     tables, report, missing, omitted = [], [], [], []
-    for subject in select_dataset_names("subjects", subjects, sorted({key[0] for key in found}), STUDY):
-        for run in select_dataset_names("runs", runs, sorted({key[1] for key in found}), STUDY):
+    for subject in select_study_names("subjects", subjects, sorted({key[0] for key in found}), STUDY):
+        for run in select_study_names("runs", runs, sorted({key[1] for key in found}), STUDY):
             name = f"sub-{subject} run-{run}"
             if (subject, run) not in found:
                 missing.append(name)
@@ -186,12 +186,12 @@ def load_bel2026(
             recording = Path(f"{stem}_meg.fif")
             if need_recordings:
                 advice = f"{HINT} To load only the tables, pass need_recordings=False."
-                recording = require_dataset_file(recording, STUDY, advice)
+                recording = require_study_file(recording, STUDY, advice)
             if run not in texts:
                 texts[run] = _read_text(root, run, phonemes)
             words, agreement = _read_words(Path(f"{stem}_events.tsv"), recording, memory)
             rows, agreement["n_text"], agreement["residual"] = _place_text(words, *texts[run], name)
-            seconds = read_dataset_duration(f"{stem}_meg.json", STUDY)
+            seconds = read_study_duration(f"{stem}_meg.json", STUDY)
             if not np.isnan(seconds):
                 rows["recording_duration"] = seconds
             columns = {"subject": subject, "run": run, "recording": str(recording), "language": "fr"}
@@ -199,11 +199,11 @@ def load_bel2026(
             report.append({"subject": subject, "run": run, **agreement})
     if not tables:
         raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no requested run that is not omitted. {HINT}")
-    warn_of_missing_dataset_parts(STUDY, "no table exists for runs that were requested or that other subjects have", missing)  # fmt: skip
-    warn_of_missing_dataset_parts(STUDY, "runs known to be bad are omitted (keep them with bad_runs='keep')", omitted)  # fmt: skip
+    warn_of_missing_study_parts(STUDY, "no table exists for runs that were requested or that other subjects have", missing)  # fmt: skip
+    warn_of_missing_study_parts(STUDY, "runs known to be bad are omitted (keep them with bad_runs='keep')", omitted)  # fmt: skip
     report = pd.DataFrame(report)
     _warn_of_deviations(report)
-    events = combine_dataset_tables(tables, STUDY, need_recordings, audio_delay)
+    events = combine_study_tables(tables, STUDY, need_recordings, audio_delay)
     columns = [
         "subject",
         "run",
@@ -239,8 +239,8 @@ def _find_runs(root):
 def _read_text(root, run, phonemes):
     """Read the audio, words and phonemes of a run."""
     folder, chapters = root / "sourcedata", CHAPTERS[int(run) - 1]
-    sound = require_dataset_file(folder / f"stimuli/audio/ch{chapters}.wav", STUDY, HINT)
-    path = require_dataset_file(folder / f"task-listen_run-{run}_extra_info.tsv", STUDY, HINT)
+    sound = require_study_file(folder / f"stimuli/audio/ch{chapters}.wav", STUDY, HINT)
+    path = require_study_file(folder / f"task-listen_run-{run}_extra_info.tsv", STUDY, HINT)
     content = path.read_text(encoding="utf-8-sig")
     separator = "\t" if "\t" in content.partition("\n")[0] else ","  # version 1.0.1 has commas
     try:
@@ -261,7 +261,7 @@ def _read_text(root, run, phonemes):
     if phonemes is not False:
         grid = folder / f"stimuli/phonemes/ch{chapters}.TextGrid"
         advice = f"{HINT} Without phonemes, pass phonemes=False."
-        spoken = _read_phonemes(require_dataset_file(grid, STUDY, advice), phonemes)
+        spoken = _read_phonemes(require_study_file(grid, STUDY, advice), phonemes)
     return sound, words, spoken
 
 
@@ -287,8 +287,8 @@ def _read_phonemes(path, phonemes):
 
 def _read_words(path, recording, memory):
     """Read the words of a run, at the times of their triggers."""
-    path = require_dataset_file(path, STUDY, HINT)
-    table = read_dataset_tsv(path, STUDY, ["onset", "duration", "trial_type", "stimulus"])
+    path = require_study_file(path, STUDY, HINT)
+    table = read_study_tsv(path, STUDY, ["onset", "duration", "trial_type", "stimulus"])
     kind = table["trial_type"].astype(str)
     is_word = (kind == "Word") & table["stimulus"].fillna("").astype(str).str.strip().ne("")
     words = pd.DataFrame(

@@ -33,15 +33,6 @@ import pandas as pd
 from scipy.io import loadmat
 
 from sk_b2s.datasets._archives import unpack_archive
-from sk_b2s.datasets._dataset import (
-    check_dataset_root,
-    combine_dataset_tables,
-    find_dataset_file_on_disk,
-    read_dataset_tsv,
-    require_dataset_file,
-    select_dataset_names,
-    warn_of_missing_dataset_parts,
-)
 from sk_b2s.datasets._download import (
     check_download_subjects,
     describe_manual_download,
@@ -50,6 +41,15 @@ from sk_b2s.datasets._download import (
 )
 from sk_b2s.datasets._listings import read_deep_blue_listing
 from sk_b2s.datasets._matching import match_nearest_time
+from sk_b2s.datasets._study import (
+    check_study_root,
+    combine_study_tables,
+    find_study_file_on_disk,
+    read_study_tsv,
+    require_study_file,
+    select_study_names,
+    warn_of_missing_study_parts,
+)
 from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.events._table_times import check_table_times_of_last_word
 from sk_b2s.io._textgrid import textgrid_events
@@ -170,8 +170,8 @@ def load_brennan2019(
        linguistic predictions during naturalistic listening. PLOS ONE
        14:e0207741. https://doi.org/10.1371/journal.pone.0207741
     """
-    root = check_dataset_root(root, STUDY, HINT)
-    is_bids = find_dataset_file_on_disk(root / "sourcedata/AliceChapterOne-EEG.csv").exists()
+    root = check_study_root(root, STUDY, HINT)
+    is_bids = find_study_file_on_disk(root / "sourcedata/AliceChapterOne-EEG.csv").exists()
     source = root / "sourcedata" if is_bids else root
     folder = _find_unpacked(source, "proc", "S*.mat")
     available = sorted(
@@ -183,13 +183,13 @@ def load_brennan2019(
     audio = root / "stimuli" if is_bids else _find_unpacked(root, "audio", "*.wav")
     stimuli, durations = _read_stimuli(source, audio, textgrids)
     tables, missing = [], []
-    for subject in select_dataset_names("subjects", subjects, available, STUDY):
+    for subject in select_study_names("subjects", subjects, available, STUDY):
         recording = _find_recording(root, subject, is_bids)
         if need_recordings and is_bids and is_set and not recording.exists():
             missing.append(recording.name)
             continue
         if need_recordings:
-            require_dataset_file(
+            require_study_file(
                 recording, STUDY, f"{HINT} To load only the trials, pass need_recordings=False."
             )
         trials = _read_trials(folder / f"{subject}.mat")
@@ -202,14 +202,14 @@ def load_brennan2019(
         raise FileNotFoundError(
             f"{STUDY}: {str(root)!r} has no recording of {', '.join(missing[:3])} ... {HINT}"
         )
-    warn_of_missing_dataset_parts(STUDY, "this edition lacks the recordings", missing)
-    return combine_dataset_tables(tables, STUDY, need_recordings)
+    warn_of_missing_study_parts(STUDY, "this edition lacks the recordings", missing)
+    return combine_study_tables(tables, STUDY, need_recordings)
 
 
 def _find_unpacked(root, name, pattern):
     """Return the folder of an archive, or its inner folder of that name."""
-    folder = require_dataset_file(root / name, STUDY, f"Unpack {name}.zip into it. {HINT}")
-    inner = find_dataset_file_on_disk(folder / name)
+    folder = require_study_file(root / name, STUDY, f"Unpack {name}.zip into it. {HINT}")
+    inner = find_study_file_on_disk(folder / name)
     return inner if inner.is_dir() and not any(folder.glob(pattern)) else folder
 
 
@@ -218,7 +218,7 @@ def _find_recording(root, subject, is_bids):
     if is_bids:
         name = f"sub-{int(subject[1:]):03d}"
         return root / name / f"eeg/{name}_task-alicelistening_eeg.vhdr"
-    paths = [find_dataset_file_on_disk(root / f"{subject}{suffix}") for suffix in (".vhdr", ".mat")]
+    paths = [find_study_file_on_disk(root / f"{subject}{suffix}") for suffix in (".vhdr", ".mat")]
     return next((path for path in paths if path.exists()), root / f"{subject}.mat")
 
 
@@ -227,7 +227,7 @@ def _check_table(recording, trials):
     path = recording.with_name(recording.name.replace("_eeg.vhdr", "_events.tsv"))
     if not path.exists():
         return
-    table = read_dataset_tsv(path, STUDY, ["onset", "trial_type"])
+    table = read_study_tsv(path, STUDY, ["onset", "trial_type"])
     onset = (
         pd.to_numeric(table.loc[table["trial_type"] == "word", "onset"], errors="coerce").dropna().to_numpy()
     )
@@ -242,7 +242,7 @@ def _check_table(recording, trials):
 
 def _read_stimuli(root, audio, textgrids):
     """Read the events in each audio file, and the durations of the files."""
-    path = require_dataset_file(root / "AliceChapterOne-EEG.csv", STUDY, HINT)
+    path = require_study_file(root / "AliceChapterOne-EEG.csv", STUDY, HINT)
     table = pd.read_csv(path, keep_default_na=False, encoding="utf-8-sig")
     required = ["Word", "Segment", "onset", "offset", "Position", "Sentence"]
     known = {name.casefold(): name for name in (*required, *OPTIONAL_COLUMNS)}
@@ -260,7 +260,7 @@ def _read_stimuli(root, audio, textgrids):
         table[column] = pd.to_numeric(table[column])
     sounds = {
         number: str(
-            require_dataset_file(
+            require_study_file(
                 audio / f"DownTheRabbitHoleFinal_SoundFile{number}.wav",
                 STUDY,
                 f"Unpack audio.zip into it. {HINT}",
@@ -274,7 +274,7 @@ def _read_stimuli(root, audio, textgrids):
         "sequence": table["Sentence"].map("alice/{}".format), "word_index": table["Position"] - 1.0,
     })  # fmt: skip
     missing = [name for name in OPTIONAL_COLUMNS if name not in table]
-    warn_of_missing_dataset_parts(STUDY, f"{path.name} of this edition and the events lack", missing)
+    warn_of_missing_study_parts(STUDY, f"{path.name} of this edition and the events lack", missing)
     optional = [name for name in OPTIONAL_COLUMNS if name in table]
     words = words.join(table[optional].rename(columns=OPTIONAL_COLUMNS))
     for number, onset in words.groupby("number")["sound_onset"].max().items():
@@ -290,7 +290,7 @@ def _read_stimuli(root, audio, textgrids):
 
 def _read_phonemes(folder, number, sound, words):
     """Read the phonemes of an audio file, with the word of each."""
-    path = require_dataset_file(
+    path = require_study_file(
         Path(folder) / f"DownTheRabbitHoleFinal_SoundFile{number}.TextGrid",
         STUDY,
         "Provide a TextGrid for every audio file, or omit phonemes with textgrids=None.",
@@ -311,7 +311,7 @@ def _read_trials(path):
     Columns are ``label`` of the audio file, and the ``onset`` of the word in
     the recording and ``tmin`` in the audio file (s).
     """
-    path = require_dataset_file(path, STUDY, HINT)
+    path = require_study_file(path, STUDY, HINT)
     try:
         proc = loadmat(path, squeeze_me=True, simplify_cells=True)["proc"]
         trials, names = np.atleast_2d(proc["trl"]), [str(name) for name in np.atleast_1d(proc["varnames"])]

@@ -37,16 +37,6 @@ import pandas as pd
 from sk_b2s._utils._placeholders import is_placeholder
 from sk_b2s._utils._text import make_plain_text
 from sk_b2s.datasets._archives import unpack_archive
-from sk_b2s.datasets._dataset import (
-    check_dataset_root,
-    combine_dataset_tables,
-    find_dataset_file_on_disk,
-    read_dataset_duration,
-    read_dataset_json,
-    require_dataset_file,
-    select_dataset_names,
-    warn_of_missing_dataset_parts,
-)
 from sk_b2s.datasets._download import (
     check_download_subjects,
     describe_manual_download,
@@ -56,6 +46,16 @@ from sk_b2s.datasets._download import (
 )
 from sk_b2s.datasets._listings import read_dryad_listing
 from sk_b2s.datasets._matching import match_sequences
+from sk_b2s.datasets._study import (
+    check_study_root,
+    combine_study_tables,
+    find_study_file_on_disk,
+    read_study_duration,
+    read_study_json,
+    require_study_file,
+    select_study_names,
+    warn_of_missing_study_parts,
+)
 from sk_b2s.events._sentences import number_sentences
 from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.io._sidecars import find_sidecar
@@ -158,7 +158,7 @@ def load_broderick2019(
        dissimilarity reflect the comprehension of natural, narrative speech.
        Current Biology 28:803. https://doi.org/10.1016/j.cub.2018.01.080
     """
-    root = check_dataset_root(root, STUDY, HINT)
+    root = check_study_root(root, STUDY, HINT)
     if edition not in ("openneuro", "dryad"):
         raise ValueError(f"{STUDY}: 'edition' must be 'openneuro' or 'dryad'. Got {edition!r} instead.")
     if stimuli is None and edition == "dryad":
@@ -171,14 +171,14 @@ def load_broderick2019(
     available = sorted({subject for subject, _ in found})
     stimuli_by_run: dict[str, pd.DataFrame] = {}
     tables, missing = [], []
-    for subject in select_dataset_names("subjects", subjects, available, STUDY):
-        for run in select_dataset_names("runs", runs, sorted({run for _, run in found}), STUDY):
+    for subject in select_study_names("subjects", subjects, available, STUDY):
+        for run in select_study_names("runs", runs, sorted({run for _, run in found}), STUDY):
             if (subject, run) not in found:
                 missing.append(f"sub-{subject} run-{run}")
                 continue
             recording, columns = found[subject, run]
             if need_recordings:
-                require_dataset_file(
+                require_study_file(
                     recording, STUDY, f"{HINT} To load only the tables, pass need_recordings=False."
                 )
             if run not in stimuli_by_run:
@@ -193,10 +193,10 @@ def load_broderick2019(
             tables.append(stimuli_by_run[run].assign(**columns))
     if not tables:
         raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no requested run. {HINT}")
-    warn_of_missing_dataset_parts(
+    warn_of_missing_study_parts(
         STUDY, "no recording exists for runs that were requested or that other subjects have", missing
     )
-    return combine_dataset_tables(tables, STUDY, need_recordings, audio_delay)
+    return combine_study_tables(tables, STUDY, need_recordings, audio_delay)
 
 
 def find_broderick2019_openneuro(root):
@@ -214,7 +214,7 @@ def find_broderick2019_openneuro(root):
             raise ValueError(
                 f"{STUDY}: sub-{key[0]} has run {key[1]} twice, {found[key][0]} and {path}. Keep one."
             )
-        seconds = read_dataset_duration(f"{stem}_eeg.json", STUDY)
+        seconds = read_study_duration(f"{stem}_eeg.json", STUDY)
         columns = {} if np.isnan(seconds) else {"recording_duration": seconds}
         found[key] = recording or Path(f"{stem}_eeg.vhdr"), columns
     if not found:
@@ -223,9 +223,9 @@ def find_broderick2019_openneuro(root):
             f"{STUDY}: {str(root)!r} has no sub-*/eeg/sub-*_task-listening_run-*_eeg.vhdr or "
             f"..._channels.tsv.{named} {HINT} For files of Dryad, pass edition='dryad'."
         )
-    warn_of_missing_dataset_parts(STUDY, "recordings with other names are ignored", others)
+    warn_of_missing_study_parts(STUDY, "recordings with other names are ignored", others)
     unmarked = [path.name for path, _ in found.values() if not _has_channels(path)]
-    warn_of_missing_dataset_parts(STUDY, "no channels.tsv lists bad channels of", unmarked)
+    warn_of_missing_study_parts(STUDY, "no channels.tsv lists bad channels of", unmarked)
     return found
 
 
@@ -254,9 +254,9 @@ def _read_stimulus(stimuli, run, texts, sentence_gap):
     """Read audio, words and phonemes of a run."""
     number = int(run)
     wav = _find_either(stimuli, f"audio{run}.wav", f"audio{number}.wav")
-    grid = find_dataset_file_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
+    grid = find_study_file_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
     if grid.exists() or is_placeholder(grid):
-        rows = textgrid_events(require_dataset_file(grid, STUDY, HINT), sentence_gap=sentence_gap)
+        rows = textgrid_events(require_study_file(grid, STUDY, HINT), sentence_gap=sentence_gap)
     else:
         rows = _read_gentle(
             _find_either(
@@ -277,8 +277,8 @@ def _read_stimulus(stimuli, run, texts, sentence_gap):
 
 def _find_either(folder, *names):
     """Return the first existing file of several names."""
-    found = [path for name in names if (path := find_dataset_file_on_disk(folder / name)).exists()]
-    return require_dataset_file(
+    found = [path for name in names if (path := find_study_file_on_disk(folder / name)).exists()]
+    return require_study_file(
         found[0] if found else folder / names[0], STUDY, f"Its name may also be {names[-1]!r}. {HINT}"
     )
 
@@ -293,7 +293,7 @@ def _number_sentences(rows):
 def _read_gentle(path, sentence_gap):
     """Read words and phonemes aligned by Gentle as TextGrid events."""
     words, phonemes = [], []
-    entries = read_dataset_json(path, STUDY).get("words")
+    entries = read_study_json(path, STUDY).get("words")
     if not isinstance(entries, list):
         raise ValueError(
             f"{STUDY}: {str(path)!r} lacks the list 'words' of Gentle. Check that the file is complete."

@@ -34,15 +34,6 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.datasets._dataset import (
-    check_dataset_root,
-    combine_dataset_tables,
-    read_dataset_duration,
-    read_dataset_tsv,
-    require_dataset_file,
-    select_dataset_names,
-    warn_of_missing_dataset_parts,
-)
 from sk_b2s.datasets._download import (
     check_download_subjects,
     describe_manual_download,
@@ -50,6 +41,15 @@ from sk_b2s.datasets._download import (
     strip_download_subjects,
 )
 from sk_b2s.datasets._listings import get_listing_subject, read_osf_listing
+from sk_b2s.datasets._study import (
+    check_study_root,
+    combine_study_tables,
+    read_study_duration,
+    read_study_tsv,
+    require_study_file,
+    select_study_names,
+    warn_of_missing_study_parts,
+)
 
 STUDY = "gwilliams2022"
 SESSIONS = ["0", "1"]
@@ -135,10 +135,10 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
        processing. Scientific Data 10:862.
        https://doi.org/10.1038/s41597-023-02752-5
     """
-    root = check_dataset_root(root, STUDY, HINT)
+    root = check_study_root(root, STUDY, HINT)
     available = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir())
     tables, missing = [], []
-    for subject in select_dataset_names("subjects", subjects, available, STUDY):
+    for subject in select_study_names("subjects", subjects, available, STUDY):
         found = list(_iter_tables(root / f"sub-{subject}", subject, sessions, tasks, need_recordings))
         missing += _find_missing(found, subject, sessions, tasks)
         tables += found
@@ -146,17 +146,17 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
         raise FileNotFoundError(
             f"{STUDY}: {str(root)!r} has no requested table sub-*/ses-*/meg/*_events.tsv. {HINT}"
         )
-    events = combine_dataset_tables(tables, STUDY, need_recordings, audio_delay)
+    events = combine_study_tables(tables, STUDY, need_recordings, audio_delay)
     for name, requested, column in (("tasks", tasks, "task"), ("sessions", sessions, "session")):
-        select_dataset_names(name, requested, sorted(events[column].unique()), STUDY)
+        select_study_names(name, requested, sorted(events[column].unique()), STUDY)
     _check_row_counts(events)
-    warn_of_missing_dataset_parts(STUDY, "neither recording nor table exists for", missing)
+    warn_of_missing_study_parts(STUDY, "neither recording nor table exists for", missing)
     words = events[events["type"] == "word"]
     empty = [
         name for name in ("condition", "speech_rate", "speaker") if words[name].isna().all() and len(words)
     ]
     empty += [] if (events["type"] == "phoneme").any() else ["rows of phonemes"]
-    warn_of_missing_dataset_parts(STUDY, "the tables of this edition and the events lack", empty)
+    warn_of_missing_study_parts(STUDY, "the tables of this edition and the events lack", empty)
     return events
 
 
@@ -166,13 +166,13 @@ def _find_missing(tables, subject, sessions, tasks):
     requested = (
         published
         if sessions is None
-        else [one for one in select_dataset_names("sessions", sessions, SESSIONS, STUDY) if one in published]
+        else [one for one in select_study_names("sessions", sessions, SESSIONS, STUDY) if one in published]
     )
     found = {(table["session"].iloc[0], table["task"].iloc[0]) for table in tables}
     wanted = [
         (session, task)
         for session in requested
-        for task in select_dataset_names("tasks", tasks, list(STORIES), STUDY)
+        for task in select_study_names("tasks", tasks, list(STORIES), STUDY)
     ]
     return [
         f"sub-{subject} ses-{session} task-{task}" for session, task in wanted if (session, task) not in found
@@ -204,17 +204,17 @@ def _check_row_counts(events):
 
 def _iter_tables(folder, subject, sessions, tasks, need_recordings):
     existing = sorted(path.name.removeprefix("ses-") for path in folder.glob("ses-*") if path.is_dir())
-    requested = existing if sessions is None else select_dataset_names("sessions", sessions, SESSIONS, STUDY)
+    requested = existing if sessions is None else select_study_names("sessions", sessions, SESSIONS, STUDY)
     wanted = [session for session in requested if session in existing]  # five subjects have one session
     for session in wanted:
-        for task in select_dataset_names("tasks", tasks, list(STORIES), STUDY):
+        for task in select_study_names("tasks", tasks, list(STORIES), STUDY):
             stem = folder / f"ses-{session}" / "meg" / f"sub-{subject}_ses-{session}_task-{task}"
             recording = _recording(stem)
             table = Path(f"{stem}_events.tsv")
             if recording.exists() or table.exists() or table.is_symlink():
-                require_dataset_file(table, STUDY, HINT)
+                require_study_file(table, STUDY, HINT)
                 if need_recordings:
-                    require_dataset_file(
+                    require_study_file(
                         recording, STUDY, f"{HINT} To load only the tables, pass need_recordings=False."
                     )
                 yield _read_recording(table, recording, folder.parent, subject, session, task)
@@ -228,9 +228,9 @@ def _recording(stem):
 
 def _read_recording(path, recording, root, subject, session, task):
     """Read one table of events."""
-    table = read_dataset_tsv(path, STUDY, ["onset", "duration"])
+    table = read_study_tsv(path, STUDY, ["onset", "duration"])
     if "kind" not in table:
-        table = _expand_literals(read_dataset_tsv(path, STUDY, ["trial_type"]), path)
+        table = _expand_literals(read_study_tsv(path, STUDY, ["trial_type"]), path)
     if missing := [key for key in KEYS if key not in table and key not in OPTIONAL]:
         raise ValueError(f"{STUDY}: {str(path)!r} lacks the columns {missing}. It has {list(table)}.")
     table = table.assign(**{key: None for key in OPTIONAL if key not in table})
@@ -250,7 +250,7 @@ def _read_recording(path, recording, root, subject, session, task):
     _check_onsets(events, path)
     sidecar = Path(str(path).replace("_events.tsv", "_meg.json"))
     if sidecar.is_file():
-        events["recording_duration"] = read_dataset_duration(sidecar, STUDY)
+        events["recording_duration"] = read_study_duration(sidecar, STUDY)
     return events
 
 
@@ -294,7 +294,7 @@ def _find_audio(names, root, path):
                 f"{name!r} instead."
             )
         found.append(
-            str(require_dataset_file(root / "stimuli" / "audio" / f"{match[1].lower()}.wav", STUDY, HINT))
+            str(require_study_file(root / "stimuli" / "audio" / f"{match[1].lower()}.wav", STUDY, HINT))
         )
     if (codes < 0).any():
         raise ValueError(

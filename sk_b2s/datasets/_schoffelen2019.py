@@ -32,14 +32,14 @@ from scipy.stats import theilslopes
 
 from sk_b2s._utils._caching import FromFile
 from sk_b2s._utils._text import make_plain_text, shorten_list
-from sk_b2s.datasets._dataset import (
-    check_dataset_root,
-    combine_dataset_tables,
-    require_dataset_file,
-    select_dataset_names,
-    warn_of_missing_dataset_parts,
-)
 from sk_b2s.datasets._matching import match_nearest_time, match_sequence_times, match_sequences
+from sk_b2s.datasets._study import (
+    check_study_root,
+    combine_study_tables,
+    require_study_file,
+    select_study_names,
+    warn_of_missing_study_parts,
+)
 from sk_b2s.io._clocks._clock_fit import MAX_DRIFT
 from sk_b2s.io._raw._identity import digest_recording_identity
 from sk_b2s.io._raw._recordings import open_recording
@@ -169,7 +169,7 @@ def load_schoffelen2019(
        dataset to study language processing. Scientific Data 6:17.
        https://doi.org/10.1038/s41597-019-0020-y
     """
-    root = check_dataset_root(root, STUDY, HINT)
+    root = check_study_root(root, STUDY, HINT)
     available = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-A*") if path.is_dir())
     if subjects is None:
         subjects = [subject for subject in available if subject not in INCOMPLETE]
@@ -184,7 +184,7 @@ def load_schoffelen2019(
     sentences = _read_sentences(root)
     stimuli: dict[int, pd.DataFrame] = {}
     tables, report = [], []
-    for subject in select_dataset_names("subjects", subjects, available, STUDY):
+    for subject in select_study_names("subjects", subjects, available, STUDY):
         recording = _find_recording(root / f"sub-{subject}")
         log = _read_log(_find_log(root, subject))
         triggers = FromFile(_find_triggers, str(recording), digest_recording_identity, memory)()
@@ -216,7 +216,7 @@ def load_schoffelen2019(
             f"trigger of the recording.",
             stacklevel=2,
         )
-    events = combine_dataset_tables(tables, STUDY, True, audio_delay)
+    events = combine_study_tables(tables, STUDY, True, audio_delay)
     return (events, report) if return_report else events
 
 
@@ -231,7 +231,7 @@ def _find_recording(folder):
     ]
     if not found:
         raise FileNotFoundError(f"{STUDY}: {str(folder / 'meg')!r} has no *_task-auditory_meg.ds. {HINT}")
-    warn_of_missing_dataset_parts(STUDY, f"of several recordings of {folder.name}, {found[-1].name} is used, not", [
+    warn_of_missing_study_parts(STUDY, f"of several recordings of {folder.name}, {found[-1].name} is used, not", [
         path.name for path in found[:-1]
     ])  # fmt: skip
     return found[-1]
@@ -243,12 +243,12 @@ def _find_log(root, subject):
         raise FileNotFoundError(
             f"{STUDY}: {str(root / 'sourcedata/meg_task')!r} has no *MEG-MOUS-Aud*{subject}.log. {HINT}"
         )
-    return require_dataset_file(found[-1], STUDY, HINT)
+    return require_study_file(found[-1], STUDY, HINT)
 
 
 def _read_sentences(root):
     """Read the text of every stimulus, by its first letters."""
-    path = require_dataset_file(root / "stimuli/stimuli.txt", STUDY, HINT)
+    path = require_study_file(root / "stimuli/stimuli.txt", STUDY, HINT)
     sentences = {}
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
         if not line.strip():
@@ -278,10 +278,10 @@ def _make_key(words):
 def _read_stimulus(root, folder, number, sentences):
     """Read the audio of a sentence, its words and phonemes."""
     name = f"EQ_Ramp_Int2_Int1LPF{number:03d}"
-    sound = require_dataset_file(root / "stimuli/audio_files" / f"{name}.wav", STUDY, HINT)
+    sound = require_study_file(root / "stimuli/audio_files" / f"{name}.wav", STUDY, HINT)
     advice = "Align the audio with WebMAUS, as described in the notes of load_schoffelen2019."
     rows = textgrid_events(
-        require_dataset_file(folder / f"{name}.TextGrid", STUDY, advice), sentence_gap=np.inf
+        require_study_file(folder / f"{name}.TextGrid", STUDY, advice), sentence_gap=np.inf
     )
     words = rows.loc[rows["type"] == "word", "text"]
     text = sentences.get(_make_key(words))

@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_controls._surrogates": ["SurrogateRecordings"],
         "_curves": ["retrieval_validation_curve", "retrieval_learning_curve"],
         "_encoding": ["cross_val_encoding", "compare_feature_sets", "unique_variance"],
-        "_questions._run": ["benchmark_task"],
+        "_tasks._benchmark_task": ["benchmark_task"],
         "_noise_ceiling": ["intersubject_correlation", "split_half_reliability"],
         "_reconstruction._result": ["ReconstructionResult"],
         "_reconstruction._scores": ["cross_val_reconstruction", "reconstruct", "reconstruction_scorer"],

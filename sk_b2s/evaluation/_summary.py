@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
-from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._former import read_former_leakage
 from sk_b2s.evaluation._results._plan import UNKNOWN, list_missing_plan_parts, plans_that_differ
@@ -27,6 +26,7 @@ from sk_b2s.evaluation._statistics._subjects import (
     compute_subject_score_statistics,
     select_subject_rows_for_statistics,
 )
+from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.model_selection._leakage_report import LeakVerdict
 
 FIT = ["estimator", "control", "seed", "fold"]  # columns that identify a fit

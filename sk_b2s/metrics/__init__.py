@@ -20,6 +20,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_vocabulary": ["WordVocabulary", "make_vocabulary"],
         "_word_information": ["log_loss_gain", "mutual_information"],
         "_word_timing": ["timing_probabilities", "timing_scores"],
-        "_words": ["word_confusion", "word_probabilities", "word_scores"],
+        "_word_scores": ["word_confusion", "word_probabilities", "word_scores"],
     },
 )

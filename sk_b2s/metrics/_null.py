@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.metrics._ranking import check_ranking_k, check_ranking_scores
+from sk_b2s.metrics._ranking import check_ranking_k, check_ranking_scores, mark_top_k_hits
 
 MIN_SHIFTS = 10  # with fewer possible shifts of a recording, the null includes its true order
 
@@ -71,7 +71,7 @@ def circular_shift_null(
     check_ranking_scores(scores, target)
     check_ranking_k(k, scores.shape[1])
     return compute_null_means(
-        mark_null_hits(scores, k),
+        mark_top_k_hits(scores, k),
         target,
         recording,
         onset,
@@ -131,18 +131,6 @@ def compute_null_means(
             shifted = (np.arange(len(rows)) + shifts[part, None]) % len(rows)
             total[part] += worth[rows, labels[shifted]] @ weight[rows]
     return total / weight.sum()
-
-
-def mark_null_hits(scores, k):
-    """Mark the k best candidates of each window: (n_windows, n_candidates)."""
-    hit = np.empty(scores.shape, bool)
-    for part in slice_rows_into_chunks(len(scores), 1024):
-        block = scores[part]
-        kth = np.partition(block, -k, axis=1)[:, -k, None]
-        at_least = block >= kth
-        # A tie at the k-th place counts as a miss, as in ``ranks``.
-        hit[part] = at_least & ((at_least.sum(1, keepdims=True) <= k) | (block > kth))
-    return hit
 
 
 def find_null_shifts(name, labels, onset, duration):

@@ -7,6 +7,8 @@ Top-10 accuracy is the measure of Défossez et al. (2023), Nat. Mach. Intell.
 import numpy as np
 import torch
 
+from sk_b2s._utils._chunks import slice_rows_into_chunks
+
 
 def ranks(scores, target):
     """Count the other candidates that score at least as high as the target.
@@ -154,6 +156,18 @@ def balanced_top_k(ranks, labels, k, n_candidates):
     """
     _, label, count = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     return top_k_accuracy(ranks, k, n_candidates, sample_weight=1 / count[label])
+
+
+def mark_top_k_hits(scores, k):
+    """Mark the k best candidates of each window: (n_windows, n_candidates)."""
+    hit = np.empty(scores.shape, bool)
+    for part in slice_rows_into_chunks(len(scores), 1024):
+        block = scores[part]
+        kth = np.partition(block, -k, axis=1)[:, -k, None]
+        at_least = block >= kth
+        # A tie at the k-th place counts as a miss, as in ``ranks``.
+        hit[part] = at_least & ((at_least.sum(1, keepdims=True) <= k) | (block > kth))
+    return hit
 
 
 def median_relative_rank(ranks, n_candidates):

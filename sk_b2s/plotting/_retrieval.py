@@ -8,7 +8,7 @@ import pandas as pd
 from sk_b2s._utils._text import make_plain_text, with_visible_text
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.metrics._words import word_probabilities
+from sk_b2s.metrics._word_scores import word_probabilities
 from sk_b2s.plotting._style import COLORS, DASHED, get_styled_axes, style_axes, style_ticks_as_percent
 
 # --- ranks -----------------------------------------------------------------------------------------

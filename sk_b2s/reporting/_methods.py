@@ -17,12 +17,12 @@ from sk_b2s.evaluation._controls._verdicts import (
     decide_verdict_against_null,
     find_timing_verdict_scores,
 )
-from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._scores import is_score_correlation
 from sk_b2s.evaluation._statistics._subjects import compute_null_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import BenchmarkSummary
+from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.reporting._findings import format_finding_count
 
 

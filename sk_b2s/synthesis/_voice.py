@@ -280,7 +280,7 @@ class SpeakerVoice(TransformerMixin, BaseEstimator):
         chosen = frames.match_voice_frames(queries, library, self.n_neighbors)
         mel = np.stack([self.mel_[rows].mean(0) for rows in chosen])
         mel[np.linalg.norm(queries, axis=1) < 1e-6] = self.mel_.mean(0)  # no direction, so no nearest frame
-        sound = frames.sound_voice_frames(mel, self.n_iter, check_random_state(self.random_state))
+        sound = frames.invert_voice_frame_mel(mel, self.n_iter, check_random_state(self.random_state))
         return sound if self.watermark is None else self._mark(sound)
 
     def _mark(self, sound):

@@ -43,7 +43,7 @@ def compute_voice_frame_mel(audio):
     return mel.reshape(-1, PER_FRAME * N_MELS).astype(np.float32)
 
 
-def sound_voice_frames(mel, n_iter, random_state):
+def invert_voice_frame_mel(mel, n_iter, random_state):
     """Synthesize samples from frames of mel spectra with Griffin-Lim."""
     spectra = mel.reshape(-1, N_MELS)
     sound = mel_to_audio(spectra, SFREQ * PER_FRAME, n_fft=N_FFT, n_rounds=n_iter, random_state=random_state)

@@ -14,15 +14,16 @@ from helpers.bids_folders import Folder
 from sk_b2s import StimulusKFold, benchmark, generate_methods_text, make_segments, read_results, summarize
 from sk_b2s._cli._commands import (
     _make_splitter,
-    apply_command_question,
-    make_command_question_options,
+    apply_command_task,
     make_command_splitter,
+    make_command_task_options,
 )
-from sk_b2s._cli._parser import DEMO, WAIT_SETTINGS, main, make_parser
+from sk_b2s._cli._main import WAIT_SETTINGS, main
+from sk_b2s._cli._parser import DEMO, make_parser
 from sk_b2s.datasets import make_listening
 from sk_b2s.decoding._presets import make_decoders
-from sk_b2s.evaluation._questions._registry import find_question
 from sk_b2s.evaluation._results._table import COST
+from sk_b2s.evaluation._tasks._registry import find_task
 from sk_b2s.model_selection._registry import SPLITTERS
 
 DATA = "listening --n-subjects 2 --minutes 1 --modality eeg --snr 10 --artifacts none --block 6".split()
@@ -95,33 +96,30 @@ def test_benchmark_question_makes_rows_of_the_task(tmp_path, capsys):
 
 
 def test_benchmark_passes_k_to_task():
-    options = make_command_question_options(find_question("word"), ["n_words=20"], {"k": 5})
+    options = make_command_task_options(find_task("word"), ["n_words=20"], {"k": 5})
     assert options == {"n_words": 20, "k": 5}
-    assert make_command_question_options(find_question("word"), [])["k"] == 10
-    assert (
-        make_command_question_options(find_question("segment"), [], {"n_candidates": 50})["n_candidates"]
-        == 50
-    )
+    assert make_command_task_options(find_task("word"), [])["k"] == 10
+    assert make_command_task_options(find_task("segment"), [], {"n_candidates": 50})["n_candidates"] == 50
 
 
 def test_benchmark_distinguishes_given_windows():
     """Values equal to the defaults are kept, others come from the task."""
     command = ["benchmark", "x", "--question", "match_mismatch"]
-    rows = find_question("match_mismatch").rows
+    rows = find_task("match_mismatch").rows
     for given, expected in (([], rows), (["--tmin", "-0.5", "--tmax", "2.35"], {"tmin": -0.5, "tmax": 2.35})):
         args = make_parser().parse_args([*command, *given])
-        apply_command_question(args)
+        apply_command_task(args)
         assert {"tmin": args.tmin, "tmax": args.tmax} == {name: expected[name] for name in ("tmin", "tmax")}
         assert args.anchor == [1.0]
     args = make_parser().parse_args([*command, "--anchor", "word"])
-    apply_command_question(args)
+    apply_command_task(args)
     assert args.anchor == ["word"]
 
 
 def test_benchmark_keeps_splitter_of_task():
     """The number of folds does not change the kind of splitter."""
     args = make_parser().parse_args(["benchmark", "x", "--question", "word", "--folds", "3"])
-    cv = _make_splitter(args, apply_command_question(args))
+    cv = _make_splitter(args, apply_command_task(args))
     assert isinstance(cv, StimulusKFold)
     assert cv.n_splits == 3
 

@@ -9,7 +9,7 @@ from helpers.pages import Reader
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import Epocher, FeatureScaler, MelSpectrogram, RidgeDecoder, SpeechReconstructor, save
-from sk_b2s._cli._parser import main
+from sk_b2s._cli._main import main
 from sk_b2s.synthesis import read_wav_metadata
 
 

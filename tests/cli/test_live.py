@@ -20,7 +20,7 @@ from sk_b2s._cli._live import (
     read_live_positions,
     warm_up_live,
 )
-from sk_b2s._cli._parser import main
+from sk_b2s._cli._main import main
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.streaming import read_live_predictions
 

@@ -1,6 +1,5 @@
 """Command line parser: help, usage errors, statuses, passive waiting."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -8,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sk_b2s._cli import _parser
-from sk_b2s._cli._parser import WAIT_SETTINGS, main, make_parser, restart_cli_with_passive_waiting
+from sk_b2s._cli._main import main
+from sk_b2s._cli._parser import make_parser
 from sk_b2s.decoding._presets import PRESETS
 from sk_b2s.model_selection._registry import SPLITTERS
 
@@ -53,7 +52,7 @@ def test_help_examples_are_valid(command, capsys):
 )
 def test_parser_loads_no_heavy_library(argv):
     code = (
-        "import sys\nfrom sk_b2s._cli._parser import main\n"
+        "import sys\nfrom sk_b2s._cli._main import main\n"
         f"try:\n    main({argv!r})\nexcept SystemExit as stop:\n    print('status', stop.code)\n"
         "print('modules', *sys.modules)"
     )
@@ -161,66 +160,3 @@ def test_demo_shows_defaults_and_its_command(tmp_path, capsys, monkeypatch):
     assert (args["n_subjects"], args["minutes"], args["fold"], args["snr"]) == (1, 1.0, 99, -12.0)
     assert args["set"] == ["scale__clip=[1, 2]"]
     assert args["estimator"] == ["ridge", "likelihood", "clip-mel", "ensemble"]
-
-
-# --- passive waiting of threads --------------------------------------------------------------------
-
-
-@pytest.fixture
-def restarts(monkeypatch):
-    """Record replacements of the process, on Linux without user settings."""
-    found = []
-    monkeypatch.setattr(os, "execve", lambda *arguments: found.append(arguments))
-    monkeypatch.setattr(sys, "platform", "linux")
-    for name in WAIT_SETTINGS:
-        monkeypatch.delenv(name, raising=False)
-    return found
-
-
-def set_process_arguments(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "orig_argv", ["python3", *arguments])
-
-
-@pytest.mark.parametrize("before", [["-W", "ignore", "-m", "sk_b2s"], ["/bin/sk-b2s"]])
-def test_restart_replaces_process(before, restarts, monkeypatch):
-    set_process_arguments(monkeypatch, *before, "demo", "--n-subjects", "2")
-    restart_cli_with_passive_waiting(["demo", "--n-subjects", "2"])
-    ((program, argv, environment),) = restarts
-    assert (program, argv) == (sys.executable, [sys.executable, *before, "demo", "--n-subjects", "2"])
-    assert environment == {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-    assert "OMP_WAIT_POLICY" not in os.environ
-
-
-@pytest.mark.parametrize("name", WAIT_SETTINGS)
-def test_restart_keeps_setting_of_user(name, restarts, monkeypatch):
-    set_process_arguments(monkeypatch, "-m", "sk_b2s", "demo")
-    monkeypatch.setenv(name, "ACTIVE")
-    restart_cli_with_passive_waiting(["demo"])
-    assert not restarts
-
-
-@pytest.mark.parametrize(
-    ("arguments", "platform"),
-    [
-        (["-m", "pytest", "demo"], "linux"),
-        (["script.py", "demo"], "linux"),
-        (["-c", "...", "other"], "linux"),
-        (["-m", "sk_b2s", "demo"], "darwin"),
-    ],
-)
-def test_restart_leaves_other_programs(arguments, platform, restarts, monkeypatch):
-    set_process_arguments(monkeypatch, *arguments)
-    monkeypatch.setattr(sys, "platform", platform)
-    restart_cli_with_passive_waiting(["demo"])
-    assert not restarts
-
-
-@pytest.mark.parametrize(
-    ("command", "n_restarts"), [("demo", 1), ("benchmark", 1), ("report", 0), ("--help", 0)]
-)
-def test_run_restarts_training_commands(command, n_restarts, restarts, monkeypatch):
-    set_process_arguments(monkeypatch, "-m", "sk_b2s", command)
-    monkeypatch.setattr(sys, "argv", ["sk_b2s", command])
-    monkeypatch.setattr(_parser, "main", lambda: 0)
-    assert _parser.run() == 0
-    assert len(restarts) == n_restarts

@@ -4,7 +4,7 @@ import pytest
 
 from sk_b2s import read_bids
 from sk_b2s._utils._placeholders import is_placeholder
-from sk_b2s.datasets._dataset import require_dataset_file
+from sk_b2s.datasets._study import require_study_file
 from sk_b2s.io._annex import check_annex_content, check_annex_fetched
 
 KEY = "annex/objects/kp/4k/SHA256E-s31--61.wav/SHA256E-s31--61.wav"
@@ -69,7 +69,7 @@ def test_all_readers_refuse_the_same_placeholders(tmp_path, text):
     with pytest.raises(FileNotFoundError, match=r"recording '.*not been fetched.*git annex get 'a\.vhdr'"):
         check_annex_content(path)
     with pytest.raises(FileNotFoundError, match=r"masc: .*not been fetched.*git annex get 'a\.vhdr'"):
-        require_dataset_file(path, "masc", "")
+        require_study_file(path, "masc", "")
 
 
 def test_check_annex_fetched_counts_files_in_folders(tmp_path):

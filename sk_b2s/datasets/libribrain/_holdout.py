@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 
-from sk_b2s.datasets._dataset import check_dataset_root, require_dataset_file
+from sk_b2s.datasets._study import check_study_root, require_study_file
 
 STUDY = "libribrain100"
 HINT = "Download it with sk_b2s.datasets.fetch_libribrain100(root, holdout=True)."
@@ -59,7 +59,7 @@ def load_libribrain100_holdout(root, subject, sources=("sentence", "word")):
     receives several of them also receives the intervals of their onsets
     (``timing_only`` in the controls).
     """
-    root = check_dataset_root(root, STUDY, HINT)
+    root = check_study_root(root, STUDY, HINT)
     number = _check_subject(subject)
     wanted = [sources] if isinstance(sources, str) else list(sources)
     if not wanted or (unknown := [source for source in wanted if source not in FILES]):
@@ -70,7 +70,7 @@ def load_libribrain100_holdout(root, subject, sources=("sentence", "word")):
         )
     windows, rows = [], []
     for source in (source for source in FILES if source in wanted):
-        path = require_dataset_file(root / FOLDER / FILES[source].format(number), STUDY, HINT)
+        path = require_study_file(root / FOLDER / FILES[source].format(number), STUDY, HINT)
         content = _read_members(path, MEMBERS[source])
         found, table = (_cut_sentences if source == "sentence" else _take_words)(content, path)
         windows.append(found)

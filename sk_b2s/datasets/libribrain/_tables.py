@@ -33,13 +33,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sk_b2s.datasets._dataset import (
-    check_dataset_root,
-    combine_dataset_tables,
-    read_dataset_tsv,
-    require_dataset_file,
-    select_dataset_names,
-    warn_of_missing_dataset_parts,
+from sk_b2s.datasets._study import (
+    check_study_root,
+    combine_study_tables,
+    read_study_tsv,
+    require_study_file,
+    select_study_names,
+    warn_of_missing_study_parts,
 )
 from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.io._raw._recordings import read_recording_duration_and_bads
@@ -159,7 +159,7 @@ def load_libribrain100(
        MEG to improve speech decoding methods at scale.
        https://arxiv.org/abs/2506.02098
     """
-    root = check_dataset_root(root, STUDY, HINT)
+    root = check_study_root(root, STUDY, HINT)
     if partition not in (None, *PARTITIONS):
         raise ValueError(
             f"{STUDY}: 'partition' must be None or one of {PARTITIONS}. Got {partition!r} instead."
@@ -168,7 +168,7 @@ def load_libribrain100(
     for name, requested in (("subjects", subjects), ("tasks", tasks), ("sessions", sessions)):
         field = name[:-1]
         available = sorted({getattr(run, field) for run in runs}, key=lambda one: (len(one), one))
-        selected = select_dataset_names(name, requested, available, STUDY)
+        selected = select_study_names(name, requested, available, STUDY)
         runs = [run for run in runs if getattr(run, field) in selected]
     runs = [run for run in runs if partition in (None, get_libribrain_partition(run.task, run.session))]
     if not runs:
@@ -176,9 +176,9 @@ def load_libribrain100(
     references: dict[tuple[str, str], _Session] = {}
     tables = []
     for run in runs:
-        require_dataset_file(run.table, STUDY, HINT)
+        require_study_file(run.table, STUDY, HINT)
         if need_recordings:
-            require_dataset_file(
+            require_study_file(
                 run.recording, STUDY, f"{HINT} To load only the tables, pass need_recordings=False."
             )
         rows = _read_table(run)
@@ -186,7 +186,7 @@ def load_libribrain100(
         if key not in references:
             references[key] = _Session(rows, f"{run.task}/{run.session}", run.table)
         tables.append(_cut(references[key].place(rows, run), run))
-    return combine_dataset_tables(tables, STUDY, need_recordings)
+    return combine_study_tables(tables, STUDY, need_recordings)
 
 
 def get_libribrain_partition(task, session):
@@ -228,7 +228,7 @@ def _find_runs(root):
         path = found[0] if found else near / f"serialised/{stem}_proc-{PREPROCESSING}_meg.h5"
         table = tables.get(key, near / f"events/{stem}_events.tsv")
         runs.append(Run(*key, table, path, NAME.fullmatch(path.name)["desc"] or ""))
-    warn_of_missing_dataset_parts(STUDY, "further recordings of the same runs are ignored", ignored)
+    warn_of_missing_study_parts(STUDY, "further recordings of the same runs are ignored", ignored)
     return runs
 
 
@@ -248,7 +248,7 @@ def _read_table(run):
     ``sentence`` and ``word``, and ``order``, the position among the rows of
     the same kind, sentence and word.
     """
-    table = read_dataset_tsv(run.table, STUDY, COLUMNS)
+    table = read_study_tsv(run.table, STUDY, COLUMNS)
     table = table[list(COLUMNS)].replace(r"^\s*$", np.nan, regex=True)
     if unknown := sorted(set(table["kind"].dropna().astype(str)) - set(KINDS)):
         raise ValueError(
@@ -272,7 +272,7 @@ def _read_table(run):
     is_timed = rows["onset"].notna() & rows["duration"].notna() & rows["kind"].notna()
     is_named = (rows["kind"] == "silence") | table["segment"].notna()
     used = (rows["kind"] != "phoneme") | ~rows["text"].isin(NOT_PHONEMES)
-    warn_of_missing_dataset_parts(
+    warn_of_missing_study_parts(
         STUDY, "rows without a time or text are omitted from", [f"{run.table.name} ({n} rows)"] if (n := int((~(is_timed & is_named) & used).sum())) else []
     )  # fmt: skip
     rows = rows[is_timed & is_named & used]
@@ -340,7 +340,7 @@ class _Session:
                 f"{share:.0%} agree, and the first that does not is the {row['kind']} {row['text']!r} at {row['onset']:.3f} s. "
                 f"Check that both belong to the same edition."
             )
-        warn_of_missing_dataset_parts(
+        warn_of_missing_study_parts(
             STUDY, f"rows that {self.path.name} does not have are omitted from", [f"{run.table.name} ({n} rows)"] if (n := int((~same).sum())) else []
         )  # fmt: skip
         merged = merged[same & (merged["kind"] != "silence")]
@@ -348,7 +348,7 @@ class _Session:
         error = merged["onset"] - merged["sound_onset"] - offset
         if error.abs().max() > MAX_SHIFT:
             worst = merged.loc[error.abs().idxmax()]
-            warn_of_missing_dataset_parts(
+            warn_of_missing_study_parts(
                 STUDY, f"times in tables of one session differ by more than {MAX_SHIFT * 1000:g} ms, in", [
                     f"{run.table.name} (up to {1000 * error[worst.name]:+.0f} ms, at {worst['text']!r}, {worst['onset']:.3f} s)"
                 ],

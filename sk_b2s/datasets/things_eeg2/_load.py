@@ -31,7 +31,6 @@ import pandas as pd
 
 from sk_b2s._utils._caching import cache_folder, digest_cached_content
 from sk_b2s.datasets._archives import unpack_archive
-from sk_b2s.datasets._dataset import check_dataset_root, require_dataset_file, select_dataset_names
 from sk_b2s.datasets._download import (
     check_download_subjects,
     describe_manual_download,
@@ -39,6 +38,7 @@ from sk_b2s.datasets._download import (
     strip_download_subjects,
 )
 from sk_b2s.datasets._listings import read_osf_listing
+from sk_b2s.datasets._study import check_study_root, require_study_file, select_study_names
 from sk_b2s.datasets.things_eeg2._npy import read_npy_dictionary
 from sk_b2s.events._images import ImageStimulus
 
@@ -111,7 +111,7 @@ def load_things_eeg2(root, subjects=None, sessions=None, parts=None):
        for modeling human visual object recognition. NeuroImage 264:119754.
        https://doi.org/10.1016/j.neuroimage.2022.119754
     """
-    root = check_dataset_root(root, STUDY, HINT)
+    root = check_study_root(root, STUDY, HINT)
     found = [
         {"path": path, "subject": path.parts[-3][4:], "session": path.parts[-2][4:], "part": match[1]}
         for path in sorted(root.glob("**/sub-*/ses-*/raw_eeg_*.npy"))
@@ -121,7 +121,7 @@ def load_things_eeg2(root, subjects=None, sessions=None, parts=None):
         raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no sub-*/ses-*/raw_eeg_training.npy. {HINT}")
     for name, requested in (("subjects", subjects), ("sessions", sessions), ("parts", parts)):
         available = sorted({row[name[:-1]] for row in found})
-        selected = select_dataset_names(name, requested, available, STUDY)
+        selected = select_study_names(name, requested, available, STUDY)
         found = [row for row in found if row[name[:-1]] in selected]
     images = _read_images(root)
     return pd.concat([_load_recording(row, images) for row in found], ignore_index=True).assign(study=STUDY)
@@ -172,14 +172,14 @@ def load_things_eeg2_trials(root, subject, part="training"):
     from sk_b2s.preprocessing._images import describe_image_segments
     from sk_b2s.preprocessing._windows import Windows  # imports torch
 
-    root = check_dataset_root(root, STUDY, HINT)
+    root = check_study_root(root, STUDY, HINT)
     if part not in PARTS:
         raise ValueError(f"{STUDY}: 'part' must be one of {list(PARTS)}. Got {part!r} instead.")
     name = f"preprocessed_eeg_{part}.npy"
     paths = {path.parts[-2][4:]: path for path in sorted(root.glob(f"**/sub-*/{name}"))}
     if not paths:
         raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no sub-*/{name}. {HINT}")
-    (selected,) = select_dataset_names("subject", [str(subject)], sorted(paths), STUDY)
+    (selected,) = select_study_names("subject", [str(subject)], sorted(paths), STUDY)
     content = read_npy_dictionary(paths[selected], TRIAL_KEYS, STUDY)
     data, times = np.asarray(content["preprocessed_eeg_data"]), np.asarray(content["times"], float)
     images = _read_images(root)[part]
@@ -209,7 +209,7 @@ def load_things_eeg2_trials(root, subject, part="training"):
 def _read_images(root):
     """Return image and category of each condition (from 1), by part."""
     paths = sorted(root.glob(f"**/{METADATA}"))
-    path = require_dataset_file(
+    path = require_study_file(
         paths[0] if paths else root / METADATA, STUDY, f"{HINT} It is part of the images."
     )
     names = [(part, f"{name}_img_files", f"{name}_img_concepts") for part, name in PARTS.items()]
@@ -229,7 +229,7 @@ def _read_images(root):
 
 def _load_recording(row, images):
     """Return the events of one recording, and convert it if necessary."""
-    path = require_dataset_file(row["path"], STUDY, HINT)
+    path = require_study_file(row["path"], STUDY, HINT)
     folder = cache_folder() / STUDY
     stem = f"sub-{row['subject']}_ses-{row['session']}_{row['part']}-{digest_cached_content(path)[:12]}"
     recording, table = folder / f"{stem}_raw.fif", folder / f"{stem}_events.csv"

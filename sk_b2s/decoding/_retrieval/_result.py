@@ -12,7 +12,7 @@ from sk_b2s.decoding._retrieval._checks import check_columns
 from sk_b2s.decoding._retrieval._combine import CombinationMixin
 from sk_b2s.decoding._retrieval._confidence import ConfidenceMixin
 from sk_b2s.decoding._retrieval._guesses import GuessesMixin
-from sk_b2s.decoding._retrieval._words import WordScoresMixin
+from sk_b2s.decoding._retrieval._words import WordsMixin
 from sk_b2s.metrics._null import circular_shift_null
 from sk_b2s.metrics._ranking import (
     chance_level,
@@ -24,7 +24,7 @@ from sk_b2s.metrics._ranking import (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RetrievalResult(CombinationMixin, ConfidenceMixin, GuessesMixin, WordScoresMixin):
+class RetrievalResult(CombinationMixin, ConfidenceMixin, GuessesMixin, WordsMixin):
     """Similarities of windows to candidate segments, with their tables.
 
     Returned by :func:`retrieve`. :meth:`summary`, :meth:`null` and

@@ -12,14 +12,14 @@ from sk_b2s.decoding._retrieval._checks import check_columns
 from sk_b2s.decoding._retrieval._word_figures import (
     fit_word_figure_temperatures,
 )
-from sk_b2s.decoding._retrieval._word_scores import TIMED, WordScoresMixin
+from sk_b2s.decoding._retrieval._word_result_scores import TIMED, WordResultScoresMixin
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_vocabulary_words
 from sk_b2s.metrics._word_timing import timing_probabilities
 
 
 @dataclass(frozen=True, eq=False)
-class WordResult(WordScoresMixin):
+class WordResult(WordResultScoresMixin):
     """Probabilities of the words of a vocabulary, with the presented words.
 
     Returned by :meth:`RetrievalResult.to_words`, where the probability of a

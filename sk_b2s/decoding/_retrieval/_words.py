@@ -8,12 +8,12 @@ import pandas as pd
 from sk_b2s.decoding._retrieval._checks import check_columns, count_shared_windows
 from sk_b2s.decoding._retrieval._word_result import WordResult
 from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_vocabulary_words
-from sk_b2s.metrics._words import word_log_probabilities
+from sk_b2s.metrics._word_scores import compute_word_score_log_probabilities
 
 PRIORS = ("candidates", "equal")
 
 
-class WordScoresMixin:
+class WordsMixin:
     """Word scores of retrieval results."""
 
     def to_words(self, vocabulary=None, train=None, prior="candidates"):
@@ -81,7 +81,7 @@ class WordScoresMixin:
         vocabulary = WordVocabulary([word for word, kept in zip(requested, present, strict=True) if kept])
         codes = vocabulary.encode(words)
         words = WordResult(
-            log_probabilities=word_log_probabilities(self.scores, codes, len(vocabulary)),
+            log_probabilities=compute_word_score_log_probabilities(self.scores, codes, len(vocabulary)),
             target=codes[self.target], rows=self.rows.assign(word=words[self.target]), vocabulary=vocabulary,
             counts=np.bincount(codes[codes >= 0], minlength=len(vocabulary)),
             missing=tuple(word for word, kept in zip(requested, present, strict=True) if not kept),

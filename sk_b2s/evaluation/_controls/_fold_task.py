@@ -87,7 +87,7 @@ class FoldTask:
 
     def with_rows(self, result, test):
         """Give a retrieval result the rows and the ``k`` of this task."""
-        if not isinstance(result, RetrievalResult):  # of a question without candidates
+        if not isinstance(result, RetrievalResult):  # of a task without candidates
             return result
         test = test[result.kept] if isinstance(result, RowRetrievalResult) else test
         return replace(result, rows=self.rows.iloc[test], k=self.k or result.k)

@@ -39,7 +39,7 @@ from sk_b2s.evaluation._controls._verdicts import (
     find_overlap_verdict_leaks,
 )
 from sk_b2s.events._stimuli import NOT_FILES
-from sk_b2s.metrics._null import mark_null_hits
+from sk_b2s.metrics._ranking import mark_top_k_hits
 from sk_b2s.model_selection._leakage import check_leakage
 from sk_b2s.model_selection._leakage_report import unite_leak_sources
 from sk_b2s.model_selection._split import StimulusKFold, list_split_folds
@@ -390,7 +390,7 @@ def _iter_records(result, n_shifts, random, is_permuted=False):
 
 def _permute(result, n_shifts, random):
     """Draw top-k accuracies of labels permuted over all windows."""
-    hit, target = mark_null_hits(result.scores, result.k), np.asarray(result.target)
+    hit, target = mark_top_k_hits(result.scores, result.k), np.asarray(result.target)
     return np.array([hit[np.arange(len(target)), random.permutation(target)].mean() for _ in range(n_shifts)])
 
 
@@ -400,7 +400,7 @@ def _hits_across(result):
     Names of the recordings, and an array of (n_recordings, n_recordings).
     """
     codes, names = pd.factorize(get_validated_recordings(result.rows), sort=True)
-    hit = mark_null_hits(result.scores, result.k)
+    hit = mark_top_k_hits(result.scores, result.k)
     hits = np.stack([hit[codes == code].sum(0) for code in range(len(names))])
     return tuple(names), np.stack(
         [hits[:, result.target[codes == code]].mean(1) for code in range(len(names))], axis=1

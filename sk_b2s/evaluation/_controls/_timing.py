@@ -19,7 +19,7 @@ from sk_b2s.metrics._matched import (
     find_matched_strata,
     select_matched_strata,
 )
-from sk_b2s.metrics._null import mark_null_hits
+from sk_b2s.metrics._ranking import mark_top_k_hits
 from sk_b2s.metrics._vocabulary import make_vocabulary_words
 from sk_b2s.metrics._word_timing import LONGEST, timing_probabilities, timing_scores
 
@@ -281,7 +281,7 @@ run_control_outcome`, empty if fewer than a tenth of the windows have a
         )
         size = len(columns)
         k = min(size - 1, max(1, round(result.k * size / result.n_candidates)))
-        hit = mark_null_hits(scores, k)
+        hit = mark_top_k_hits(scores, k)
         rank = (scores >= scores[row, place][:, None]).sum(1) - 1
         found.iloc[rows] = np.column_stack([rank < 1, rank < k, np.full(len(rows), k / size), rank / (size - 1),
                                             np.full(len(rows), size)])  # fmt: skip

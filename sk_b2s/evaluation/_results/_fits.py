@@ -24,7 +24,6 @@ from sk_b2s.decoding._retrieval._scoring import retrieve
 from sk_b2s.evaluation._controls._fold_task import FoldTask
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._progress import format_progress, format_progress_time_left
 from sk_b2s.evaluation._results._provenance import (
@@ -35,6 +34,7 @@ from sk_b2s.evaluation._results._provenance import (
     digest_data_provenance,
 )
 from sk_b2s.evaluation._scores import score_rows
+from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leakage import check_leakage
 from sk_b2s.model_selection._leakage_report import LEAK_SOURCES, LeakVerdict
@@ -124,7 +124,7 @@ def plan_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
         fingerprint_code(),
         describe_for_fingerprint(oracle),
     )
-    questions = [
+    digests = [
         make_fingerprint(windows[train], stimuli[train], windows[test], stimuli[test])
         for train, test in folds
     ]
@@ -134,7 +134,7 @@ def plan_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
         task = {"task": settings["task"], "main_score": TASKS[settings["task"]].main_score}
         about = {fold: row | task for fold, row in about.items()}
     plan = {
-        "cv": _describe_splitter(cv) or "", "questions": [question[:8] for question in questions],
+        "cv": _describe_splitter(cv) or "", "questions": [digest[:8] for digest in digests],
         **_index_subjects(rows["subject"], folds), "minutes": getattr(cv, "amounts", None),
         "work": {
             name: {control: (seeds, len(folds)) for control in ["decoder", *controls[name]]} for name, _ in named
@@ -146,15 +146,15 @@ def plan_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
         (name, seed): _describe_estimator(estimator, seed, y) for name, estimator in named for seed in seeds
     }
     for fold, (train, test) in chosen.items():
-        question = questions[fold]
+        digest = digests[fold]
         for seed in seeds:
-            draw = int(make_fingerprint(question, seed)[:7], 16)  # equal noise for all estimators
+            draw = int(make_fingerprint(digest, seed)[:7], 16)  # equal noise for all estimators
             for name, estimator in named:
                 seeded = _set_seed(estimator, seed)
                 for control in ["decoder", *controls[name]]:
                     own_oracle = (oracle, truth) if control == "oracle" else (None, None)
                     key = make_fingerprint(
-                        name, fold, question, seed, seeded, control, own_oracle[1], settings, here
+                        name, fold, digest, seed, seeded, control, own_oracle[1], settings, here
                     )
                     yield BenchmarkFit(
                         name, seeded, seed, fold, control, key, train, test, draw, own_oracle[0],
@@ -341,7 +341,7 @@ def _make_outcome(judge, result, fold, n_shifts, is_permuted=False):
 
 
 def fits_rank_segments(settings):
-    """Return whether the question of a benchmark ranks candidate segments."""
+    """Return whether the task of a benchmark ranks candidate segments."""
     return "task" not in settings or TASKS[settings["task"]].retrieve is retrieve
 
 

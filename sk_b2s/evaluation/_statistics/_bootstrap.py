@@ -12,7 +12,8 @@ from sklearn.utils import check_random_state
 from sk_b2s._utils._validation import get_validated_recordings, validate_count
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.metrics._null import find_null_shifts, mark_null_hits
+from sk_b2s.metrics._null import find_null_shifts
+from sk_b2s.metrics._ranking import mark_top_k_hits
 
 TINY = 1e-12  # difference below which two scores are equal
 
@@ -229,7 +230,7 @@ def _combine_shifts(weighted, k, most):
         return None
     sums, n, is_true_order = [], 1, True
     for part, weight in weighted:
-        hit, duration = mark_null_hits(part.scores, k), part.rows["duration"].max()
+        hit, duration = mark_top_k_hits(part.scores, k), part.rows["duration"].max()
         onset = part.rows["onset"].to_numpy(float)
         for name, rows in part.rows.groupby(get_validated_recordings(part.rows), sort=False).indices.items():
             rows = rows[np.argsort(onset[rows], kind="stable")]

@@ -153,9 +153,9 @@ def _check_paired(results, a, b, keys, estimator, subject):
     """Raise unless two estimators were scored on the same data and folds."""
     if "plan" in results:
         plans = [read_plan(results.loc[results[estimator] == n, "plan"].iloc[0]) for n in (a, b)]
-        questions = [(plan or {}).get("questions") for plan in plans]
-        n = min(map(len, filter(None, questions)), default=0)
-        if all(questions) and questions[0][:n] != questions[1][:n]:
+        digests = [(plan or {}).get("questions") for plan in plans]
+        n = min(map(len, filter(None, digests)), default=0)
+        if all(digests) and digests[0][:n] != digests[1][:n]:
             raise ValueError(
                 f"{a!r} and {b!r} were scored on different folds or data with the same fold numbers. Their plans "
                 f"differ in {describe_plan_differences(*plans)}. Run benchmark on both with the same X, y and cv."

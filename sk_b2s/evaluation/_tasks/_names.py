@@ -4,7 +4,7 @@ They are not in the registry, so that the command line can list them
 quickly.
 """
 
-QUESTIONS = {
+TASK_QUESTIONS = {
     "segment": "Which segment of speech was presented?",
     "match_mismatch": "Which of two segments was presented, the own one or an impostor a second away?",
     "match_mismatch_5": "Which of five segments of the same recording was presented?",

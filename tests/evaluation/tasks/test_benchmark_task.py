@@ -23,10 +23,10 @@ from sk_b2s import (
     summarize,
     write_report,
 )
-from sk_b2s.evaluation._questions._names import QUESTIONS
-from sk_b2s.evaluation._questions._registry import TASKS
 from sk_b2s.evaluation._scores import SCORES
 from sk_b2s.evaluation._summary import BenchmarkSummary
+from sk_b2s.evaluation._tasks._names import TASK_QUESTIONS
+from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.plotting._scores import plot_subjects
 from sk_b2s.reporting._findings import write_findings_headline
 
@@ -210,7 +210,7 @@ def test_benchmark_task_makes_presets_by_name(listening):
 
 
 def test_benchmark_task_documents_every_task():
-    assert list(QUESTIONS) == list(TASKS)
+    assert list(TASK_QUESTIONS) == list(TASKS)
     for name, spec in TASKS.items():
         assert f'"{name}"' in benchmark_task.__doc__
         assert spec.question.endswith("?")

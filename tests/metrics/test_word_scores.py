@@ -7,8 +7,8 @@ from scipy.special import softmax
 
 from sk_b2s import RetrievalResult
 from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._word_scores import word_confusion, word_probabilities, word_ranks, word_scores
 from sk_b2s.metrics._word_timing import timing_probabilities, timing_scores
-from sk_b2s.metrics._words import word_confusion, word_probabilities, word_ranks, word_scores
 
 
 @pytest.fixture

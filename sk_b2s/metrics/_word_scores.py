@@ -113,7 +113,7 @@ def compute_flat_word_hits_of_counts(counts, k):
     return ((k - above) / count.groupby(count).transform("size")).clip(0, 1).to_numpy()
 
 
-def word_log_probabilities(scores, codes, n_words):
+def compute_word_score_log_probabilities(scores, codes, n_words):
     """Compute log-probabilities of words, the sums over their candidates.
 
     ``codes`` is the word of each candidate, -1 for other words. Each word has

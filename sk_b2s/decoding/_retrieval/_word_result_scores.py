@@ -14,7 +14,7 @@ from sk_b2s.decoding._retrieval._word_figures import (
 from sk_b2s.metrics._keywords import keyword_scores
 from sk_b2s.metrics._ranking import balanced_top_k, chance_level, top_k_accuracy
 from sk_b2s.metrics._word_information import log_loss_gain, mutual_information
-from sk_b2s.metrics._words import compute_flat_word_hits_of_counts, word_confusion
+from sk_b2s.metrics._word_scores import compute_flat_word_hits_of_counts, word_confusion
 
 TIMED = ["subject", "recording", "onset"]  # columns that the classifier of timing needs
 DECODER, TIMING = "decoder", "timing alone"  # rows of tables
@@ -24,7 +24,7 @@ KEYWORD_FIGURES = [
 ]  # fmt: skip
 
 
-class WordScoresMixin:
+class WordResultScoresMixin:
     """Tables of scores of a :class:`WordResult`, by subject and word."""
 
     def score(self, k=None, timing=True, by_subject=False):

@@ -19,7 +19,7 @@ MAX_LISTED = 20  # names in a warning
 DEFAULT_TAIL = 10.0  # s from the last event to the end of a missing recording
 
 
-def check_dataset_root(root, study, hint):
+def check_study_root(root, study, hint):
     """Return the folder of a study as a Path. Raise if it does not exist."""
     root = Path(root)
     if not root.is_dir():
@@ -27,7 +27,7 @@ def check_dataset_root(root, study, hint):
     return root
 
 
-def require_dataset_file(path, study, hint):
+def require_study_file(path, study, hint):
     """Return the path of a required file or folder, as it is spelled on disk.
 
     Parameters
@@ -47,7 +47,7 @@ def require_dataset_file(path, study, hint):
     FileNotFoundError
         If the file does not exist, or is a git-annex placeholder.
     """
-    path = find_dataset_file_on_disk(path)
+    path = find_study_file_on_disk(path)
     try:
         check_annex_content(path, "file")
     except OSError as error:
@@ -57,19 +57,19 @@ def require_dataset_file(path, study, hint):
     return path
 
 
-def find_dataset_file_on_disk(path):
+def find_study_file_on_disk(path):
     """Return a path as it is spelled on disk, if this is unambiguous."""
     path = Path(path)
     if path.exists() or path.is_symlink() or path == path.parent:
         return path
-    parent = find_dataset_file_on_disk(path.parent)
+    parent = find_study_file_on_disk(path.parent)
     if not parent.is_dir():
         return path
     matches = [other for other in parent.iterdir() if other.name.casefold() == path.name.casefold()]
     return matches[0] if len(matches) == 1 else path
 
 
-def read_dataset_json(path, study):
+def read_study_json(path, study):
     """Read the object in a JSON file, and name the file in errors."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -84,24 +84,24 @@ def read_dataset_json(path, study):
     return content
 
 
-def read_dataset_duration(path, study):
+def read_study_duration(path, study):
     """Read ``RecordingDuration`` (s) from a sidecar file, or NaN."""
     if not Path(path).is_file():
         return np.nan
-    sidecar = read_dataset_json(path, study)
+    sidecar = read_study_json(path, study)
     try:
         return parse_sidecar_duration(sidecar)
     except ValueError as error:
         raise ValueError(f"{study}: {str(path)!r}: {error}") from error
 
 
-def warn_of_missing_dataset_parts(study, problem, names):
+def warn_of_missing_study_parts(study, problem, names):
     """Warn of names that an edition of a study lacks, if there are any."""
     if names := list(dict.fromkeys(names)):
         warnings.warn(f"{study}: {problem}: {shorten_list(names, MAX_LISTED)}.", stacklevel=3)
 
 
-def select_dataset_names(parameter, requested, available, study):
+def select_study_names(parameter, requested, available, study):
     """Select requested names in their order, or all available names.
 
     Parameters
@@ -134,7 +134,7 @@ def select_dataset_names(parameter, requested, available, study):
     return names
 
 
-def read_dataset_tsv(path, study, columns=()):
+def read_study_tsv(path, study, columns=()):
     """Read a BIDS table with inferred types, and check its columns.
 
     Parameters
@@ -157,7 +157,7 @@ def read_dataset_tsv(path, study, columns=()):
     return table
 
 
-def combine_dataset_tables(tables, study, need_recordings, audio_delay=0.0):
+def combine_study_tables(tables, study, need_recordings, audio_delay=0.0):
     """Concatenate events of recordings, and estimate missing durations.
 
     Parameters

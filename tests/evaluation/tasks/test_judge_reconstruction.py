@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from sk_b2s.evaluation._controls._leak_test import pool_leak_test_rows
-from sk_b2s.evaluation._questions._judge_reconstruction import judge_reconstruction
 from sk_b2s.evaluation._reconstruction._result import ReconstructionResult
 from sk_b2s.evaluation._results._lines import format_result_line_outcome, parse_result_line_outcome
+from sk_b2s.evaluation._tasks._judge_reconstruction import judge_reconstruction
 
 
 def test_judge_reconstruction_rows_equal_correlations():

@@ -9,16 +9,16 @@ from typing import Any
 from sk_b2s._utils._text import make_suggestion_text
 from sk_b2s.decoding._retrieval._row_candidates import RowCandidates
 from sk_b2s.decoding._retrieval._scoring import retrieve
-from sk_b2s.evaluation._questions._judge_reconstruction import judge_reconstruction
-from sk_b2s.evaluation._questions._judge_words import (
+from sk_b2s.evaluation._reconstruction._scores import reconstruct
+from sk_b2s.evaluation._tasks._judge_reconstruction import judge_reconstruction
+from sk_b2s.evaluation._tasks._judge_words import (
     JudgedRows,
     judge_phonemes,
     judge_speech,
     judge_word_types,
     judge_words,
 )
-from sk_b2s.evaluation._questions._names import QUESTIONS
-from sk_b2s.evaluation._reconstruction._scores import reconstruct
+from sk_b2s.evaluation._tasks._names import TASK_QUESTIONS
 from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
 from sk_b2s.model_selection._split import StimulusKFold
 
@@ -55,7 +55,7 @@ class TaskSpec:
         Plural noun phrase, what a score is averaged over.
     judge : None or callable
         ``judge(result, fold, **options)`` returns a
-        :class:`~sk_b2s.evaluation._questions._judgment.Judgment`, or another
+        :class:`~sk_b2s.evaluation._tasks._judgment.Judgment`, or another
         object with its methods ``make_rows`` and ``make_outcome``, from the
         result of ``retrieve`` and its
         :class:`~sk_b2s.evaluation._controls._fold_task.FoldTask`. If None,
@@ -106,7 +106,7 @@ TASKS = {
     for spec in (
         TaskSpec(
             "segment",
-            question=QUESTIONS["segment"],
+            question=TASK_QUESTIONS["segment"],
             rows=PAPER_WINDOW,
             candidates="the distinct segments of the test set",
             chance="k divided by the number of segments",
@@ -117,7 +117,7 @@ TASKS = {
         ),
         TaskSpec(
             "match_mismatch",
-            question=QUESTIONS["match_mismatch"],
+            question=TASK_QUESTIONS["match_mismatch"],
             rows={"anchor": 1.0, "tmin": 0.0, "tmax": 3.0},
             candidates="the segment and an impostor of the same recording, one second before or after it",
             chance="one half",
@@ -129,7 +129,7 @@ TASKS = {
         ),
         TaskSpec(
             "match_mismatch_5",
-            question=QUESTIONS["match_mismatch_5"],
+            question=TASK_QUESTIONS["match_mismatch_5"],
             rows={"anchor": 1.0, "tmin": 0.0, "tmax": 5.0},
             candidates="the segment and four segments of the same recording",
             chance="one fifth",
@@ -141,7 +141,7 @@ TASKS = {
         ),
         TaskSpec(
             "sentence",
-            question=QUESTIONS["sentence"],
+            question=TASK_QUESTIONS["sentence"],
             rows={"anchor": "sentence", "tmin": 0.0, "tmax": 2.0},
             candidates="the beginnings of the distinct sentences of the test set, all of equal length",
             chance="k divided by the number of candidates",
@@ -151,7 +151,7 @@ TASKS = {
         ),
         TaskSpec(
             "word",
-            question=QUESTIONS["word"],
+            question=TASK_QUESTIONS["word"],
             rows=PAPER_WINDOW,
             candidates=f"{WORDS}, each with the mean probability of its test segments",
             chance="k divided by the number of words",
@@ -166,7 +166,7 @@ TASKS = {
         ),
         TaskSpec(
             "word_types",
-            question=QUESTIONS["word_types"],
+            question=TASK_QUESTIONS["word_types"],
             rows=PAPER_WINDOW,
             candidates=f"{WORDS}, each with the mean features of its training segments",
             chance="k divided by the number of words",
@@ -183,7 +183,7 @@ TASKS = {
         ),
         TaskSpec(
             "phoneme",
-            question=QUESTIONS["phoneme"],
+            question=TASK_QUESTIONS["phoneme"],
             rows={"anchor": "phoneme", "tmin": 0.0, "tmax": 0.6},
             candidates="the phonemes with ten or more test windows, each with the mean features of its training segments",
             chance="one divided by the number of phonemes",
@@ -201,7 +201,7 @@ TASKS = {
         ),
         TaskSpec(
             "speech",
-            question=QUESTIONS["speech"],
+            question=TASK_QUESTIONS["speech"],
             rows={"anchor": 0.5, "tmin": -0.5, "tmax": 0.5},
             candidates="speech and silence at the center of the window, each with its mean features in training",
             chance="one half",
@@ -218,7 +218,7 @@ TASKS = {
         ),
         TaskSpec(
             "reconstruction",
-            question=QUESTIONS["reconstruction"],
+            question=TASK_QUESTIONS["reconstruction"],
             rows={"anchor": 1.0, "tmin": 0.0, "tmax": 3.0},
             candidates="",
             chance="zero",
@@ -237,7 +237,7 @@ TASKS = {
 }
 
 
-def find_question(name):
+def find_task(name):
     """Return the entry of a task, or raise a ValueError with a hint."""
     if name in TASKS:
         return TASKS[name]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from helpers.score_tables import make_retrieval_result
 
-from sk_b2s.evaluation._questions import _judge_words
-from sk_b2s.evaluation._questions._judge_words import (
+from sk_b2s.evaluation._tasks import _judge_words
+from sk_b2s.evaluation._tasks._judge_words import (
     JudgedRows,
     judge_phonemes,
     judge_types,

@@ -6,13 +6,13 @@ import pytest
 from helpers.score_tables import make_retrieval_result
 
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._questions._judgment import Judgment
 from sk_b2s.evaluation._scores import score_rows
-from sk_b2s.metrics._null import mark_null_hits
+from sk_b2s.evaluation._tasks._judgment import Judgment
+from sk_b2s.metrics._ranking import mark_top_k_hits
 
 
 def judge_segments(result, **changes):
-    worth = mark_null_hits(result.scores, result.k).astype(float)
+    worth = mark_top_k_hits(result.scores, result.k).astype(float)
     return Judgment(
         **{
             "worth": worth, "target": result.target, "rows": result.rows, "n_candidates": result.n_candidates,

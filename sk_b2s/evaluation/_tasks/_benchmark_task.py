@@ -12,7 +12,7 @@ from sk_b2s._utils._text import make_suggestion_text
 from sk_b2s._utils._validation import validate_count
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import run_benchmark
-from sk_b2s.evaluation._questions._registry import TASKS, find_question
+from sk_b2s.evaluation._tasks._registry import TASKS, find_task
 from sk_b2s.preprocessing._segments import make_segments
 
 
@@ -105,20 +105,20 @@ def benchmark_task(
     >>> events = make_listening(n_subjects=2, minutes=4)  # doctest: +SKIP
     >>> results = benchmark_task("word", ["ridge"], events)  # doctest: +SKIP
     """
-    spec = find_question(task)
-    options = complete_question_run_options(spec, options)
+    spec = find_task(task)
+    options = complete_benchmark_task_options(spec, options)
     validate_count("n_shifts", n_shifts, least=0)
     _check_row_parameters(rows)
     described = None
     if isinstance(data, pd.DataFrame):
-        described = describe_question_run_rows({**spec.rows, **(rows or {})})
-    return run_question(
+        described = describe_benchmark_task_rows({**spec.rows, **(rows or {})})
+    return run_benchmark_task(
         spec, _make_estimators(estimators), _make_rows(data, spec, rows), cv, path, seeds, controls, oracle, only,
         options, n_shifts, n_jobs, verbose, described, stacklevel=5,
     )  # fmt: skip
 
 
-def run_question(
+def run_benchmark_task(
     spec, estimators, data, cv, path, seeds, controls, oracle, only, options, n_shifts, n_jobs, verbose=1, rows=None,
     stacklevel=4,
 ):  # fmt: skip
@@ -133,7 +133,7 @@ def run_question(
         As in :func:`benchmark_task`.
     data : tuple of X and y
     options : dict
-        Return value of :func:`complete_question_run_options`.
+        Return value of :func:`complete_benchmark_task_options`.
     rows : None or str, default=None
         Description of the rows for the methods text, None if it is unknown.
     stacklevel : int, default=4
@@ -152,7 +152,7 @@ def run_question(
     )  # fmt: skip
 
 
-def complete_question_run_options(spec, options):
+def complete_benchmark_task_options(spec, options):
     """Return the checked options of a task, with its defaults.
 
     Parameters
@@ -223,16 +223,16 @@ def _drop_condition(X, y):
     return X, y.drop(columns="condition") if is_partial else y
 
 
-def describe_question_run_rows(rows):
+def describe_benchmark_task_rows(rows):
     """Describe the windows of :func:`~sk_b2s.make_segments` as a noun phrase.
 
     Examples
     --------
     >>> rows = {"anchor": "word", "tmin": -0.5, "tmax": 2.5}
-    >>> describe_question_run_rows(rows)
+    >>> describe_benchmark_task_rows(rows)
     'windows from -0.5 to 2.5 s around the onset of each word'
     >>> rows = {"anchor": 1.0, "tmin": 0, "tmax": 5, "block": 10}
-    >>> describe_question_run_rows(rows)
+    >>> describe_benchmark_task_rows(rows)
     'windows of 5 s at steps of 1 s (block=10)'
     """
     rows = {"anchor": "word", "tmin": -0.5, "tmax": 2.35, **rows}

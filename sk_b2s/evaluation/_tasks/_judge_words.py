@@ -19,12 +19,11 @@ from sk_b2s.evaluation._classification._classifiers import (
 from sk_b2s.evaluation._classification._labels import label_segments
 from sk_b2s.evaluation._classification._scores import compute_class_scores
 from sk_b2s.evaluation._controls._timing import K_WORDS, has_timed_rows, separate_timing_ties
-from sk_b2s.evaluation._questions._judgment import Judgment
-from sk_b2s.metrics._null import mark_null_hits
-from sk_b2s.metrics._ranking import balanced_top_k, ranks
+from sk_b2s.evaluation._tasks._judgment import Judgment
+from sk_b2s.metrics._ranking import balanced_top_k, mark_top_k_hits, ranks
 from sk_b2s.metrics._vocabulary import make_vocabulary, make_vocabulary_words
+from sk_b2s.metrics._word_scores import compute_word_score_log_probabilities
 from sk_b2s.metrics._word_timing import timing_probabilities, timing_scores
-from sk_b2s.metrics._words import word_log_probabilities
 
 
 class JudgedRows(NamedTuple):
@@ -167,7 +166,7 @@ def _judge_classes(result, fold, kind, n_windows=1):
     )
     codes, classes = _encode_classes(own, target, rows["subject"].to_numpy(), set(trained), n_windows)
     if is_retrieved:
-        scores = word_log_probabilities(result.scores, codes, len(classes))
+        scores = compute_word_score_log_probabilities(result.scores, codes, len(classes))
         scores = scores - np.log(np.bincount(codes[codes >= 0], minlength=len(classes)))
     elif is_timing:
         labels = np.empty(len(fold.rows), object)
@@ -244,6 +243,6 @@ def judge_types(scores, codes, target, rows, k=1, has_f1=False, timed=None):
         return out
 
     return Judgment(
-        worth=mark_null_hits(scores, k)[:, codes[known]].astype(np.float32), target=place[target], rows=rows,
+        worth=mark_top_k_hits(scores, k)[:, codes[known]].astype(np.float32), target=place[target], rows=rows,
         n_candidates=n_types, chance=k / n_types, k=k, types=codes[known], extra=extra,
     )  # fmt: skip
