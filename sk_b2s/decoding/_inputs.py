@@ -161,10 +161,14 @@ class DecoderInputsMixin:
             input_name="y",
         )
 
+    def _count_required_segments(self):
+        """Return the minimum number of distinct segments of ``fit``."""
+        return 2
+
     def _fit_segments(self, y):
         """Set the distinct segments, the default candidates."""
         candidates = find_distinct_candidates(y)
-        if len(candidates.ids) < 2:
+        if len(candidates.ids) < self._count_required_segments():
             raise ValueError(
                 f"{type(self).__name__} requires at least 2 distinct segments in y. Got 1 "
                 f"({len(candidates.target)} rows: 1 sample, or one repeated)."

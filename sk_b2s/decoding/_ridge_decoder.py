@@ -138,6 +138,7 @@ class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
     --------
     BrainEncoder : Convolutional decoder with the same methods.
     ForwardTRF : Predict EEG/MEG from speech features.
+    sk_b2s.cross_val_reconstruction : Correlation with the true features.
 
     Notes
     -----
@@ -214,6 +215,9 @@ class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
     def _check_parameters(self, X):
         check_ridge_alphas(self.alphas)
         super()._check_parameters(X)
+
+    def _count_required_segments(self):
+        return 1 if len(self.alphas) == 1 else 2  # one stimulus suffices for a reconstruction
 
     def _fit_model(self, X, targets, y, segments, rows):
         """Fit one model: coefficients, intercept, means, alpha, scores."""

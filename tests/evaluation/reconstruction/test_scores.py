@@ -14,6 +14,7 @@ from sk_b2s import (
     CalibratedDecoder,
     EnsembleDecoder,
     LikelihoodDecoder,
+    PrecomputedFeatures,
     ReconstructionResult,
     RidgeDecoder,
     StimulusArray,
@@ -190,3 +191,32 @@ def test_reconstruct_names_decoders_without_features():
         mse = BrainEncoder(loss="mse", **small).fit(X, y)
         assert reconstruction_scorer(calibrated, X_test, y_test) > 0.999
         assert np.isfinite(reconstruction_scorer(mse, X_test, y_test))
+
+
+@pytest.mark.parametrize("n_train", [1, 2])
+def test_reconstruct_equals_mtrfpy(n_train):
+    mtrf = pytest.importorskip("mtrf", reason="mTRFpy is not installed")
+    rng = np.random.default_rng(0)
+    stimuli = [uniform_filter1d(rng.standard_normal((640, 2)), 4, axis=0) for _ in range(3)]
+    responses = [np.roll(s[:, [0, 1, 0]], 5, axis=0) + rng.standard_normal((640, 3)) for s in stimuli]
+    X, y = Windows.from_trials(responses, stimuli, 64.0, seconds=10.0)  # a window is a trial
+    ridge = RidgeDecoder(PrecomputedFeatures(), lags=(0, 0.25), alphas=(0.01,), k=1)
+    ridge.fit(X[:n_train], y.iloc[:n_train])
+    found = reconstruct(ridge, X[2:], y.iloc[2:]).correlations(n_shifts=0)
+    joined = np.concatenate(responses[:n_train])
+    centered = [response - joined.mean(0) for response in responses]
+    other = mtrf.TRF(direction=-1)
+    penalty = 0.01 * joined.var(0).mean() * 640 / 64.0  # mTRFpy averages sums over trials
+    other.train(stimuli[:n_train], centered[:n_train], 64, 0, 0.25, penalty)
+    for band in range(2):
+        _, r = other.predict([stimuli[2]], [centered[2]], average=False)
+        assert found["r"].iloc[1 + band] == pytest.approx(np.ravel(r)[band], abs=1e-4)
+    assert found["r"].iloc[0] > 0.6
+    with pytest.raises(ValueError, match="less than the number of candidates. Got k=1 and 1 candidates"):
+        ridge.score(X[2:], y.iloc[2:])
+
+
+def test_ridge_decoder_selects_alpha_on_two_segments():
+    X, y = Windows.from_trials([np.ones((64, 2))], [np.arange(64.0)], 64.0, seconds=1.0)
+    with pytest.raises(ValueError, match="at least 2 distinct segments in y"):
+        RidgeDecoder(PrecomputedFeatures()).fit(X, y)
