@@ -233,6 +233,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
     },
     "sk_b2s.ForwardTRF": {
         **SPEECH, N: COUNT, "n_features_out_": COUNT, "subjects_": state_strings("n_subjects"), **REGRESSION,
+        "band_alphas_": state_numbers("n_models", "n_bands", absent=True),
         "_shape": state_of_type(tuple), "_weights": state_numbers("n_frames", kinds="i"),
         "_frames": state_numbers("n_times", kinds="i", within=(0, "n_frames")),
         "_lags": state_numbers("n_lags", kinds="i"), "lags_": state_numbers("n_lags"),

@@ -8,7 +8,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_calibrated": ["CalibratedDecoder"],
         "_encoder": ["BrainEncoder"],
         "_ensemble._decoder": ["EnsembleDecoder"],
-        "_forward_trf": ["ForwardTRF"],
         "_likelihood._decoder": ["LikelihoodDecoder"],
         "_presets": ["make_decoders"],
         "_retrieval._result": ["RetrievalResult"],
@@ -18,5 +17,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_retrieval._word_result": ["WordResult"],
         "_retrieval._word_types": ["retrieve_words"],
         "_ridge_decoder": ["RidgeDecoder"],
+        "_trf._forward": ["ForwardTRF"],
     },
 )

@@ -51,11 +51,22 @@ class RidgeMixin:
         self.alpha_, self.cv_scores_, beyond = chosen
         warn_ridge_alpha_choice(self, beyond, stacklevel=5)
 
-    def _regress(self, moments, rows, y, segments, offset):
-        """Select alpha and regress: coefficients, intercept, alpha, scores."""
-        everything, coef, *chosen = select_ridge_alpha(moments, rows, y, segments, self.alphas, self.cv)
+    def _regress(self, moments, rows, y, segments, offset, bands=None):
+        """Select alpha and regress: coefficients, intercept, alpha, scores.
+
+        ``bands`` are the :class:`RidgeBands` of feature sets.
+        """
+        alphas, penalties = self.alphas, None
+        if bands is not None:
+            alphas, penalties = bands.alphas, bands.expand(len(self._lags))
+        everything, coef, ratio, alpha, scores, beyond = select_ridge_alpha(
+            moments, rows, y, segments, alphas, self.cv, penalties
+        )
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
-        return coef, intercept, *chosen
+        if bands is None:
+            return coef, intercept, alpha, scores[0], beyond
+        scores = scores.max(0) if len(alphas) == len(self.alphas) else scores[:, 0]
+        return coef, intercept, alpha * bands.ratios[ratio], scores, beyond
 
     def _fit_lags(self, X, targets):
         """Set the lags in frames and in seconds."""
@@ -242,7 +253,7 @@ def fit_ridge_subjects(fit, subjects, per_subject):
     return names, *(np.stack(parts) for parts in zip(*models, strict=True))
 
 
-def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
+def select_ridge_alpha(moments, rows, y, segments, alphas, cv, penalties=None):
     """Regress with the alpha of the highest held-out correlation.
 
     Parameters
@@ -257,32 +268,43 @@ def select_ridge_alpha(moments, rows, y, segments, alphas, cv):
         scored.
     cv : int or splitter
         See :func:`iter_ridge_splits`.
+    penalties : ndarray of shape (n_penalties, n_columns), default=None
+        Relative penalties of the columns, see :func:`iter_ridge_path`, of
+        which one is selected, too. If None, columns have equal penalties.
 
     Returns
     -------
     everything : RidgeMoments
         Of all rows.
     coef : ndarray of shape (n_columns, n_features)
+    best : int
+        Index of the selected penalties, the first of equally good ones.
     alpha : float
-    scores : ndarray of shape (n_alphas,)
+    scores : ndarray of shape (n_penalties, n_alphas)
         Mean correlation over features and folds. NaN without selection.
     beyond : tuple of float
-        See :func:`find_better_ridge_alpha`.
+        See :func:`find_better_ridge_alpha`, NaN with ``penalties``.
     """
-    alpha, scores, beyond = alphas[0], np.full(len(alphas), np.nan), NOTHING
-    folds = list(iter_ridge_splits(y, segments, rows, cv)) if len(alphas) > 1 else []
+    is_plain = penalties is None
+    penalties = [None] if is_plain else penalties
+    best, alpha, beyond = 0, alphas[0], NOTHING
+    scores = np.full((len(penalties), len(alphas)), np.nan)
+    folds = list(iter_ridge_splits(y, segments, rows, cv)) if scores.size > 1 else []
     everything, heldout, excluded = _sum_fold_moments(moments, rows, folds)
     if folds:
-        tried = [*alphas, *extend_ridge_alphas(alphas)]
+        tried = [*alphas, *extend_ridge_alphas(alphas)] if is_plain else list(alphas)
         of_folds = np.array([
-            _score_alphas(everything - test - out, test, tried)
+            _score_alphas(everything - test - out, test, tried, penalties)
             for test, out in zip(heldout, excluded, strict=True)
         ])  # fmt: skip
-        scores = of_folds[:, : len(alphas)].mean(0)
-        alpha = max(alpha for alpha, score in zip(alphas, scores, strict=True) if score == scores.max())
-        beyond = find_better_ridge_alpha(len(alphas), alpha, tried, of_folds)
+        scores = of_folds[:, :, : len(alphas)].mean(0)
+        best = int(scores.max(1).argmax())
+        alpha = max(alpha for alpha, score in zip(alphas, scores[best], strict=True) if score == scores.max())
+        if is_plain:
+            beyond = find_better_ridge_alpha(len(alphas), alpha, tried, of_folds[:, 0])
     cov_xx, cov_xy, _ = everything.centered()
-    return everything, next(iter_ridge_path(cov_xx, cov_xy, [alpha])), alpha, scores, beyond
+    coef = next(iter_ridge_path(cov_xx, cov_xy, [alpha], penalties[best]))
+    return everything, coef, best, alpha, scores, beyond
 
 
 def _sum_fold_moments(moments, rows, folds):
@@ -303,11 +325,17 @@ def _sum_fold_moments(moments, rows, folds):
     return everything, *parts
 
 
-def _score_alphas(kept, heldout, alphas):
-    """Compute the held-out correlation of each alpha in one fold."""
+def _score_alphas(kept, heldout, alphas, penalties):
+    """Compute held-out correlations in one fold, of penalties and alphas."""
     cov_xx, cov_xy, _ = kept.centered()
     heldout = heldout.centered()
-    return [compute_ridge_correlation(coef, heldout) for coef in iter_ridge_path(cov_xx, cov_xy, alphas)]
+    return [
+        [
+            compute_ridge_correlation(coef, heldout)
+            for coef in iter_ridge_path(cov_xx, cov_xy, alphas, penalty)
+        ]
+        for penalty in penalties
+    ]
 
 
 def iter_ridge_splits(y, segments, rows, cv):

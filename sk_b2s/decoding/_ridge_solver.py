@@ -147,20 +147,27 @@ def _along_diagonals(top, ends):
     return xx
 
 
-def iter_ridge_path(cov_xx, cov_xy, alphas):
+def iter_ridge_path(cov_xx, cov_xy, alphas, penalty=None):
     r"""Yield ridge coefficients for many alphas by one eigendecomposition.
 
-    .. math:: B_\alpha = (C_{xx} + \alpha \bar\lambda I)^{-1} C_{xy}
+    .. math:: B_\alpha = (C_{xx} + \alpha \bar\lambda D)^{-1} C_{xy}
 
     with :math:`\bar\lambda` the mean eigenvalue of :math:`C_{xx}`, so that
-    alphas do not depend on the unit of x. The result equals
+    alphas do not depend on the unit of x. D is diagonal, the ``penalty`` of
+    each column. If None, it is the identity. The result then equals
     :class:`sklearn.linear_model.Ridge` on n rows with
     :math:`n \alpha \bar\lambda`.
     """
+    scale = (
+        max(np.trace(cov_xx), 0) / len(cov_xx) or 1.0
+    )  # coefficients of constant columns are 0 for any scale
+    if penalty is not None:  # ridge on columns that are divided by the root of their penalty
+        factor = 1 / np.sqrt(penalty)[:, None]
+        cov_xx, cov_xy = cov_xx * factor * factor.T, cov_xy * factor
     values, vectors = np.linalg.eigh(cov_xx)
     values = np.maximum(values, 0)  # negative values are rounding errors
     rotated = vectors.T @ cov_xy
-    scale = values.mean() or 1.0  # coefficients of constant columns are 0 for any scale
+    vectors = vectors if penalty is None else factor * vectors
     for alpha in alphas:
         yield vectors @ (rotated / (values + alpha * scale)[:, None])
 

@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import find_innermost_estimator, unwrap_innermost_estimator
 from sk_b2s._utils._validation import validate_count
-from sk_b2s.decoding._forward_trf import ForwardTRF
+from sk_b2s.decoding._trf._forward import ForwardTRF
 from sk_b2s.evaluation._fit_score import fit_and_score_fold, fit_fold, make_fit_score_rows
 from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics
 from sk_b2s.features._union import SpeechFeatureUnion

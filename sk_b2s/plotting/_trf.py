@@ -63,7 +63,8 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
     >>> plot_trf(trf.fit(eeg, speech)).get_xlabel()
     'lag (s)'
     """
-    from sk_b2s.decoding._forward_trf import ForwardTRF, select_forward_trf_weights
+    from sk_b2s.decoding._trf._forward import ForwardTRF
+    from sk_b2s.decoding._trf._weights import select_trf_weights
 
     found, _ = find_innermost_estimator(trf, fitted=True)
     if not isinstance(found, ForwardTRF):
@@ -71,7 +72,7 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
             f"plot_trf requires a fitted ForwardTRF. Got {type(found).__name__}, whose weights also remove noise and "
             f"do not show where a response is."
         )
-    weights = scale * select_forward_trf_weights(found, feature, subject)
+    weights = scale * select_trf_weights(found, feature, subject)
     names = [str(name) for name in found.ch_names_ or range(weights.shape[1])]
     emphasized = _find_channels(channels, names, weights)
     ax = get_styled_axes(ax, figsize=(5.6, 3.4))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
@@ -33,9 +35,11 @@ from sk_b2s.decoding._ridge_solver import (
     standardize_ridge_channels,
 )
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
+from sk_b2s.decoding._trf._bands import make_feature_sets, make_ridge_bands
+from sk_b2s.decoding._trf._null import correlate_trf_shifts
+from sk_b2s.decoding._trf._weights import make_trf_evoked, select_trf_weights, set_trf_channels
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._frames import match_voice_frames
-from sk_b2s.metrics._null import find_null_shifts
 from sk_b2s.model_selection._leak_warning import warn_of_stimulus_leak
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._windows import (
@@ -96,6 +100,19 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     sfreq : float or None, default=None
         Sampling rate of arrays in Hz, which converts lags to frames.
         ``Windows`` provide it.
+    bands : None, "union", dict or sequence of int, default=None
+        Feature sets with separate regularization parameters (banded ridge
+        regression [4]_). "union" uses the transformers of a
+        :class:`~sk_b2s.SpeechFeatureUnion` in ``speech``. A sequence has the
+        number of features of each set, and a dict maps names to them. If
+        None, all features share one parameter. With ``bands``, ``alphas`` can
+        also be rows of one value per set, which are the only candidates.
+    n_ratios : int, default=20
+        Number of ratios between the regularization parameters of sets, each of
+        which is tried with each of ``alphas``. The first one is equal for all
+        sets, the next ones leave out single sets, and the others are spread
+        evenly over four decades. Each needs an eigendecomposition per fold.
+        Only used with ``bands``.
 
     Attributes
     ----------
@@ -107,10 +124,15 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     mean_ : ndarray of shape (n_models, n_features)
         Training means m of the features.
     alpha_ : ndarray of shape (n_models,)
-        Selected regularization parameters.
+        Selected regularization parameters, with ``bands`` the geometric mean
+        over sets.
+    band_alphas_ : ndarray of shape (n_models, n_bands)
+        Selected regularization parameters of the sets. Only with ``bands``.
     cv_scores_ : ndarray of shape (n_models, n_alphas)
-        Mean correlation over channels and folds for each of ``alphas``. NaN
-        without selection.
+        Mean correlation over channels and folds for each of ``alphas``, with
+        ``bands`` that of the best ratio. NaN without selection.
+    feature_sets_ : dict of str to (int, int)
+        First feature of each set, and the one after its last.
     lags_ : ndarray of shape (n_lags,)
         Lags in seconds.
     subjects_ : ndarray of shape (n_subjects,)
@@ -156,6 +178,9 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     .. [3] Haufe, Meinecke, Görgen et al. (2014). On the interpretation of
        weight vectors of linear models in multivariate neuroimaging. NeuroImage
        87:96. https://doi.org/10.1016/j.neuroimage.2013.10.067
+    .. [4] Dupré la Tour, Eickenberg, Nunez-Elizalde, Gallant (2022).
+       Feature-space selection with banded ridge regression. NeuroImage
+       264:119728. https://doi.org/10.1016/j.neuroimage.2022.119728
 
     Examples
     --------
@@ -172,13 +197,23 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
     0.6
     """
 
-    def __init__(self, speech=None, lags=(-0.1, 0.5), alphas=ALPHAS, cv=3, per_subject=True, sfreq=None):
+    _parameter_constraints = {
+        **RidgeMixin._parameter_constraints,
+        "bands": [StrOptions({"union"}), dict, "array-like", None],
+        "n_ratios": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self, speech=None, lags=(-0.1, 0.5), alphas=ALPHAS, cv=3, per_subject=True, sfreq=None, bands=None, n_ratios=20
+    ):  # fmt: skip
         self.speech = speech
         self.lags = lags
         self.alphas = alphas
         self.cv = cv
         self.per_subject = per_subject
         self.sfreq = sfreq
+        self.bands = bands
+        self.n_ratios = n_ratios
 
     # --- fitting -----------------------------------------------------------------------------------
 
@@ -203,7 +238,8 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         X = _as_windows(X)
         validate_rows_in_step(X, y)
         check_not_constant(X, type(self).__name__)
-        check_ridge_alphas(self.alphas)
+        if self.bands is None:
+            check_ridge_alphas(self.alphas)
         self.speech_ = None if self.speech is None else clone(self.speech).fit(get_validated_table(y))
         table = get_validated_table(y)
         has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
@@ -211,16 +247,17 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         targets = self._targets(y)
         check_candidates_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
-        is_known = X.ch_names is not None and len(X.ch_names) == X.shape[1]  # steps may reduce channels
-        self.ch_names_ = X.ch_names if is_known else None
-        has_place = X.positions is not None and X.positions.shape[1] == X.shape[1]
-        self.positions_ = X.positions[X.layout[X.which[0]]].copy() if has_place else None
+        self.feature_sets_ = make_feature_sets(self.bands, self.speech_, self.n_features_out_)
+        set_trf_channels(self, X)
         self._fit_frames(X, targets)
         warn_stimulus_artifact_channels(X, y, targets)
         segments = find_distinct_candidates(
             get_validated_table(y) if isinstance(y, pd.DataFrame) else y
         ).target
+        vars(self).pop("band_alphas_", None)  # of an earlier fit
         self._fit_models(X, targets, y, segments)
+        if self.bands is not None:
+            self.band_alphas_, self.alpha_ = self.alpha_, np.exp(np.log(self.alpha_).mean(1))
         return self
 
     def _targets(self, y):
@@ -257,7 +294,10 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             )
             return compute_ridge_moments(batches, -self._lags[::-1], *shape[1:], has_context=True)
 
-        coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
+        bands = None
+        if self.bands is not None:
+            bands = make_ridge_bands(self.feature_sets_, self.alphas, self.n_ratios)
+        coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset, bands)
         coef = coef.reshape(shape)[::-1]  # from the first lag to the last
         return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen
 
@@ -340,8 +380,9 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
 
         Parameters
         ----------
-        feature : int, default=0
-            Index of the speech feature.
+        feature : int or str, default=0
+            Index or name of the speech feature, such as "envelope" of a
+            :class:`~sk_b2s.SpeechFeatureUnion`, or "mel 3".
         subject : str, default=None
             One of ``subjects_``. If None, the mean over models.
         info : mne.Info, default=None
@@ -362,33 +403,8 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             If the subject, the feature or the number of channels is not that
             of ``fit``, or there is only one lag.
         """
-        import mne
-
-        weights = select_forward_trf_weights(self, feature, subject)
-        if len(self.lags_) < 2:
-            raise ValueError(f"to_evoked requires two lags or more. Got lags={self.lags!r}.")
-        rate = float(1 / np.diff(self.lags_).mean())
-        names = list(self.ch_names_ or map(str, range(self.n_features_in_)))
-        if info is None:
-            info = mne.create_info(names, rate, "eeg")
-        elif len(info["ch_names"]) != self.n_features_in_:
-            raise ValueError(
-                f"info must have the {self.n_features_in_} channels of fit. Got {len(info['ch_names'])}. Pick them first."
-            )
-        elif self.ch_names_ is not None and list(info["ch_names"]) != names:
-            raise ValueError(
-                f"info must have the channels of fit in their order, {names[:3]}... Got {info['ch_names'][:3]}... "
-                f"Use info = mne.pick_info(...)."
-            )
-        if info["sfreq"] != rate:
-            info = info.copy()
-            with info._unlock():
-                info["sfreq"] = rate
-                info["lowpass"] = min(info["lowpass"], rate / 2)
         who = "mean" if subject is None else str(subject)
-        return mne.EvokedArray(
-            weights.T.astype(float), info, tmin=float(self.lags_[0]), comment=who, verbose="ERROR"
-        )
+        return make_trf_evoked(self, select_trf_weights(self, feature, subject), who, info)
 
     def correlations(self, X, y, n_shifts=0, random_state=0):
         r"""Correlate each channel with its prediction.
@@ -438,7 +454,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
             rows = np.flatnonzero(subjects == name)
             predicted = standardize_ridge_channels(self.predict(_safe_indexing(y, rows), subjects[rows]))
             eeg = standardize_ridge_channels(self._pool(X.gather(rows)).transpose(1, 2).numpy())
-            null = _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random)
+            null = correlate_trf_shifts(predicted, eeg, X, y, rows, n_shifts, random)
             place = np.full((X.shape[1], 2), np.nan)
             if X.positions is not None:
                 place = X.positions[X.layout[X.which[rows[0]]]]
@@ -495,21 +511,6 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         return float(of_subject.mean())
 
 
-def select_forward_trf_weights(trf, feature=0, subject=None):
-    """Return weights of one feature, of a subject or the mean over models.
-
-    The shape is (n_lags, n_channels).
-    """
-    check_is_fitted(trf)
-    if not (isinstance(feature, (int, np.integer)) and 0 <= feature < trf.n_features_out_):
-        raise ValueError(f"feature must be an integer from 0 to {trf.n_features_out_ - 1}. Got {feature!r}.")
-    if subject is not None and str(subject) not in (known := list(map(str, trf.subjects_))):
-        raise ValueError(f"subject must be one of {known}, the subjects of fit. Got {subject!r}.")
-    if subject is None or not trf.per_subject:
-        return trf.coef_[:, :, feature].mean(0)
-    return trf.coef_[known.index(str(subject)), :, feature]
-
-
 # --- arrays ----------------------------------------------------------------------------------------
 
 
@@ -526,29 +527,3 @@ def _check_numbers(data, name):
 def _as_windows(X):
     check_windows_equal_lengths(X, "ForwardTRF")
     return X if isinstance(X, Windows) else Windows.from_array(_check_numbers(X, "X"))
-
-
-def _correlate_shifted(predicted, eeg, X, y, rows, n_shifts, random):
-    """Correlate predictions that are shifted within recordings.
-
-    Returns an array of shape (n_shifts or 1, n_channels).
-    """
-    table = X.rows.iloc[rows] if X.rows is not None else pd.DataFrame()
-    nothing = np.full((1, X.shape[1]), np.nan)
-    if not n_shifts or not {"recording", "onset", "duration"} <= set(table):
-        return nothing
-    labels = find_distinct_candidates(_safe_indexing(y, rows)).target
-    onset, recording = table["onset"].to_numpy(float), table["recording"].to_numpy(dtype=object)
-    total = np.zeros((n_shifts, X.shape[1]))
-    for name in pd.unique(recording):
-        own = np.flatnonzero(recording == name)
-        own = own[np.argsort(onset[own], kind="stable")]
-        try:
-            possible = find_null_shifts(name, labels[own], onset[own], table["duration"].max())
-        except ValueError:  # a recording may be too short for a null
-            return nothing
-        for index, shift in enumerate(random.choice(possible, size=n_shifts)):
-            total[index] += len(own) * correlate_ridge_channels(
-                np.roll(predicted[own], shift, axis=0), eeg[own]
-            )
-    return total / len(rows)

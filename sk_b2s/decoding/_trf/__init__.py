@@ -1,0 +1,1 @@
+"""Forward temporal response functions, their weights and feature sets."""

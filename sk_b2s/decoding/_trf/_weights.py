@@ -1,0 +1,76 @@
+"""Weights of forward models and patterns of linear decoders over lags."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+
+def list_trf_feature_names(trf):
+    """Return the name of each feature, such as "envelope" or "mel 3"."""
+    sets = getattr(trf, "feature_sets_", None) or {"feature": (0, trf.n_features_out_)}
+    return [
+        name if stop - first == 1 else f"{name} {index}"
+        for name, (first, stop) in sets.items()
+        for index in range(stop - first)
+    ]
+
+
+def select_trf_weights(trf, feature=0, subject=None):
+    """Return weights or patterns of one feature over lags.
+
+    They are those of a subject or the mean over models. ``feature`` is an
+    index or a name. The shape is (n_lags, n_channels).
+    """
+    check_is_fitted(trf)
+    names = list_trf_feature_names(trf)
+    index = names.index(feature) if isinstance(feature, str) and feature in names else feature
+    if not (isinstance(index, (int, np.integer)) and 0 <= index < trf.n_features_out_):
+        named = f", or one of {names[:8]}" if len(names) > 1 else ""
+        raise ValueError(
+            f"feature must be an integer from 0 to {trf.n_features_out_ - 1}{named}. Got {feature!r}."
+        )
+    if subject is not None and str(subject) not in (known := list(map(str, trf.subjects_))):
+        raise ValueError(f"subject must be one of {known}, the subjects of fit. Got {subject!r}.")
+    is_forward = not hasattr(trf, "patterns_")
+    weights = trf.coef_[:, :, index] if is_forward else trf.patterns_[..., index]
+    if subject is None or not trf.per_subject:
+        return weights.mean(0)
+    return weights[known.index(str(subject))]
+
+
+def set_trf_channels(estimator, X):
+    """Set the names and the positions of channels of a fitted model."""
+    is_known = X.ch_names is not None and len(X.ch_names) == X.shape[1]  # steps may reduce channels
+    estimator.ch_names_ = X.ch_names if is_known else None
+    has_place = X.positions is not None and X.positions.shape[1] == X.shape[1]
+    estimator.positions_ = X.positions[X.layout[X.which[0]]].copy() if has_place else None
+
+
+def make_trf_evoked(trf, weights, comment, info=None):
+    """Return weights of shape (n_lags, n_channels) as an EvokedArray."""
+    import mne
+
+    if len(trf.lags_) < 2:
+        raise ValueError(f"to_evoked requires two lags or more. Got lags={trf.lags_!r}.")
+    rate = float(1 / np.diff(trf.lags_).mean())
+    names = list(trf.ch_names_ or map(str, range(trf.n_features_in_)))
+    if info is None:
+        info = mne.create_info(names, rate, "eeg")
+    elif len(info["ch_names"]) != trf.n_features_in_:
+        raise ValueError(
+            f"info must have the {trf.n_features_in_} channels of fit. Got {len(info['ch_names'])}. Pick them first."
+        )
+    elif trf.ch_names_ is not None and list(info["ch_names"]) != names:
+        raise ValueError(
+            f"info must have the channels of fit in their order, {names[:3]}... Got {info['ch_names'][:3]}... "
+            f"Use info = mne.pick_info(...)."
+        )
+    if info["sfreq"] != rate:
+        info = info.copy()
+        with info._unlock():
+            info["sfreq"] = rate
+            info["lowpass"] = min(info["lowpass"], rate / 2)
+    return mne.EvokedArray(
+        weights.T.astype(float), info, tmin=float(trf.lags_[0]), comment=comment, verbose="ERROR"
+    )
