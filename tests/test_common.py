@@ -16,30 +16,10 @@ from sk_b2s._persistence._registry import register_estimators
 from sk_b2s._persistence._states import STATES
 
 NAMES = sorted(name.rpartition(".")[2] for name in register_estimators())
-OF_MATRICES = """
-check_complex_data check_dict_unchanged check_dont_overwrite_parameters check_dtype_object
-check_estimator_sparse_array check_estimator_sparse_matrix check_estimator_sparse_tag check_estimators_dtypes
-check_estimators_empty_data_messages check_estimators_fit_returns_self check_estimators_nan_inf
-check_estimators_overwrite_params check_estimators_pickle check_f_contiguous_array_estimator check_fit2d_1feature
-check_fit2d_1sample check_fit2d_predict1d check_fit_check_is_fitted check_fit_idempotent check_fit_score_takes_y
-check_methods_sample_order_invariance check_methods_subset_invariance check_n_features_in
-check_n_features_in_after_fitting check_pipeline_consistency check_positive_only_tag_during_fit
-check_readonly_memmap_input check_requires_y_none check_transformer_data_not_an_array check_transformer_general
-check_transformer_preserve_dtypes
-""".split()
-# Of these, what ForwardTRF passes, because its error names the fault of the matrix.
-RAISES = {
-    "check_complex_data", "check_estimators_empty_data_messages", "check_estimator_sparse_array",
-    "check_estimator_sparse_matrix", "check_estimator_sparse_tag",
-}  # fmt: skip
 
 
 def expected_failures(estimator):
     """Checks that an estimator cannot pass, with the reason."""
-    if not EXAMPLES[type(estimator).__name__].takes_arrays:
-        reason = "takes tables of segments or three-dimensional arrays, and the check fits a matrix"
-        raises_for_matrices = RAISES if isinstance(estimator, ForwardTRF) else set()
-        return dict.fromkeys(set(OF_MATRICES) - raises_for_matrices, reason)
     if isinstance(estimator, SurrogateRecordings):
         reason = "an array is one recording, and its noise depends on all of its rows"
         return dict.fromkeys(

@@ -28,6 +28,7 @@ from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._ranking import ranks, top_k_accuracy
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates, iter_tiled_scores
 from sk_b2s.model_selection._leak_warning import warn_of_leak_in_rows, warn_of_stimulus_leak
+from sk_b2s.preprocessing._base import TableOutputMixin, make_feature_names
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 
 
@@ -339,3 +340,27 @@ class RetrievalMixin(DecoderInputsMixin):
             )
         if self.stimulus_intervals_ is not None and table is not None and "sound_onset" in table:
             self.stimulus_intervals_ = self.stimulus_intervals_ | StimulusIntervals.from_table(table)
+
+
+class EstimatesMixin(TableOutputMixin):
+    """Names of the speech features that ``transform`` estimates."""
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the estimated speech features.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_features,)
+            Those of ``speech``, or names such as "ridgedecoder0" if the
+            features are given or learned.
+        """
+        check_is_fitted(self)
+        is_known = self.n_features_out_ == self.n_speech_features_
+        if is_known and hasattr(self.speech_, "get_feature_names_out"):
+            return self.speech_.get_feature_names_out()
+        return make_feature_names(self, self.n_features_out_)

@@ -7,14 +7,14 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sk_b2s._utils._devices import choose_device
 from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._adaptation import AdaptationMixin
-from sk_b2s.decoding._base import RetrievalMixin
+from sk_b2s.decoding._base import EstimatesMixin, RetrievalMixin
 from sk_b2s.decoding._encoder_network import (
     EncoderNetworkMixin,
     check_encoder_network_parameters,
@@ -38,7 +38,7 @@ class BrainEncoder(
     AdaptationMixin,
     UnseenSubjectMixin,
     RetrievalMixin,
-    TransformerMixin,
+    EstimatesMixin,
     BaseEstimator,
 ):
     """Convolutional encoder that maps EEG/MEG windows to speech features.
@@ -495,6 +495,7 @@ n_virtual_channels)
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.two_d_array = not self.spatial_attention  # which needs positions of sensors
         tags.transformer_tags.preserves_dtype = []  # the output is always float32
         tags.target_tags.required = True
         tags.non_deterministic = self.random_state is None

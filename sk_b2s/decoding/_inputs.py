@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import check_array, validate_data
 
+from sk_b2s._utils._callers import find_caller
 from sk_b2s._utils._validation import (
     get_validated_recordings,
     get_validated_table,
@@ -29,6 +30,24 @@ from sk_b2s.preprocessing._windows import (
     check_windows_equal_shapes,
     get_subjects_of_windows,
 )
+
+LABELS_ADVICE = (
+    "Decoders rank segments of the stimulus and do not classify. To classify labels, use cross_val_classification, or "
+    "mne.decoding.Vectorizer() and a classifier of scikit-learn after Epocher."
+)
+
+
+def _is_text(y):
+    """Return whether y has labels in text, unless they are numbers."""
+    values = y.to_numpy() if isinstance(y, pd.Series) else y
+    if not isinstance(values, (list, tuple, np.ndarray)) or not np.size(values):
+        return False
+    if not isinstance(first := values[0], (str, bytes)):
+        return False
+    try:
+        return np.isnan(float(first))
+    except ValueError:
+        return True
 
 
 def _plain_name(subject):
@@ -140,10 +159,11 @@ class DecoderInputsMixin:
             raise ValueError(f"{owner} requires y to be passed, but the target y is {y}.")
         if self.speech is not None:
             if get_validated_table(y) is None:
+                labels = f"{LABELS_ADVICE} " * (getattr(y, "ndim", 1) == 1)
                 raise ValueError(
                     f"{owner}(speech={type(self.speech).__name__}(...)) computes features and requires y to be the "
-                    f"table of segments returned by make_segments. Got {type(y).__name__}. If y contains features, set "
-                    f"speech=None."
+                    f"table of segments returned by make_segments. Got {type(y).__name__}. {labels}If y contains "
+                    f"features, set speech=None."
                 )
             return get_validated_table(y)
         if isinstance(y, Windows):
@@ -153,6 +173,8 @@ class DecoderInputsMixin:
                 f"y is a table of segments, but {owner}(speech=None) expects features. Set for example "
                 f"speech=make_pipeline(MelSpectrogram(), FeatureScaler())."
             )
+        if _is_text(y):
+            raise ValueError(f"{owner}(speech=None) expects features in y. Got text. {LABELS_ADVICE}")
         return check_array(
             check_windows_equal_shapes(y, "y"),
             ensure_2d=False,
@@ -191,7 +213,12 @@ class DecoderInputsMixin:
         self.recording_intervals_ = None if spans is None else StimulusIntervals.from_spans(*spans)
 
     def _warn_default_candidates(self, X):
-        """Warn if new recordings are compared with the segments of fit."""
+        """Warn if new recordings are compared with the segments of fit.
+
+        Raise if a score of scikit-learn is to compare them with a table.
+        """
+        if isinstance(self.segments_, pd.DataFrame):
+            self._refuse_label_score()
         spans, known = _spans_of(X), getattr(self, "recording_intervals_", None)
         if spans is None or known is None:
             return
@@ -204,6 +231,17 @@ class DecoderInputsMixin:
                 f"candidates=y, or use score or scoring=retrieval_scores. Pass candidates=decoder.segments_ to silence "
                 f"this warning.",
                 stacklevel=3,
+            )
+
+    def _refuse_label_score(self):
+        """Raise if a score of labels is computed from predictions."""
+        scorer = (find_caller("sklearn.metrics._scorer", "_score") or {}).get("self")
+        metric = getattr(scorer, "_score_func", None)
+        if getattr(metric, "__module__", "").startswith("sklearn."):
+            raise ValueError(
+                f"{type(self).__name__} ranks segments instead of classes, so {metric.__name__} cannot compare its "
+                f"predictions with the table y. Omit scoring, which is then the top-{self.k} accuracy, or use "
+                f"scoring=retrieval_scores, which also returns the top-1 accuracy and the chance level."
             )
 
     def _fit_speech(self, y, train):

@@ -6,9 +6,10 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sk_b2s.decoding._base import EstimatesMixin
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
     RidgeDecodingMixin,
@@ -20,7 +21,7 @@ from sk_b2s.decoding._ridge_base import (
 from sk_b2s.decoding._ridge_solver import compute_ridge_moments
 
 
-class RidgeDecoder(RidgeDecodingMixin, TransformerMixin, BaseEstimator):
+class RidgeDecoder(RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
     r"""Backward temporal response function fitted by ridge regression.
 
     The model estimates each speech feature from lagged EEG/MEG channels

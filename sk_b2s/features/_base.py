@@ -10,7 +10,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
@@ -29,13 +29,14 @@ from sk_b2s.events._stimuli import (
 )
 from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_audio_with_silence
 from sk_b2s.features._audio import CODE as AUDIO_CODE
+from sk_b2s.preprocessing._base import TableOutputMixin, make_feature_names
 from sk_b2s.preprocessing._signals import Signal
 from sk_b2s.preprocessing._windows import Windows
 
 CODE = AUDIO_CODE + get_cache_code(__file__)  # digest of the code of all features
 
 
-class SpeechFeatures(TransformerMixin, BaseEstimator):
+class SpeechFeatures(TableOutputMixin, BaseEstimator):
     """Base class that cuts windows from features of each distinct stimulus.
 
     Each distinct stimulus is computed once and padded with silence.
@@ -115,6 +116,31 @@ class SpeechFeatures(TransformerMixin, BaseEstimator):
         self._check_inside(X, start, n_frames, np.array([s.shape[0] for s in signals])[codes], reach)
         n_valid = get_validated_sample_counts(X, sfreq)
         return Windows(signals, codes, start, n_frames, sfreq, rows=X, extent=extent, n_valid=n_valid)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of features.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_features,)
+            Names of the second axis of the windows.
+        """
+        check_is_fitted(self, "n_features_out_")
+        names = self._list_feature_names()
+        return make_feature_names(self, self.n_features_out_) if names is None else np.array(names, object)
+
+    def _list_feature_names(self):
+        """Return the names of features, None for the name of the class."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # tables of stimuli
+        return tags
 
     def _check_fitted_table(self, X):
         """Raise if the transformer is not fitted or X is not a table."""

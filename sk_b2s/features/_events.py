@@ -114,6 +114,9 @@ class EventFeatures(SpeechFeatures):
     def _count_features(self, sounds):
         return 1 if self.classes is None else len(self.classes)
 
+    def _list_feature_names(self):
+        return [self.kind] if self.classes is None else list(self.classes)
+
     def _check_rate(self):
         """Check the events table. Every rate is valid."""
         self.rows_ = rows = self._select_rows()

@@ -133,6 +133,9 @@ class PrecomputedFeatures(SpeechFeatures):
             )
         return widths.pop()
 
+    def _list_feature_names(self):
+        return list(map(str, self.features)) if isinstance(self.features, pd.DataFrame) else None
+
     def _find_rate(self, sounds):
         rates = {sound.sfreq for sound in sounds}
         if len(rates) > 1:

@@ -7,16 +7,17 @@ from numbers import Real
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from sk_b2s.preprocessing._base import TableOutputMixin
 from sk_b2s.preprocessing._scalers import Affine
 from sk_b2s.preprocessing._signals import Signal, SignalPart, load_signal
 from sk_b2s.preprocessing._windows import Windows
 
 
-class SpeechFeatureUnion(TransformerMixin, _BaseComposition):
+class SpeechFeatureUnion(TableOutputMixin, _BaseComposition):
     """Concatenate several sets of speech features in every frame.
 
     Unlike :class:`~sklearn.pipeline.FeatureUnion` it returns lazy windows.
@@ -130,6 +131,30 @@ default=None
         self.feature_ranges_ = dict(zip(names, zip(edges[:-1], edges[1:], strict=True), strict=True))
         self.n_features_out_ = edges[-1]
         return self
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of features, with those of transformers in front.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_features,)
+            Such as "sound__envelope0".
+        """
+        check_is_fitted(self)
+        return np.array(
+            [f"{name}__{feature}" for name, part in self.transformer_list_ for feature in part.get_feature_names_out()],
+            dtype=object,
+        )  # fmt: skip
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # tables of stimuli
+        return tags
 
     def _check_weights(self):
         """Raise unless weights are valid."""

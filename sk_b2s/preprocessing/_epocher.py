@@ -331,6 +331,25 @@ class Epocher(WindowsTransformer):
         validate_rows(X)
         return self._from_table(X)
 
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of channels.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the channels of an array. Not used for recordings.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_channels,)
+            Names of the second axis of the windows. "x0" and so on if ``fit``
+            was given an array or Windows.
+        """
+        check_is_fitted(self, "n_features_in_")
+        if hasattr(self, "ch_names_"):
+            return np.array(self.ch_names_, dtype=object)
+        return super().get_feature_names_out(input_features)
+
     def _make_processing(self):
         """Return all parameters that a signal depends on, hashable."""
         picks = self.picks if self.picks is None or isinstance(self.picks, str) else tuple(self.picks)

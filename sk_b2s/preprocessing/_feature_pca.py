@@ -10,7 +10,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.preprocessing._base import WindowsTransformer
+from sk_b2s.preprocessing._base import WindowsTransformer, make_feature_names
 from sk_b2s.preprocessing._scalers import iter_scaler_batches
 from sk_b2s.preprocessing._windows import Windows
 
@@ -154,6 +154,21 @@ class FeaturePCA(WindowsTransformer):
         X = self._validate_transform(X)
         centered = np.moveaxis(X, 1, -1) - self.mean_.astype(X.dtype)
         return np.moveaxis(centered @ components.T.astype(X.dtype), -1, 1)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of components.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        names : ndarray of str of shape (n_components,)
+            "featurepca0", "featurepca1" and so on.
+        """
+        return make_feature_names(self, len(getattr(self, "components_", ())))
 
 
 def _compute_covariance(X):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sk_b2s._utils._callers import find_caller
 from sk_b2s._utils._svg import draw_svg_dots, draw_svg_lines
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.preprocessing._signals import (
@@ -365,8 +366,23 @@ class Windows:
             raise ValueError(
                 "Windows cannot be converted to an array without a copy. Use copy=None or copy=True."
             )
+        self._explain_refusal()
         array = np.ascontiguousarray(self.gather().cpu().numpy())
         return array if dtype is None else array.astype(dtype, copy=False)
+
+    def _explain_refusal(self):
+        """Raise if an estimator of scikit-learn takes matrices only."""
+        check = find_caller("sklearn.utils.validation", "check_array")
+        if check is None or check.get("allow_nd", True) or check.get("array") is not self:
+            return
+        estimator = check.get("estimator")
+        name = estimator if isinstance(estimator, str) else type(estimator).__name__
+        owner = "This function" if estimator is None else name
+        raise ValueError(
+            f"{owner} requires a matrix (n_samples, n_features), but windows have the shape {self.shape}, (n_windows, "
+            f"n_channels, n_times). Scale channels with RobustChannelScaler(), and speech features with FeatureScaler(). "
+            f"For other estimators, reshape the windows with mne.decoding.Vectorizer() before this step."
+        )
 
     def __repr__(self):
         n_windows, n_channels, n_times = self.shape

@@ -119,6 +119,11 @@ class SpeechReconstructor(BaseEstimator):
         clone_of_self.vocoder = self.vocoder
         return clone_of_self
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # windows of recordings
+        return tags
+
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, calibration=None):
         """Fit the decoder, and the statistics of the mel bands.

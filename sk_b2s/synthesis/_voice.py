@@ -124,6 +124,11 @@ class SpeakerVoice(TransformerMixin, BaseEstimator):
         self.precision = precision
         self.random_state = random_state
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # sounds
+        return tags
+
     def fit(self, sounds, consent=None):
         """Store the frames of a speaker.
 

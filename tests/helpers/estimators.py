@@ -120,7 +120,7 @@ class Example:
 
 EXAMPLES = {
     "AcousticOnsets": Example([AcousticOnsets()], _on_audio(lambda _: AcousticOnsets(sfreq=25, n_bands=2)), False),
-    "BrainEncoder": Example([BrainEncoder(**ENCODER)], _on_arrays(BrainEncoder(**ENCODER), TARGETS)),
+    "BrainEncoder": Example([BrainEncoder(**ENCODER), BrainEncoder()], _on_arrays(BrainEncoder(**ENCODER), TARGETS)),
     "CalibratedDecoder": Example(
         [CalibratedDecoder(RidgeDecoder(k=1), "none")],
         _on_arrays(CalibratedDecoder(RidgeDecoder(sfreq=10, k=2), "none"), TARGETS),

@@ -6,10 +6,11 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
+from sk_b2s.decoding._base import EstimatesMixin
 from sk_b2s.decoding._likelihood._adaptation import MODEL, LikelihoodAdaptationMixin
 from sk_b2s.decoding._likelihood._fitting import BATCH_BYTES, LikelihoodFittingMixin
 from sk_b2s.decoding._likelihood._noise import whiten_noise
@@ -26,7 +27,7 @@ class LikelihoodDecoder(
     LikelihoodFittingMixin,
     LikelihoodSelectionMixin,
     RidgeDecodingMixin,
-    TransformerMixin,
+    EstimatesMixin,
     BaseEstimator,
 ):
     r"""Rank candidates by the likelihood of the EEG/MEG that they would evoke.

@@ -217,6 +217,11 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
 
     # --- fitting -----------------------------------------------------------------------------------
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # pairs of windows
+        return tags
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
         """Fit one model per subject, or one for all.

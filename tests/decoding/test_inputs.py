@@ -1,0 +1,36 @@
+"""Tests of the messages for labels and for scores of labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from sk_b2s import Envelope, Epocher, RidgeDecoder, StimulusKFold
+
+WINDOWS = np.random.default_rng(0).standard_normal((6, 2, 8))
+
+
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series])
+@pytest.mark.parametrize("speech", [None, Envelope()])
+def test_decoder_refuses_text_labels(kind, speech):
+    with pytest.raises(
+        ValueError, match="do not classify. To classify labels, use cross_val_classification"
+    ):
+        RidgeDecoder(speech=speech).fit(WINDOWS, kind(list("ababab")))
+
+
+def test_decoder_takes_numbers_as_text():
+    y = np.array(["1", "2", "3", "4", "5", "6"], object)
+    assert RidgeDecoder(alphas=(1.0,)).fit(WINDOWS, y).n_speech_features_ == 1
+
+
+@pytest.mark.filterwarnings("ignore::sk_b2s.StimulusLeakWarning")
+def test_label_score_names_scores_of_retrieval(listening):
+    X, y = (table.iloc[::4] for table in listening)
+    pipe = make_pipeline(
+        Epocher(sfreq=20), RidgeDecoder(speech=Envelope(sfreq=20), alphas=(1.0,), lags=(0, 0))
+    )
+    with pytest.raises(ValueError, match=r"accuracy_score cannot compare .*Omit scoring.*retrieval_scores"):
+        cross_val_score(pipe, X, y, cv=StimulusKFold(2), scoring="accuracy", error_score="raise")
+    assert cross_val_score(pipe, X, y, cv=StimulusKFold(2), error_score="raise").shape == (2,)
