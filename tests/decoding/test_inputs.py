@@ -14,9 +14,7 @@ WINDOWS = np.random.default_rng(0).standard_normal((6, 2, 8))
 @pytest.mark.parametrize("kind", [list, np.array, pd.Series])
 @pytest.mark.parametrize("speech", [None, Envelope()])
 def test_decoder_refuses_text_labels(kind, speech):
-    with pytest.raises(
-        ValueError, match="do not classify. To classify labels, use cross_val_classification"
-    ):
+    with pytest.raises(ValueError, match="do not classify. To classify labels, use cross_val_classification"):
         RidgeDecoder(speech=speech).fit(WINDOWS, kind(list("ababab")))
 
 
