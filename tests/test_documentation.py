@@ -49,7 +49,7 @@ def blocks_of(path):
         yield line, found["code"], found["printed"], found["reason"]
 
 
-SLOW = {"from_mne.md", "controls.md", "decoding.md", "retrieval.md", "benchmarks.md"}
+SLOW = {"from_mne.md", "controls.md", "decoding.md", "deep_learning.md", "retrieval.md", "benchmarks.md"}
 WITH_CODE = [
     pytest.param(path, marks=[pytest.mark.slow] if path.name in SLOW else [], id=name_of(path))
     for path in PAGES

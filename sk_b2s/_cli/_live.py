@@ -134,7 +134,7 @@ def check_live_subject(decoder, subject):
 
 def read_live_positions(args, epocher, decoder, duration):
     """Return the sensor positions of a recording, if the decoder uses any."""
-    if not getattr(decoder, "spatial_attention", False):
+    if not getattr(decoder, "uses_positions", False):
         return None
     if (path := args.positions or args.replay) is None:
         raise ValueError(

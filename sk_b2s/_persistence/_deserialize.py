@@ -219,7 +219,12 @@ class Deserializer:
             raise TypeError(f"{node['class']} is not an estimator")
         self.names.add(node["class"])
         params = {name: self._param(name, value) for name, value in node["params"].items()}
-        unknown = sorted(set(params) - set(cls._get_param_names()))
+        prefix = getattr(cls, "_open_prefix", None)  # of parameters that the constructor does not name
+        unknown = sorted(
+            name
+            for name in set(params) - set(cls._get_param_names())
+            if not (prefix and name.startswith(prefix))
+        )
         if unknown:
             raise ValueError(
                 f"it sets {', '.join(unknown)[:200]} of {node['class']}, which does not have this parameter. Install the "

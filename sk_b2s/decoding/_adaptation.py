@@ -55,9 +55,11 @@ class AdaptingNet(RetrievalNet):
 
     def freeze(self):
         """Freeze all other parameters, the speech network included."""
+        trained = [one for one in self.module_.parameters() if one.requires_grad]
         for part in self._parts().values():
             part.requires_grad_(False)
-        (get_adaptation_layers(self) if self.layer_only else self.module_).requires_grad_(True)
+        for one in [get_adaptation_layers(self)] if self.layer_only else trained:
+            one.requires_grad_(True)
         return self
 
     def _set_training(self, training=True):
@@ -211,6 +213,11 @@ class AdaptationMixin:
     def _check_method(self, method):
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}. Got {method!r} instead.")
+        if self.module is not None and method in ("ridge", "layer"):
+            raise ValueError(
+                f"method={method!r} estimates the subject layer of a new subject, and an encoder with module= has no "
+                f"subject layers. Use method='all', which trains a copy of the network."
+            )
         if method == "ridge" and self.shared_response_ is None:
             raise ValueError(
                 f"method='ridge' computes the layer of a new subject. This encoder (subject_layer="
@@ -226,7 +233,7 @@ class AdaptationMixin:
     def _choose_method(self, calibration):
         """Choose the method for an amount of calibration data."""
         if self.shared_response_ is None:
-            return "all" if self.subject_layer is None else "layer"
+            return "all" if self._get_subject_layer() is None else "layer"
         if calibration.n_segments < 2:
             return "ridge"
         return "all" if calibration.minutes >= ENOUGH else "layer"
@@ -234,6 +241,7 @@ class AdaptationMixin:
     def _check_params_as_fitted(self):
         """Raise if a parameter of the network was changed after ``fit``."""
         (loss,) = (name for name, spec in LOSSES.items() if type(self.net_.criterion_) is spec.module)
+        self._check_module_as_fitted()
         made_by = {**self.architecture_, "loss": loss, "speech_embedding_dim": None, "target_dim": None}
         if (speech := self.speech_architecture_) is not None:
             made_by["speech_embedding_dim" if "hidden" in speech else "target_dim"] = speech["n_outputs"]
@@ -284,8 +292,8 @@ class AdaptationMixin:
         # Callbacks of the user would start from the beginning.
         new.net_ = new._make_net(np.random.RandomState(0), callbacks=[], precision=precision)
         state = self.net_.state()
-        if self.subject_layer is not None:
-            name = LAYER_NAMES[self.subject_layer]
+        if (layer := self._get_subject_layer()) is not None:
+            name = LAYER_NAMES[layer]
             average = self.net_.module_.subject_layer.average().detach()
             state[name] = torch.cat([state[name], average.expand(len(subjects), *average.shape)])
         new.net_.load_state(state)

@@ -15,6 +15,7 @@ from sk_b2s._utils._devices import choose_device
 from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._adaptation import AdaptationMixin
 from sk_b2s.decoding._base import EstimatesMixin, RetrievalMixin
+from sk_b2s.decoding._encoder_module import CustomModuleMixin
 from sk_b2s.decoding._encoder_network import (
     EncoderNetworkMixin,
     check_encoder_network_parameters,
@@ -33,6 +34,7 @@ from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 
 class BrainEncoder(
+    CustomModuleMixin,
     EncoderNetworkMixin,
     EncoderStateMixin,
     AdaptationMixin,
@@ -210,6 +212,12 @@ class BrainEncoder(
         decoder that runs during the recording. Short kernels look ahead first.
         If None, kernels are centered as in [1]_ (0.56 s ahead with ten
         convolutions at 120 Hz). It requires the sampling rate of X.
+    module : class of torch.nn.Module, callable, Module or None, default=None
+        Network that replaces the one of [1]_ (see Notes). A class or callable
+        is called in ``fit``. A ``Module`` is copied, and training starts from
+        its weights. Its arguments are parameters of this class with the prefix
+        ``module__``, as in skorch, and can be searched. If None, use the
+        network of [1]_.
 
     Attributes
     ----------
@@ -283,6 +291,18 @@ n_virtual_channels)
     together differ by more than 70 %. The comparison itself does not change
     any result.
 
+    A ``module`` is called with those of the following arguments that its
+    signature names: ``n_chans`` or ``n_channels``, ``n_times``, ``n_outputs``
+    (number of speech features), ``n_frames`` (their frames in a window),
+    ``n_subjects`` and ``sfreq``. Its ``forward`` is called with the windows
+    ``(n_windows, n_channels, n_times)``, and with ``subject`` (int64 of shape
+    ``(n_windows,)``, -1 for unseen subjects) and ``positions`` of shape
+    ``(n_windows, n_channels, 2)`` if it has arguments of these names. It
+    returns ``(n_windows, n_outputs, n_frames)``, or one value per sample
+    instead of per frame, which is averaged. A network that returns a vector
+    per window gets ``n_outputs`` times ``n_frames`` as ``n_outputs``. A vector
+    of as many numbers as there are features is the estimate of all frames.
+
     References
     ----------
     .. [1] Défossez et al. (2023). Decoding speech perception from non-invasive
@@ -344,6 +364,7 @@ n_virtual_channels)
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "look_ahead": [Interval(Real, 0, None, closed="left"), None],
+        "module": [callable, None],
     }
 
     def __init__(
@@ -384,6 +405,8 @@ n_virtual_channels)
         random_state=None,
         verbose=1,
         look_ahead=None,
+        module=None,
+        **module_params,
     ):
         self.speech = speech
         self.hidden = hidden
@@ -421,6 +444,8 @@ n_virtual_channels)
         self.random_state = random_state
         self.verbose = verbose
         self.look_ahead = look_ahead
+        self.module = module
+        self._store_module_params(module_params)
 
     # --- fitting -----------------------------------------------------------------------------------
 

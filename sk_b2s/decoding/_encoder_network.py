@@ -11,8 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._precision import Precision
 from sk_b2s._utils._validation import get_validated_table
+from sk_b2s.decoding._encoder_module import check_custom_module, list_ignored_by_module
 from sk_b2s.model_selection._split import stimulus_train_test
-from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet, log_net_message
 from sk_b2s.nn._speech_module import SpeechModule
@@ -37,8 +37,9 @@ class EncoderNetworkMixin:
 
     def _check_X(self, X, reset=False):
         """Check windows and, for spatial attention, their sensor positions."""
-        X = self._check_windows(X, reset, any_channels=self.spatial_attention)
-        if self.spatial_attention and X.positions is None:
+        attends = self.spatial_attention and self.module is None
+        X = self._check_windows(X, reset, any_channels=attends)
+        if attends and X.positions is None:
             raise ValueError(
                 "spatial_attention=True requires sensor positions, and X has none. Set Epocher(montage=...), wrap an "
                 "array with Windows.from_array(X, positions=...), or set spatial_attention=False."
@@ -72,7 +73,7 @@ class EncoderNetworkMixin:
         frames = self._fit_frames(X, y, targets)
         self.n_features_out_ = self.speech_embedding_dim or self.target_dim or self.n_speech_features_
         self.subjects_ = np.unique(get_subjects_of_windows(X)[train])  # other layers would not be trained
-        self.architecture_ = {
+        made = {
             "n_channels": X.shape[1],
             "n_outputs": self.n_features_out_,
             "n_subjects": len(self.subjects_),
@@ -80,9 +81,12 @@ class EncoderNetworkMixin:
             "pooling": None if np.array_equal(frames, np.arange(targets.shape[2])) else frames.tolist(),
             "n_frames": targets.shape[2],
             "max_shift": self._count_shift(X),
-            "look_ahead": self._count_look_ahead(X),
-            **{name: getattr(self, name) for name in ARCHITECTURE},
         }
+        if self.module is None:
+            own = {name: getattr(self, name) for name in ARCHITECTURE}
+            self.architecture_ = {**made, "look_ahead": self._count_look_ahead(X), **own}
+        else:
+            self.architecture_ = self._infer_architecture(made, X.sfreq)
         self.speech_architecture_ = None
         if self.speech_embedding_dim or self.target_dim:
             made = (
@@ -136,6 +140,7 @@ class EncoderNetworkMixin:
         seed, dropout_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
         arguments = {
             **{f"module__{name}": value for name, value in self.architecture_.items()},
+            **self._get_module_arguments(),
             "speech_module": None if speech is None else SpeechModule,
             **{f"speech_module__{name}": value for name, value in (speech or {}).items()},
             "criterion__weights": torch.as_tensor(self.frame_weights_, dtype=torch.float32),
@@ -156,7 +161,7 @@ class EncoderNetworkMixin:
             "device": str(device),
             "verbose": self.verbose,
         }  # fmt: skip
-        net = kind(BrainModule, LOSSES[self.loss].module, **{**arguments, **changes})
+        net = kind(self._get_network_class(), LOSSES[self.loss].module, **{**arguments, **changes})
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             net.initialize()
@@ -208,6 +213,7 @@ def check_encoder_network_parameters(encoder):
             raise ValueError(
                 f"callbacks must contain skorch callbacks or (name, callback) tuples. Got {callback!r}."
             )
+    check_custom_module(encoder)
     for parameter, reason in _without_effect(encoder):
         warnings.warn(
             f"{parameter}={getattr(encoder, parameter)!r} has no effect with {reason}. Leave it at its default to "
@@ -218,7 +224,10 @@ def check_encoder_network_parameters(encoder):
 
 def _without_effect(encoder):
     """Yield unused parameters and the parameter that makes them unused."""
-    if encoder.subject_layer is None and encoder.subject_dropout > 0:
+    if encoder.module is not None:
+        for name in list_ignored_by_module(encoder, ARCHITECTURE, SPEECH_ARCHITECTURE):
+            yield name, "module"
+    elif encoder.subject_layer is None and encoder.subject_dropout > 0:
         yield "subject_dropout", "subject_layer=None"
     if encoder.subject_layer is None and encoder.unseen_subject == "nearest":
         yield "unseen_subject", "subject_layer=None"

@@ -21,7 +21,6 @@ from torch.overrides import TorchFunctionMode
 from sk_b2s._utils._devices import choose_device
 from sk_b2s.decoding._adaptation import LAYER_NAMES, AdaptingNet, get_adaptation_layers
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._speech_module import SpeechModule
 from sk_b2s.preprocessing._fingerprint import describe_for_fingerprint
@@ -124,7 +123,7 @@ class EncoderStateMixin:
                 f"windows of {n_steps} samples and {n_frames} frames are far larger than its weights."
             )
         check_state_weights(weights, self._shapes(weights))
-        mixed = made["initial_linear"] or made["spatial_attention"]
+        mixed = made.get("initial_linear") or made.get("spatial_attention")
         wanted = self.n_speech_features_, made["n_virtual_channels"] if mixed else self.n_features_in_
         if self.shared_response_ is not None and wanted != (
             len(self.shared_response_.mean),
@@ -135,7 +134,8 @@ class EncoderStateMixin:
     def _shapes(self, weights, with_speech=True):
         """Return the shape and type of each weight, without a net."""
         constraints = self._parameter_constraints
-        shapes, modules = {}, [("", BrainModule, {**self.architecture_, "pooling": None})]
+        own, arguments = self._get_network_class(), self._get_module_arguments("")
+        shapes, modules = {}, [("", own, {**self.architecture_, "pooling": None})]
         if with_speech and self.speech_architecture_ is not None:
             modules.append(("speech.", SpeechModule, self.speech_architecture_))
         for prefix, kind, made in modules:
@@ -153,12 +153,11 @@ class EncoderStateMixin:
                     f"the architecture has {', '.join(strange)[:80]}, which are not arguments of {kind.__name__}."
                 )
             validate_parameter_constraints(rules, made, kind.__name__)
-            if made["depth"] > len(weights):
+            if made.get("depth", 0) > len(weights):
                 raise ValueError(
                     f"the architecture has depth={made['depth']}, but only {len(weights)} weights."
                 )
-            with torch.device("meta"), _OnMetaDevice():
-                state = kind(**made).state_dict()
+            state = _make_on_meta_device(kind, {**made, **(arguments if kind is own else {})})
             shapes |= {prefix + name: (tuple(weight.shape), weight.dtype) for name, weight in state.items()}
         weights = torch.as_tensor(self.frame_weights_, dtype=torch.float32)
         loss = LOSSES[self.loss].module(weights=weights, duplicates=self.duplicates)
@@ -208,7 +207,7 @@ class EncoderStateMixin:
                 for stimulus, spans in self.stimulus_intervals_.intervals.items()
                 if not np.array_equal(spans, known.get(stimulus))
             }
-        name = LAYER_NAMES.get(self.subject_layer)
+        name = LAYER_NAMES.get(self._get_subject_layer())
         if name:
             state["layers"] = get_adaptation_layers(self.net_)[n_known:].detach().cpu()
         for subject, net in getattr(self, "subject_nets_", {}).items():
@@ -229,12 +228,10 @@ class EncoderStateMixin:
             raise ValueError(
                 f"it takes {', '.join(self.shared)[:80]} from its parent. Only 'speech' is possible."
             )
-        if self.subject_layer != made["subject_layer"]:
-            raise ValueError(
-                f"subject_layer={self.subject_layer!r}, but its parent has {made['subject_layer']!r}."
-            )
+        if self._get_subject_layer() != (wanted := made.get("subject_layer")):
+            raise ValueError(f"subject_layer={self.subject_layer!r}, but its parent has {wanted!r}.")
         shapes = parent._shapes(parent.net_.state(), with_speech=False)
-        if name := LAYER_NAMES.get(self.subject_layer):
+        if name := LAYER_NAMES.get(self._get_subject_layer()):
             (_, *layer), kind = shapes[name]
             shapes[name] = tuple(layer), kind
             if tuple(self.layers.shape) != (len(subjects), *layer):
@@ -260,7 +257,7 @@ class EncoderStateMixin:
             new.stimulus_intervals_ = StimulusIntervals(
                 {**parent.stimulus_intervals_.intervals, **added["added_intervals"]}
             )
-        name = LAYER_NAMES.get(self.subject_layer)
+        name = LAYER_NAMES.get(self._get_subject_layer())
         if "layers" in added:
             with torch.no_grad():
                 get_adaptation_layers(new.net_)[-len(added["layers"]) :] = added["layers"]
@@ -282,6 +279,21 @@ class _OnMetaDevice(TorchFunctionMode):
         if function is torch.Tensor.__truediv__:
             return args[0]
         return function(*args, **(kwargs or {}))
+
+
+def _make_on_meta_device(kind, arguments):
+    """Return the weights of a module without memory for their values.
+
+    A network of the user that cannot be built in this way is built as usual.
+    """
+    try:
+        with torch.device("meta"), _OnMetaDevice():
+            return kind(**arguments).state_dict()
+    except (RuntimeError, ValueError, TypeError, AttributeError):
+        if "make" not in arguments:
+            raise
+        with torch.random.fork_rng([]):
+            return kind(**arguments).state_dict()
 
 
 def check_state_weights(weights, shapes):

@@ -28,7 +28,7 @@ class UnseenSubjectMixin:
         """Fit the shared response and the covariance of each subject."""
         self.shared_response_ = None
         vars(self).pop("covariances_", None)  # of an earlier fit
-        if self.subject_layer == "layer":
+        if self._get_subject_layer() == "layer":
             self.shared_response_ = self._shared_response(brain, targets, rows)
         if self.unseen_subject == "nearest":
             self.covariances_ = np.stack([

@@ -208,7 +208,7 @@ def _show_training(encoders, positions):
         if history := getattr(decoder, "history_", None):
             text = f"{name}, {format_finding_count(len(history), 'epoch')}: {_describe_history(decoder, history)}."
             blocks.append(make_html_figure(plot_history(decoder).figure, text))
-        if positions is not None and getattr(decoder, "spatial_attention", False):
+        if positions is not None and getattr(decoder, "uses_positions", False) and decoder.module is None:
             text = f"Attention of {name} on the head: {_describe_attention(decoder, positions)}."
             blocks.append(make_html_figure(plot_attention(decoder, positions).figure, text, fixed=True))
         yield make_html_heading(name, 3)

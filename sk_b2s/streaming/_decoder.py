@@ -189,9 +189,9 @@ class StreamingDecoder:
     def _check_positions(self, positions):
         """Return positions, NaN for bad channels: (1, n_channels, 2)."""
         if positions is None:
-            if getattr(self.parts.decoder, "spatial_attention", False):
+            if getattr(self.parts.decoder, "uses_positions", False):
                 raise ValueError(
-                    "BrainEncoder(spatial_attention=True) requires positions. Pass positions=windows.positions[0] of the "
+                    "The network of this BrainEncoder uses sensor positions. Pass positions=windows.positions[0] of the "
                     "windows that the Epocher cuts from a recording with this cap."
                 )
             positions = np.zeros((len(self.is_bad), 2))

@@ -87,6 +87,8 @@ def _measure_epocher(epocher, sfreq):
 
 def find_look_ahead_latency(decoder, sfreq):
     """Return the seconds of later signal in the estimate of one moment."""
+    if getattr(decoder, "module", None) is not None:  # it may use the whole window
+        return decoder.n_times_in_ / sfreq
     if (architecture := getattr(decoder, "architecture_", None)) is not None:
         depth, kernel_size, glu = (getattr(decoder, name) for name in ("depth", "kernel_size", "glu"))
         most = count_look_ahead_latency(depth, kernel_size, glu)
