@@ -195,6 +195,10 @@ DECODER = {
 REGRESSION = {
     "alpha_": state_numbers("n_models", finite=False), "cv_scores_": state_numbers("n_models", "n_alphas", finite=False),
 }  # fmt: skip
+CHANNELS = {
+    "ch_names_": state_strings(N, none=True, absent=True),
+    "positions_": state_numbers(N, 2, none=True, absent=True, finite=False),
+}
 
 # Fitted attributes by the name of a class in a file. Other attributes whose names end in "_" are not checked.
 STATES: dict[str, dict[str, StateAttribute]] = {
@@ -238,9 +242,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "_frames": state_numbers("n_times", kinds="i", within=(0, "n_frames")),
         "_lags": state_numbers("n_lags", kinds="i"), "lags_": state_numbers("n_lags"),
         "coef_": state_numbers("n_models", "n_lags", "n_features_out_", N), "intercept_": state_numbers("n_models", N),
-        "mean_": state_numbers("n_models", "n_features_out_"),
-        "ch_names_": state_strings(N, none=True, absent=True),
-        "positions_": state_numbers(N, 2, none=True, absent=True, finite=False),
+        "mean_": state_numbers("n_models", "n_features_out_"), **CHANNELS,
     },
     "sk_b2s.LikelihoodDecoder": {
         **DECODER, "_frames": state_numbers("n_times_in_", kinds="i", within=(0, "n_frames")),
@@ -262,6 +264,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "lag_frames_": state_numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": state_numbers("n_lags"),
         "coef_": state_numbers("n_models", "n_lags", N, "n_features_out_"),
         "intercept_": state_numbers("n_models", "n_features_out_"), "mean_": state_numbers("n_models", N),
+        "patterns_": state_numbers("n_models", "n_lags", N, "n_features_out_", absent=True), **CHANNELS,
     },
     "sk_b2s.RobustChannelScaler": {
         N: COUNT, "center_": state_numbers(N, absent=True), "scale_": state_numbers(N, absent=True),

@@ -19,6 +19,7 @@ from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
 from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, iter_ridge_path
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
+from sk_b2s.decoding._trf._weights import set_trf_channels
 from sk_b2s.model_selection._split import iter_inner_split_folds
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
@@ -48,12 +49,17 @@ class RidgeMixin:
         self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_ridge_subjects(
             fit, get_subjects_of_windows(X), self.per_subject
         )
-        self.alpha_, self.cv_scores_, beyond = chosen
+        self.alpha_, self.cv_scores_, beyond, *patterns = chosen
+        vars(self).pop("patterns_", None)  # of an earlier fit
+        if patterns:
+            self.patterns_ = patterns[0]
+        set_trf_channels(self, X)
         warn_ridge_alpha_choice(self, beyond, stacklevel=5)
 
     def _regress(self, moments, rows, y, segments, offset, bands=None):
-        """Select alpha and regress: coefficients, intercept, alpha, scores.
+        """Select alpha and regress.
 
+        Returns moments, coefficients, intercept, alpha, scores and beyond.
         ``bands`` are the :class:`RidgeBands` of feature sets.
         """
         alphas, penalties = self.alphas, None
@@ -64,9 +70,9 @@ class RidgeMixin:
         )
         intercept = offset.numpy() + (everything.y - everything.x @ coef) / everything.n
         if bands is None:
-            return coef, intercept, alpha, scores[0], beyond
+            return everything, coef, intercept, alpha, scores[0], beyond
         scores = scores.max(0) if len(alphas) == len(self.alphas) else scores[:, 0]
-        return coef, intercept, alpha * bands.ratios[ratio], scores, beyond
+        return everything, coef, intercept, alpha * bands.ratios[ratio], scores, beyond
 
     def _fit_lags(self, X, targets):
         """Set the lags in frames and in seconds."""

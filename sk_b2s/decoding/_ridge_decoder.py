@@ -18,10 +18,11 @@ from sk_b2s.decoding._ridge_base import (
     slice_ridge_windows,
     sum_ridge_frames,
 )
-from sk_b2s.decoding._ridge_solver import compute_ridge_moments
+from sk_b2s.decoding._ridge_solver import compute_ridge_moments, compute_ridge_patterns
+from sk_b2s.decoding._trf._weights import TRFWeightsMixin
 
 
-class RidgeDecoder(RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
+class RidgeDecoder(TRFWeightsMixin, RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
     r"""Backward temporal response function fitted by ridge regression.
 
     The model estimates each speech feature from lagged EEG/MEG channels
@@ -88,6 +89,12 @@ class RidgeDecoder(RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
     coef_ : ndarray of shape (n_models, n_lags, n_channels, n_features)
         Coefficients B, in the units of channels and features. One model for
         each of ``subjects_``, or one for all.
+    patterns_ : ndarray of shape (n_models, n_lags, n_channels, n_features)
+        Patterns [3]_, the covariance of lagged channels with the estimates
+        times the inverse covariance of the features. Their unit is that of
+        channels per unit of features. Unlike coefficients, they show where and
+        when a channel follows speech. Their amplitude decreases with
+        ``alpha_``. With ``n_components``, they are those of the components.
     intercept_ : ndarray of shape (n_models, n_features)
         Intercepts b.
     mean_ : ndarray of shape (n_models, n_channels)
@@ -119,6 +126,10 @@ class RidgeDecoder(RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
         given the same stimuli.
     n_features_in_, n_features_out_, n_times_in_ : int
         Number of channels, of speech features and of samples in a window.
+    ch_names_ : tuple of str or None
+        Names of channels, if X has them.
+    positions_ : ndarray of shape (n_channels, 2) or None
+        Sensor positions on the unit square in the first recording.
 
     Raises
     ------
@@ -156,6 +167,12 @@ class RidgeDecoder(RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
     ``alpha_`` at least a hundred times higher and an accuracy of 9 % instead
     of 17 %.
 
+    :func:`~sk_b2s.plotting.plot_trf` draws ``patterns_``, and
+    ``mne.decoding.get_coef(pipeline, "patterns_")`` returns them. With
+    ``inverse_transform=True``, it returns the units of the sensors, if the
+    pipeline has only steps that can be inverted, such as a
+    :class:`RobustChannelScaler` that was fitted on an array.
+
     References
     ----------
     .. [1] Crosse, Di Liberto, Bednar, Lalor (2016). The multivariate temporal
@@ -164,6 +181,9 @@ class RidgeDecoder(RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
     .. [2] Défossez et al. (2023). Decoding speech perception from non-invasive
        brain recordings. Nature Machine Intelligence 5:1097.
        https://doi.org/10.1038/s42256-023-00714-5
+    .. [3] Haufe, Meinecke, Görgen et al. (2014). On the interpretation of
+       weight vectors of linear models in multivariate neuroimaging. NeuroImage
+       87:96. https://doi.org/10.1016/j.neuroimage.2013.10.067
 
     Examples
     --------
@@ -222,7 +242,7 @@ class RidgeDecoder(RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
 
     def _fit_model(self, X, targets, y, segments, rows):
         """Fit one model: coefficients, intercept, means, alpha, scores."""
-        mean, components, offset = self._compute_means(X, targets, rows)
+        mean, components, offset, cov_yy = self._compute_means(X, targets, rows)
         shape = len(self.lag_frames_), components.shape[1], self.n_features_out_
 
         def project(eeg):  # in float32, the type of X
@@ -235,20 +255,25 @@ class RidgeDecoder(RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
             )
             return compute_ridge_moments(batches, self.lag_frames_, *shape[1:])
 
-        coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
-        coef = components.numpy() @ coef.reshape(shape)
-        return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen
+        everything, coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
+        patterns = compute_ridge_patterns(coef, everything.centered()[0], cov_yy)
+        coef, patterns = (components.numpy() @ part.reshape(shape) for part in (coef, patterns))
+        arrays = (part.astype(np.float32) for part in (coef, intercept, mean.numpy()))
+        return *arrays, *chosen, patterns.astype(np.float32)
 
     def _compute_means(self, X, targets, rows):
-        """Return channel means, components and feature means."""
+        """Return means, components, and mean and covariance of features."""
         n_channels = X.shape[1]
         reduce = self.n_components is not None and self.n_components < n_channels
         x_sum, y_sum = torch.zeros(n_channels).double(), torch.zeros(self.n_features_out_).double()
+        yy = torch.zeros(len(y_sum), len(y_sum)).double()
         products, shift, used = torch.zeros(n_channels, n_channels).double(), None, self.frame_weights_ > 0
         for eeg, speech in self._iter_batches(X, targets, rows):
             flat = self._pool(eeg, torch.zeros(n_channels))[:, used].reshape(-1, n_channels)
             x_sum += flat.sum(0, dtype=torch.float64)
             y_sum += speech.sum((0, 1), dtype=torch.float64)
+            speech = speech.reshape(-1, len(y_sum)).double()
+            yy += speech.T @ speech
             if reduce:
                 shift = flat.mean(0) if shift is None else shift
                 flat = flat - shift  # for centered channels, float32 is precise enough
@@ -256,10 +281,11 @@ class RidgeDecoder(RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
         mean = x_sum / (np.count_nonzero(used) * len(rows))
         offset = y_sum / (len(used) * len(rows))
         check_ridge_values(X=mean, y=offset)
+        cov_yy = (yy / (len(used) * len(rows)) - torch.outer(offset, offset)).numpy()
         if not reduce:
-            return mean, torch.eye(n_channels).double(), offset
+            return mean, torch.eye(n_channels).double(), offset, cov_yy
         covariance = products / (np.count_nonzero(used) * len(rows)) - torch.outer(mean - shift, mean - shift)
-        return mean, torch.linalg.eigh(covariance).eigenvectors[:, -self.n_components :], offset
+        return mean, torch.linalg.eigh(covariance).eigenvectors[:, -self.n_components :], offset, cov_yy
 
     def _pool(self, batch, mean):
         """Center channels and average each frame, 0 without samples.

@@ -172,6 +172,15 @@ def iter_ridge_path(cov_xx, cov_xy, alphas, penalty=None):
         yield vectors @ (rotated / (values + alpha * scale)[:, None])
 
 
+def compute_ridge_patterns(coef, cov_xx, cov_yy):
+    """Compute the patterns of a linear model, cov(x, z) inv(cov(y, y)).
+
+    z are the estimates of y. Without regularization, patterns are the
+    coefficients of a regression of x on y. The shape is that of ``coef``.
+    """
+    return cov_xx @ coef @ np.linalg.pinv(cov_yy, rcond=1e-10, hermitian=True)
+
+
 def compute_ridge_correlation(coef, heldout):
     """Compute the mean Pearson correlation over features from moments.
 

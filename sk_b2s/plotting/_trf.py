@@ -6,19 +6,21 @@ import numpy as np
 
 from sk_b2s._utils._estimators import find_innermost_estimator
 from sk_b2s._utils._text import with_visible_text
+from sk_b2s.decoding._trf._weights import TRFWeightsMixin, select_trf_weights
 from sk_b2s.plotting._style import ALPHA, COLORS, DASHED, MUTED, get_styled_axes
 
 
 @with_visible_text
 def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax=None):
-    """Plot the weights of a forward model over lags, one line per channel.
+    """Plot the weights of a forward model, or the patterns of a decoder.
 
     Parameters
     ----------
-    trf : ForwardTRF, Pipeline that ends in one, or search over either
-        Fitted.
-    feature : int, default=0
-        Index of the speech feature.
+    trf : ForwardTRF or RidgeDecoder, Pipeline that ends in one, or search
+        Fitted. ``coef_`` of a forward model and ``patterns_`` of a decoder are
+        plotted, because coefficients of a decoder also cancel noise.
+    feature : int or str, default=0
+        Index or name of the speech feature.
     subject : str, default=None
         One of ``subjects_``. If None, the mean over models.
     channels : sequence of str or int, default=None
@@ -34,7 +36,7 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
     Returns
     -------
     ax : matplotlib.axes.Axes
-        The shaded area is the global field power, the standard deviation over
+        One line per channel over lags. The shaded area is the global field power, the standard deviation over
         channels at each lag. The dashed line is a lag of 0.
 
     Raises
@@ -42,7 +44,7 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
     ValueError
         If the subject, feature or a channel is not one of ``fit``.
     TypeError
-        If the estimator does not end in a ForwardTRF.
+        If the estimator does not end in a ForwardTRF or RidgeDecoder.
 
     See Also
     --------
@@ -63,15 +65,7 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
     >>> plot_trf(trf.fit(eeg, speech)).get_xlabel()
     'lag (s)'
     """
-    from sk_b2s.decoding._trf._forward import ForwardTRF
-    from sk_b2s.decoding._trf._weights import select_trf_weights
-
-    found, _ = find_innermost_estimator(trf, fitted=True)
-    if not isinstance(found, ForwardTRF):
-        raise TypeError(
-            f"plot_trf requires a fitted ForwardTRF. Got {type(found).__name__}, whose weights also remove noise and "
-            f"do not show where a response is."
-        )
+    found = find_trf(trf, "plot_trf")
     weights = scale * select_trf_weights(found, feature, subject)
     names = [str(name) for name in found.ch_names_ or range(weights.shape[1])]
     emphasized = _find_channels(channels, names, weights)
@@ -92,9 +86,21 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
     ax.axvline(0.0, **DASHED)
     ax.axhline(0.0, color=MUTED, linewidth=0.6, zorder=1)
     ax.margins(x=0)
-    ax.set(xlabel="lag (s)", ylabel=f"weight ({unit})" if unit else "weight")
+    kind = "pattern" if hasattr(found, "patterns_") else "weight"
+    ax.set(xlabel="lag (s)", ylabel=f"{kind} ({unit})" if unit else kind)
     ax.legend(frameon=False, fontsize="small", loc="best")
     return ax
+
+
+def find_trf(estimator, owner):
+    """Return the fitted ForwardTRF or RidgeDecoder at the end."""
+    found, _ = find_innermost_estimator(estimator, fitted=True)
+    if not isinstance(found, TRFWeightsMixin):
+        raise TypeError(
+            f"{owner} requires a fitted ForwardTRF or RidgeDecoder, or a Pipeline that ends in one. Got "
+            f"{type(found).__name__}."
+        )
+    return found
 
 
 def _find_channels(channels, names, weights):

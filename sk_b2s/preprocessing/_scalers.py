@@ -206,6 +206,42 @@ class RobustChannelScaler(WindowsTransformer):
         X = (X - center) / scale
         return X if self.clip is None else np.clip(X, -self.clip, self.clip)
 
+    def inverse_transform(self, X):
+        """Return scaled arrays to the units of the channels.
+
+        Parameters
+        ----------
+        X : array-like of shape (..., n_channels, n_times) or \
+(n_windows, n_channels)
+            Scaled windows, or patterns of a decoder. Clipped values remain
+            clipped.
+
+        Returns
+        -------
+        X : ndarray
+            ``X * scale_ + center_``.
+
+        Raises
+        ------
+        ValueError
+            If the scaler was fitted on Windows, whose statistics are those of
+            each recording.
+        """
+        check_is_fitted(self, "n_features_in_")
+        if not hasattr(self, "center_"):
+            raise ValueError(
+                "inverse_transform requires a RobustChannelScaler that was fitted on an array. Windows are scaled by the "
+                "statistics of each recording."
+            )
+        X = np.asarray(X)
+        axis = -1 if X.ndim == 2 else -2
+        if X.ndim < 2 or X.shape[axis] != self.n_features_in_:
+            raise ValueError(
+                f"X must have the {self.n_features_in_} channels of fit in axis {axis}. Got shape {X.shape}."
+            )
+        center, scale = (_to_column(v, X.ndim) for v in (self.center_, self.scale_))
+        return X * scale + center
+
     def _make_step(self, windows):
         n_signals, n_channels = len(windows.signals), windows.shape[1]
         center, scale = np.zeros((n_signals, n_channels)), np.ones((n_signals, n_channels))

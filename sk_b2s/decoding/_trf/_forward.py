@@ -37,7 +37,7 @@ from sk_b2s.decoding._ridge_solver import (
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._trf._bands import make_feature_sets, make_ridge_bands
 from sk_b2s.decoding._trf._null import correlate_trf_shifts
-from sk_b2s.decoding._trf._weights import make_trf_evoked, select_trf_weights, set_trf_channels
+from sk_b2s.decoding._trf._weights import TRFWeightsMixin
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._frames import match_voice_frames
 from sk_b2s.model_selection._leak_warning import warn_of_stimulus_leak
@@ -50,7 +50,7 @@ from sk_b2s.preprocessing._windows import (
 )
 
 
-class ForwardTRF(RidgeMixin, BaseEstimator):
+class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
     r"""Forward temporal response function fitted by ridge regression.
 
     The model predicts each EEG/MEG channel from lagged speech features
@@ -253,7 +253,6 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         check_candidates_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
         self.feature_sets_ = make_feature_sets(self.bands, self.speech_, self.n_features_out_)
-        set_trf_channels(self, X)
         self._fit_frames(X, targets)
         warn_stimulus_artifact_channels(X, y, targets)
         segments = find_distinct_candidates(
@@ -302,7 +301,7 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         bands = None
         if self.bands is not None:
             bands = make_ridge_bands(self.feature_sets_, self.alphas, self.n_ratios)
-        coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset, bands)
+        _, coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset, bands)
         coef = coef.reshape(shape)[::-1]  # from the first lag to the last
         return *(a.astype(np.float32) for a in (coef, intercept, mean.numpy())), *chosen
 
@@ -379,37 +378,6 @@ class ForwardTRF(RidgeMixin, BaseEstimator):
         # Tap k of a window that begins `last` frames earlier is the feature (last - k) frames before.
         centered = self._gather(targets, rows, mean) - mean[:, None]
         return torch.nn.functional.conv1d(centered, coef.flip(0).permute(2, 1, 0), intercept)
-
-    def to_evoked(self, feature=0, subject=None, info=None):
-        """Return the weights of one feature as an evoked response of MNE.
-
-        Parameters
-        ----------
-        feature : int or str, default=0
-            Index or name of the speech feature, such as "envelope" of a
-            :class:`~sk_b2s.SpeechFeatureUnion`, or "mel 3".
-        subject : str, default=None
-            One of ``subjects_``. If None, the mean over models.
-        info : mne.Info, default=None
-            Channels in the order of ``fit``, such as
-            ``mne.io.read_raw(file).pick("eeg").info``, with their positions.
-            Its rate is not used. If None, EEG channels with the names in
-            ``fit``, without positions.
-
-        Returns
-        -------
-        evoked : mne.EvokedArray
-            Time is the lag in seconds. The weights have the unit of X per
-            unit of the feature. MNE takes them for volts or tesla.
-
-        Raises
-        ------
-        ValueError
-            If the subject, the feature or the number of channels is not that
-            of ``fit``, or there is only one lag.
-        """
-        who = "mean" if subject is None else str(subject)
-        return make_trf_evoked(self, select_trf_weights(self, feature, subject), who, info)
 
     def correlations(self, X, y, n_shifts=0, random_state=0):
         r"""Correlate each channel with its prediction.

@@ -47,7 +47,7 @@ def set_trf_channels(estimator, X):
     estimator.positions_ = X.positions[X.layout[X.which[0]]].copy() if has_place else None
 
 
-def make_trf_evoked(trf, weights, comment, info=None):
+def _make_evoked(trf, weights, comment, info=None):
     """Return weights of shape (n_lags, n_channels) as an EvokedArray."""
     import mne
 
@@ -74,3 +74,39 @@ def make_trf_evoked(trf, weights, comment, info=None):
     return mne.EvokedArray(
         weights.T.astype(float), info, tmin=float(trf.lags_[0]), comment=comment, verbose="ERROR"
     )
+
+
+class TRFWeightsMixin:
+    """Weights or patterns over lags as evoked responses."""
+
+    def to_evoked(self, feature=0, subject=None, info=None):
+        """Return weights of one feature over lags as an evoked response of MNE.
+
+        Parameters
+        ----------
+        feature : int or str, default=0
+            Index or name of the speech feature, such as "envelope" of a
+            :class:`~sk_b2s.SpeechFeatureUnion`, or "mel 3".
+        subject : str, default=None
+            One of ``subjects_``. If None, the mean over models.
+        info : mne.Info, default=None
+            Channels in the order of ``fit``, such as
+            ``mne.io.read_raw(file).pick("eeg").info``, with their positions.
+            Its rate is not used. If None, EEG channels with the names in
+            ``fit``, without positions.
+
+        Returns
+        -------
+        evoked : mne.EvokedArray
+            Time is the lag in seconds. The weights of a forward model and the
+            patterns of a decoder have the unit of X per unit of the feature.
+            MNE takes them for volts or tesla.
+
+        Raises
+        ------
+        ValueError
+            If the subject, the feature or the number of channels is not that
+            of ``fit``, or there is only one lag.
+        """
+        who = "mean" if subject is None else str(subject)
+        return _make_evoked(self, select_trf_weights(self, feature, subject), who, info)
