@@ -36,8 +36,9 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
     Returns
     -------
     ax : matplotlib.axes.Axes
-        One line per channel over lags. The shaded area is the global field power, the standard deviation over
-        channels at each lag. The dashed line is a lag of 0.
+        One line per channel over lags. The shaded area is the global field
+        power, the standard deviation over channels at each lag. The dashed
+        line is a lag of 0.
 
     Raises
     ------

@@ -80,7 +80,7 @@ class TRFWeightsMixin:
     """Weights or patterns over lags as evoked responses."""
 
     def to_evoked(self, feature=0, subject=None, info=None):
-        """Return weights of one feature over lags as an evoked response of MNE.
+        """Return weights of one feature over lags as an evoked response.
 
         Parameters
         ----------
