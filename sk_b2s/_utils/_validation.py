@@ -61,13 +61,18 @@ def is_valid_segment_table(X):
 
 
 def get_validated_recordings(rows):
-    """Return the recording of each window, with its subject if known."""
-    if "subject" not in rows:
-        return rows["recording"].to_numpy(dtype=object)
-    return np.array(
-        [f"{subject}, {name}" for subject, name in zip(rows["subject"], rows["recording"], strict=True)],
-        object,
-    )
+    """Return the recording of each window, with study and subject if known."""
+    names = rows["recording"].to_numpy(dtype=object)
+    if "subject" in rows:
+        names = [f"{subject}, {name}" for subject, name in zip(rows["subject"], names, strict=True)]
+    if "study" in rows:  # studies may have equal names of subjects and recordings
+        known = (rows["study"].notna() & (rows["study"] != "")).to_numpy(bool)
+        studies = rows["study"].to_numpy(dtype=object)
+        names = [
+            f"{study}, {name}" if is_known else name
+            for study, name, is_known in zip(studies, names, known, strict=True)
+        ]
+    return np.array(names, object)
 
 
 def validate_rows(X):

@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval._scoring import retrieve
 from sk_b2s.evaluation._fit_score import fit_fold
 from sk_b2s.events._streams import concurrent_stream
@@ -153,7 +154,8 @@ def attention_decision_accuracy(attended, ignored, rows, lengths=(1, 2, 5, 10, 2
             f"A decision of {min(lengths):g} s is shorter than a window of {rows['duration'].max():g} s. Use longer "
             f"decisions, or make_segments(tmin=..., tmax=...) with shorter windows."
         )
-    table = rows[["subject", "recording"]].reset_index(drop=True).assign(difference=difference)
+    table = rows[["subject"]].reset_index(drop=True)
+    table = table.assign(recording=get_validated_recordings(rows), difference=difference)
     onset = rows["onset"].reset_index(drop=True)
     since = onset - onset.groupby([table["subject"], table["recording"]]).transform("min")
     out = []

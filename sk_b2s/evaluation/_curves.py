@@ -155,7 +155,8 @@ def _training_rows(X, y):
                 f"make_segments."
             )
     rows = tables[0] if "subject" in tables[0] else tables[0].assign(subject="")
-    rows = rows[["subject", "recording", "onset", "duration"]].reset_index(drop=True)
+    columns = [name for name in ("study", "subject", "recording", "onset", "duration") if name in rows]
+    rows = rows[columns].reset_index(drop=True)
     return rows, tables[1]["block"].to_numpy()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
+from sk_b2s._utils._validation import get_validated_recordings
 
 CHUNK_BYTES = 2**27  # of float64 scores that are held in addition to the matrix
 
@@ -287,7 +288,7 @@ def make_sentence_context_groups(rows, by="sequence"):
     groups : ndarray of int of shape (n_windows,)
         It is -1 where the sentence is missing.
     """
-    group = rows.groupby(["subject", "recording", by], sort=False).ngroup()  # -1 where it is missing
+    group = rows.groupby([get_validated_recordings(rows), by], sort=False).ngroup()  # -1 where it is missing
     if not {"onset", "duration", "sound_onset"} <= set(rows):
         return group.to_numpy()
     table = rows[["onset", "duration", "sound_onset"]].assign(group=group)

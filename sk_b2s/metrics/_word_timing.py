@@ -10,6 +10,7 @@ from scipy.special import softmax
 from scipy.stats import betabinom
 from scipy.stats import f as f_distribution
 
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.metrics._confidence import fit_temperature
 
 SHORTEST, LONGEST = 0.03, 3.0  # s; intervals between onsets beyond these carry no information
@@ -148,7 +149,7 @@ def _timing_features(rows, features="onsets", columns=()):
         others.append(np.log(rows["word_duration"].astype(float).clip(SHORTEST, LONGEST)))
     if {"sequence", "word_index"} <= set(columns):
         index = rows["word_index"].astype(float)
-        sentence = index.groupby([rows[name] for name in ("subject", "recording", "sequence")])
+        sentence = index.groupby([get_validated_recordings(rows), rows["sequence"]])
         others += [np.log1p(index.clip(lower=0)), np.log1p(sentence.transform("max") - index)]
     others = pd.DataFrame(np.column_stack(others))
     return np.column_stack([intervals, others.fillna(others.mean()).fillna(0.0)])
@@ -156,9 +157,9 @@ def _timing_features(rows, features="onsets", columns=()):
 
 def _onset_features(rows):
     """Compute log intervals around windows and log counts: (n_windows, 5)."""
-    table = rows[["subject", "recording", "onset"]].reset_index(drop=True)
-    table = table.sort_values(["subject", "recording", "onset"], kind="stable")
-    group = table.groupby(["subject", "recording"], sort=False, dropna=False)["onset"]
+    table = rows[["onset"]].reset_index(drop=True).assign(recording=get_validated_recordings(rows))
+    table = table.sort_values(["recording", "onset"], kind="stable")
+    group = table.groupby("recording", sort=False)["onset"]
     gaps = pd.DataFrame({n: group.diff(n).abs() for n in (1, 2, -1, -2)})
     gaps[2], gaps[-2] = gaps[2] - gaps[1], gaps[-2] - gaps[-1]
     pause = (gaps[1].isna() | (gaps[1] > 3 * gaps[1].median())).cumsum()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import make_plain_text, with_visible_text
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.metrics._word_scores import word_probabilities
@@ -143,7 +144,9 @@ def find_longest_retrieved_sentence(result, by="sequence"):
         Target segments of these windows, in the same order.
     """
     _check_common_candidates(result)
-    keys = [name for name in ("subject", "recording", by) if name in result.rows]
+    keys = [name for name in ("subject", by) if name in result.rows]
+    if "recording" in result.rows:
+        keys.append(get_validated_recordings(result.rows))
     groups = result.rows.assign(target=result.target).groupby(keys, sort=False, dropna=True)
     name = groups["target"].nunique().idxmax()
     rows = groups.indices[name]

@@ -209,9 +209,9 @@ class SpeechReconstructor(BaseEstimator):
 
         Returns
         -------
-        rows : DataFrame of shape (n_recordings, 4)
-            ``subject``, ``recording``, ``onset`` of the first frame in the
-            recording (s) and ``n_windows``.
+        rows : DataFrame of shape (n_recordings, ...)
+            ``study`` (if known), ``subject``, ``recording``, ``onset`` of the
+            first frame in the recording (s) and ``n_windows``.
         """
         return self._add_windows(X)[1]
 

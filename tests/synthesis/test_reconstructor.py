@@ -182,3 +182,15 @@ def test_score_of_training_stimuli_warns(fitted):
     model = SpeechReconstructor(RidgeDecoder()).fit(X[:40], y[:40])
     with pytest.warns(StimulusLeakWarning, match="trained on"):
         model.score(X[30:50], y[30:50])
+
+
+def test_recordings_of_two_studies_are_two(fitted):
+    model, X, y, _ = fitted
+    study = np.repeat(["a", "b"], [9, 10])
+    X, y = (part[40:]._replace(rows=part[40:].rows.assign(study=study)) for part in (X, y))
+    assert model.list_recordings(X)["n_windows"].tolist() == [9, 10]
+    assert model.list_recordings(X)["study"].tolist() == ["a", "b"]
+    result = model.reconstruct(X, y)
+    assert result.rows["n_windows"].tolist() == [9, 10]
+    scores = result.correlations(n_shifts=0).query("band == 'mean'")
+    assert scores["study"].tolist() == ["a", "b"]

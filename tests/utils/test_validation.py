@@ -5,9 +5,16 @@ import pandas as pd
 import pytest
 
 from sk_b2s import StimulusArray, Windows, check_leakage
-from sk_b2s._utils._validation import validate_rows_in_step
-from sk_b2s.events._intervals import StimulusIntervals
+from sk_b2s._utils._validation import get_validated_recordings, validate_rows_in_step
+from sk_b2s.decoding._retrieval._checks import count_shared_windows
+from sk_b2s.decoding._retrieval._word_figures import compute_word_figure_hours
+from sk_b2s.evaluation._attention import attention_decision_accuracy
+from sk_b2s.evaluation._controls._timing import describe_candidate_timing, has_timing_of_overlap
+from sk_b2s.events._intervals import StimulusIntervals, sum_recorded_intervals
 from sk_b2s.events._stimuli import digest_stimuli
+from sk_b2s.metrics._group_context import make_sentence_context_groups
+from sk_b2s.metrics._word_timing import _timing_features
+from sk_b2s.synthesis._overlap_add import add_recording_windows
 
 
 def pair(n=60, n_plays=2, seed=0):
@@ -136,3 +143,38 @@ def test_check_leakage_names_invalid_times(table, value):
             data.at[7, column] = value
     with pytest.raises(ValueError, match="row 7, column .*onset': expected a number of seconds"):
         check_leakage(X, y, [(np.arange(60), np.arange(60, 120))])
+
+
+def make_two_recordings(**names):
+    """Make a table of two recordings of words, with names of equal length."""
+    times = pd.DataFrame({
+        "onset": [0, 1, 2.5, 0.4, 1.2, 2.1], "duration": 1.0, "word_duration": [0.2, 0.5, 0.4, 0.3, 0.1, 0.6],
+        "sequence": ["a", "a", "b"] * 2, "word_index": [0, 1, 0] * 2,
+    })  # fmt: skip
+    return times.assign(**{name: np.repeat(values, 3) for name, values in names.items()})
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        sum_recorded_intervals,
+        has_timing_of_overlap,
+        make_sentence_context_groups,
+        compute_word_figure_hours,
+        lambda rows: describe_candidate_timing(rows, np.arange(6), 6).to_numpy(),
+        lambda rows: _timing_features(rows, "all", list(rows)),
+        lambda rows: attention_decision_accuracy(rows["onset"], np.ones(6), rows, [2])["n_decisions"].sum(),
+        lambda rows: count_shared_windows(rows.iloc[:3], rows.iloc[3:]),
+        lambda rows: [len(part) for part in add_recording_windows(np.ones((6, 1, 4)), np.ones(4), rows, 4)[0]],
+    ],
+    ids=["seconds", "overlap", "groups", "hours", "timing", "words", "attention", "shared", "overlap_add"],
+)
+def test_equal_names_in_two_studies_are_two(compute):
+    expected = make_two_recordings(subject=["01", "02"], recording=["a", "b"])
+    of_studies = make_two_recordings(study=["x", "y"], subject=["01", "01"], recording=["a", "a"])
+    np.testing.assert_array_equal(compute(of_studies), compute(expected))
+
+
+def test_get_validated_recordings_without_study():
+    rows = make_two_recordings(study=["x", None], recording=["a", "b"])
+    assert get_validated_recordings(rows).tolist() == ["x, a"] * 3 + ["b"] * 3

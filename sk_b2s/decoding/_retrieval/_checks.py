@@ -17,6 +17,9 @@ def check_columns(columns, table, purpose):
 def count_shared_windows(rows, table):
     """Count the windows of a table that another one contains."""
     keys = [name for name in ("subject", "recording", "onset") if name in rows]
+    if "study" in rows and "study" in table:
+        keys = ["study", *keys]
+        rows, table = (one.assign(study=one["study"].astype(object).fillna("")) for one in (rows, table))
     if "onset" not in keys or not set(keys) <= set(table):
         return 0
     own, other = (pd.MultiIndex.from_frame(one[keys]) for one in (rows, table))

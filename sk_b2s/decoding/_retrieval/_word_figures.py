@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval._checks import check_columns, check_other_windows
 from sk_b2s.metrics._confidence import compute_confidence_loss
 from sk_b2s.metrics._word_timing import timing_scores
@@ -30,7 +31,7 @@ def compute_word_figure_hours(rows):
     if not {"recording", "onset", "duration"} <= set(rows):
         return np.nan
     seconds = 0.0
-    for _, own in rows.groupby("recording", dropna=False):
+    for _, own in rows.groupby(get_validated_recordings(rows)):
         start = np.sort(own["onset"].to_numpy(float))
         order = np.argsort(own["onset"].to_numpy(float), kind="stable")
         stop = np.maximum.accumulate(start + own["duration"].to_numpy(float)[order])

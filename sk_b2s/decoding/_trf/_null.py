@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import _safe_indexing
 
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._ridge_solver import correlate_ridge_channels
 from sk_b2s.metrics._null import find_null_shifts
@@ -21,7 +22,7 @@ def correlate_trf_shifts(predicted, eeg, X, y, rows, n_shifts, random):
     if not n_shifts or not {"recording", "onset", "duration"} <= set(table):
         return nothing
     labels = find_distinct_candidates(_safe_indexing(y, rows)).target
-    onset, recording = table["onset"].to_numpy(float), table["recording"].to_numpy(dtype=object)
+    onset, recording = table["onset"].to_numpy(float), get_validated_recordings(table)
     total = np.zeros((n_shifts, X.shape[1]))
     for name in pd.unique(recording):
         own = np.flatnonzero(recording == name)

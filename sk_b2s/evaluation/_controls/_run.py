@@ -421,7 +421,8 @@ def run_control_rows(X):
             f"make_segments, or Windows.from_array(X, rows=table) with these columns (s)."
         )
     rows = table if "subject" in table else table.assign(subject="")
-    return rows[["subject", "recording", "onset", "duration"]].reset_index(drop=True)
+    columns = [name for name in ("study", "subject", "recording", "onset", "duration") if name in rows]
+    return rows[columns].reset_index(drop=True)
 
 
 def select_controls_to_run(controls, decoder, y, oracle, rows=None):
@@ -462,11 +463,10 @@ def _find_needs(rows):
 def _check_pools(rows, segment, folds, k):
     """Raise if a recording has too few candidates in a fold."""
     for _, test in folds:
-        subject, recording = (rows[column].to_numpy()[test] for column in ("subject", "recording"))
-        counts = pd.Series(segment[test]).groupby([subject, recording]).nunique()
+        counts = pd.Series(segment[test]).groupby(get_validated_recordings(rows.iloc[test])).nunique()
         if (counts <= k).any():
             raise ValueError(
-                f"Control 'within_recording': recording {counts.idxmin()[1]!r} has only {counts.min()} distinct "
+                f"Control 'within_recording': recording {counts.idxmin()!r} has only {counts.min()} distinct "
                 f"segments in a test fold, so top-{k} accuracy is always 1. Use a smaller k or fewer folds, or remove "
                 f"the control from controls."
             )

@@ -47,8 +47,8 @@ def has_timing_of_durations(rows):
 
 def has_timing_of_overlap(rows):
     """Return whether most windows overlap the next one of their recording."""
-    table = rows[list(TIMES)].sort_values(["subject", "recording", "onset"])
-    step = table.groupby(["subject", "recording"], sort=False, dropna=False)["onset"].diff()
+    table = rows[["onset", "duration"]].assign(recording=get_validated_recordings(rows))
+    step = table.sort_values("onset").groupby("recording", sort=False)["onset"].diff()
     return bool((step.dropna() < table["duration"].median()).mean() > 0.5)
 
 
@@ -222,10 +222,8 @@ def describe_candidate_timing(rows, target, n_candidates):
     The values are those of the first window of each candidate. A column is
     left out if it is unknown, or if no window differs from another.
     """
-    table = (
-        rows[list(TIMES)].reset_index(drop=True).sort_values(["subject", "recording", "onset"], kind="stable")
-    )
-    group = table.groupby(["subject", "recording"], sort=False, dropna=False)["onset"]
+    table = rows[["onset"]].reset_index(drop=True).assign(recording=get_validated_recordings(rows))
+    group = table.sort_values("onset", kind="stable").groupby("recording", sort=False)["onset"]
     interval = (-group.diff(-1)).fillna(LONGEST).clip(upper=LONGEST).sort_index()
     timing = pd.DataFrame({"interval": interval.to_numpy()})
     if "word_duration" in rows:

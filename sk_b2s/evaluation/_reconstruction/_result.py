@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.metrics._reconstruction import correlate_reconstruction_shifts
 
 MEAN = "mean"  # name of the mean over bands
@@ -82,8 +83,10 @@ class ReconstructionResult:
         curves = [self.correlate_recording(index, n_shifts, random) for index in range(len(self.rows))]
         names = [MEAN, *map(str, range(self.n_bands))] if self.n_bands > 1 else [MEAN]
         parts = []
-        for subject, of_subject in self.rows.groupby("subject", sort=False).indices.items():
+        keys = self.rows.assign(recording="")  # subjects of studies, which may have equal names
+        for of_subject in keys.groupby(get_validated_recordings(keys), sort=False).indices.values():
             rows = self.rows.iloc[of_subject]
+            subject = rows["subject"].iloc[0]
             weights = rows["n_frames"].to_numpy(float)
             found = np.stack(
                 [curves[index] for index in of_subject]

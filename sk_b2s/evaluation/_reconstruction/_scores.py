@@ -11,7 +11,12 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
-from sk_b2s._utils._validation import get_validated_table, validate_count, validate_rows_in_step
+from sk_b2s._utils._validation import (
+    get_validated_recordings,
+    get_validated_table,
+    validate_count,
+    validate_rows_in_step,
+)
 from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
 from sk_b2s.evaluation._fit_score import fit_fold
 from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
@@ -133,13 +138,14 @@ def reconstruct_recordings(decoder, windows, targets, table):
         else {name: table[name].to_numpy() for name in ("recording", "study") if name in table}
     )
     recording = known.get("recording", np.full(len(windows), "", object))
-    keys = pd.DataFrame({"subject": subject, "recording": recording}).groupby(
-        ["subject", "recording"], sort=False, dropna=False
-    )
+    keys = pd.DataFrame({"subject": subject, "recording": recording})
+    if "study" in known:
+        keys["study"] = known["study"]
+    groups = keys.groupby(get_validated_recordings(keys), sort=False)
     is_forward = isinstance(decoder, LikelihoodDecoder)
     prior = FeaturePrior(decoder._targets(decoder.segments_)) if is_forward else None
     estimate, target, place, parts = [], [], [], []
-    for (name, file), rows in keys.indices.items():
+    for rows in groups.indices.values():
         one, true, where = _reconstruct_one(decoder, prior, windows, targets, table, np.sort(rows))
         if not len(where):
             continue
@@ -147,8 +153,8 @@ def reconstruct_recordings(decoder, windows, targets, table):
         target.append(true)
         place.append(where)
         parts.append({
-            "study": known["study"][rows[0]] if "study" in known else None, "subject": name, "recording": file,
-            "n_windows": len(rows), "n_frames": len(where),
+            "study": known["study"][rows[0]] if "study" in known else None, "subject": subject[rows[0]],
+            "recording": recording[rows[0]], "n_windows": len(rows), "n_frames": len(where),
         })  # fmt: skip
     if not parts:
         raise ValueError(
