@@ -270,7 +270,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         N: COUNT, "center_": state_numbers(N, absent=True), "scale_": state_numbers(N, absent=True),
     },
     "sk_b2s.SpeechReconstructor": {
-        "decoder_": state_of_type(BaseEstimator), "sfreq_": state_of_type(Real),
+        "decoder_": state_of_type(BaseEstimator), "sfreq_": state_of_type(Real), "target_": state_of_type(str),
         "mel_mean_": state_numbers("n_mels"), "mel_std_": state_numbers("n_mels"), "mel_map_": state_numbers("n_rows", "n_mels"),
     },
     "sk_b2s.SpeakerVoice": {

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from sk_b2s._utils._text import make_texts_visible
 from sk_b2s.evaluation._reconstruction._result import MEAN
@@ -31,6 +32,7 @@ from sk_b2s.synthesis._fitted_controls import SPECS
 from sk_b2s.synthesis._wav import write_wav
 
 SFREQ = 16000  # Hz of the players
+MOST_BANDS = 128  # of the table
 THRESHOLD = 0.95  # confidence below which a second is silent
 BADGES = {
     "above_null": "above its null", "at_null": "at chance", "below_null": "below its null", "at_prior": "not above the prior",
@@ -47,14 +49,21 @@ NOT_CLAIMED = (
 
 
 def write_reconstruction_report(
-    controls, path="reconstruction.html", title=None, *, recordings=(0,), start=0.0, duration=15.0
+    controls,
+    path="reconstruction.html",
+    title=None,
+    *,
+    recordings=(0,),
+    start=0.0,
+    duration=15.0,
+    stimulus=True,
 ):
     """Write a reconstruction and its controls as an HTML page with audio.
 
     The page begins with the verdict. It has a player and a spectrogram of each
-    control, tables of all scores, and lists what must not be claimed. It
-    embeds the audio, loads nothing and runs no script. The excerpt is the
-    same for all controls, and is not selected by its score.
+    control and of the stimulus, tables of all scores, and lists what must not
+    be claimed. It embeds the audio, loads nothing and runs no script. The
+    excerpt is the same for all controls, and is not selected by its score.
 
     Parameters
     ----------
@@ -68,6 +77,9 @@ def write_reconstruction_report(
         Rows of ``controls.results["decoder"].rows`` with players.
     start, duration : float, default=0.0, 15.0
         Seconds of the excerpt in the reconstruction.
+    stimulus : bool, default=True
+        Whether the page has a player of the true stimulus, if it is an audio
+        file. Use False if its license does not permit copies.
 
     Returns
     -------
@@ -87,7 +99,7 @@ def write_reconstruction_report(
         )
     with style_html_figures():
         blocks = [
-            *_show_verdict(controls), *_show_scores(controls), *_show_audio(controls, recordings, start, duration),
+            *_show_verdict(controls), *_show_scores(controls), *_show_audio(controls, recordings, start, duration, stimulus),
             *_show_limits(), *_show_bands(controls), *_show_subjects(controls), *_show_settings(controls),
         ]  # fmt: skip
     text = render_html_page(
@@ -213,14 +225,14 @@ def _make_score_cell(row):
 # --- audio -----------------------------------------------------------------------------------------
 
 
-def _show_audio(controls, recordings, start, duration):
+def _show_audio(controls, recordings, start, duration, stimulus):
     """Show a player and a spectrogram of each control."""
     yield make_html_heading("Audio")
     yield make_html_paragraph(
         "The sounds are made by the same vocoder, from the same seconds of the test stimuli. The excerpt is not selected by its "
         "score."
     )
-    yield from _show_voice(controls.models[0])
+    yield from _show_voice(controls.models[0], stimulus and controls.stimuli is not None)
     for index in recordings:
         rows = controls.results["decoder"].rows
         stop = start + duration
@@ -232,12 +244,19 @@ def _show_audio(controls, recordings, start, duration):
         limits = np.percentile(_scale_excerpt(controls, bright, index, start, stop), [2, 98])
         parts = [_make_player(controls, name, index, start, stop, limits) for name in controls.results]
         parts.insert(1, _make_faded_player(controls, index, start, stop))
+        if stimulus:
+            parts.append(_make_stimulus_player(controls, index, start, stop, limits))
         yield pair_html_blocks(*[part for part in parts if part is not None])
 
 
-def _show_voice(model):
+def _show_voice(model, has_stimulus=False):
     """Show that sounds are synthetic, and the consent of a voice."""
-    yield make_html_paragraph("All sounds are synthetic, and none is a recording.")
+    yield make_html_paragraph(
+        "The last sound is the stimulus. All others are synthetic, and none is a recording. Listen to the stimulus last, because "
+        "known words are heard in any noise."
+        if has_stimulus
+        else "All sounds are synthetic, and none is a recording."
+    )
     if consent := model.metadata.get("consent"):
         yield make_html_paragraph(f"The voice is synthesized with this consent of its speaker: {consent}")
 
@@ -248,11 +267,34 @@ def _make_player(controls, name, index, start, stop, limits):
     wav = make_reconstruction_wav(controls, name, index, start, stop)
     mel = controls.get_mel(name, index, start, stop)
     shown = mel if name == "prior_only" else _scale_excerpt(controls, name, index, start, stop)
-    drawn = _draw_spectrogram(shown, controls.sfreq, start, limits)
+    drawn = _draw_spectrogram(shown, controls.sfreq, start, limits, _name_bands(controls))
     return group_html_blocks(
         make_html_heading(spec.label, 4), make_html_player(wav, spec.label, spec.meaning),
         make_html_figure(drawn, f"Mel spectrogram of {len(mel) / controls.sfreq:.1f} s, {spec.label}.", fixed=True),
     )  # fmt: skip
+
+
+def _make_stimulus_player(controls, index, start, stop, limits):
+    """Make the player and spectrogram of the stimulus, None without a file."""
+    audio = controls.read_stimulus(index, start, stop)
+    if audio is None:
+        return None
+    file = io.BytesIO()
+    soundfile.write(file, audio / max(abs(audio).max(), 1.0), SFREQ, format="WAV", subtype="PCM_16")
+    result = controls.results["decoder"]
+    first = round(start * controls.sfreq)
+    mel = result.target[index].T[first : first + len(controls.get_mel("decoder", index, start, stop))]
+    text = "The audio as it was presented, not synthesized. It is not part of the reconstruction."
+    drawn = _draw_spectrogram(mel, controls.sfreq, start, limits, _name_bands(controls))
+    return group_html_blocks(
+        make_html_heading("stimulus", 4), make_html_player(file.getvalue(), "stimulus", text),
+        make_html_figure(drawn, f"{_name_bands(controls)} of {len(mel) / controls.sfreq:.1f} s, stimulus.", fixed=True),
+    )  # fmt: skip
+
+
+def _name_bands(controls):
+    """Return the name of the rows of a spectrogram."""
+    return "mel band" if controls.models[0].target_ == "mel" else "feature"
 
 
 def _scale_excerpt(controls, name, index, start, stop):
@@ -289,7 +331,7 @@ def _make_faded_player(controls, index, start, stop):
     )  # fmt: skip
 
 
-def _draw_spectrogram(mel, sfreq, start, limits):
+def _draw_spectrogram(mel, sfreq, start, limits, name="mel band"):
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(5, 1.9))
@@ -298,7 +340,7 @@ def _draw_spectrogram(mel, sfreq, start, limits):
     axes.imshow(
         mel.T, origin="lower", aspect="auto", extent=extent, vmin=limits[0], vmax=limits[1], cmap="magma"
     )
-    axes.set(xlabel="time, s", ylabel="mel band")
+    axes.set(xlabel="time, s", ylabel=name)
     return drawn
 
 
@@ -329,6 +371,8 @@ def _show_bands(controls):
     if not len(scores):
         return
     bands = list(dict.fromkeys(scores["band"]))
+    if len(bands) > MOST_BANDS:
+        return
     rows = []
     for band in bands:
         own = scores[scores["band"] == band].set_index("control")

@@ -26,6 +26,7 @@ from sk_b2s.model_selection._exposure import find_exposure
 from sk_b2s.model_selection._split import list_split_folds
 from sk_b2s.synthesis._controls_result import make_controls_result
 from sk_b2s.synthesis._reconstructor import SpeechReconstructor
+from sk_b2s.synthesis._stimulus_audio import join_stimulus_audio, list_stimulus_audio
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class SynthesisFold:
     def has_seen_stimuli(self):
         """Return whether test stimuli were in the training set."""
         return bool(find_exposure(self.fitted.decoder_, self.get("test", self.y)).where)
+
+    def list_stimuli(self):
+        """List the audio files of the test stimuli, None without files."""
+        return list_stimulus_audio(self.fitted._compute_mel(self.get("test", self.y)))
 
     def reconstruct_given(self, estimate):
         """Make a result of windows that are not decoded.
@@ -231,16 +236,18 @@ def reconstruct_with_controls(
     names = _check_names(controls)
     run_control_rows(X)
     parts: dict[str, list] = {name: [] for name in names}
-    models, is_seen = [], False
+    models, stimuli, is_seen = [], [], False
     for number, (train, test) in enumerate(list_split_folds(cv, X, y)):
         fold = SynthesisFold(reconstructor, X, y, train, test, random_state + number)
         for name in names:  # the decoder is first
             parts[name].append(SYNTHESIS_CONTROLS[name].run(fold))
         models.append(fold.fitted)
+        stimuli.append(fold.list_stimuli())
         is_seen |= fold.has_seen_stimuli()
     results = {name: join_synthesis_folds(found) for name, found in parts.items()}
+    stimuli = join_stimulus_audio(stimuli, find_fold_step(parts["decoder"]))
     return make_controls_result(
-        results, models, SYNTHESIS_CONTROLS, n_way, seconds, n_shifts, random_state, is_seen
+        results, models, SYNTHESIS_CONTROLS, n_way, seconds, n_shifts, random_state, is_seen, stimuli
     )
 
 
@@ -255,10 +262,15 @@ def _check_names(controls):
     return list(dict.fromkeys(["decoder", *names]))
 
 
+def find_fold_step(results):
+    """Return the interval between the places of folds."""
+    return 1 + max((int(place.max()) for result in results for place in result.place), default=0)
+
+
 def join_synthesis_folds(results):
     """Join the recordings of several folds, with a column ``fold``."""
     first = results[0]
-    step = 1 + max((int(place.max()) for result in results for place in result.place), default=0)
+    step = find_fold_step(results)
     return ReconstructionResult(
         [part for result in results for part in result.estimate],
         [part for result in results for part in result.target],

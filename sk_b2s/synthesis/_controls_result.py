@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult
+from sk_b2s.evaluation._reconstruction._result import MEAN
 from sk_b2s.features._audio import AUDIO_SFREQ
+from sk_b2s.synthesis._averages import average_reconstruction
 from sk_b2s.synthesis._confidence import compute_confidence, make_confidence_fade
 from sk_b2s.synthesis._controls_scores import MEASURES, compare_seconds_of_control, score_control_rows
 from sk_b2s.synthesis._identification import identify_pieces
@@ -46,6 +47,8 @@ class ReconstructionControls:
         Labels and meanings of controls.
     is_seen : bool, default=False
         Whether test stimuli were in the training set.
+    stimuli : StimulusAudio or None, default=None
+        Audio files of the test stimuli. If None, they are unknown.
     """
 
     results: dict
@@ -55,6 +58,7 @@ class ReconstructionControls:
     settings: dict
     specs: dict
     is_seen: bool = False
+    stimuli: Any = None
 
     @property
     def verdict_text(self):
@@ -179,6 +183,25 @@ class ReconstructionControls:
         confidence = self.compute_confidence(control, index)
         return audio * make_confidence_fade(confidence, threshold, begin + len(audio), AUDIO_SFREQ)[begin:]
 
+    def read_stimulus(self, index=0, start=0.0, stop=None):
+        """Read the audio of the true stimulus.
+
+        Parameters
+        ----------
+        index : int, default=0
+            Row of ``results["decoder"].rows``, a recording of a fold.
+        start, stop : float, default=0.0, None
+            Seconds of the reconstruction. By default, its end.
+
+        Returns
+        -------
+        audio : ndarray of shape (n_samples,) or None
+            float32 at 16 kHz. None if the stimuli are not audio files.
+        """
+        result = self.results["decoder"]
+        first, last = self._find_frames(result, index, start, stop)
+        return None if self.stimuli is None else self.stimuli.read(result.place[index][first:last])
+
     def get_mel(self, control="decoder", index=0, start=0.0, stop=None):
         """Return the estimated log mel spectra of some seconds.
 
@@ -209,11 +232,7 @@ class ReconstructionControls:
             With one subject, "average", and one recording per fold. Frames
             of a part of the subjects are averaged over these.
         """
-        results = {
-            name: average_controls_result(result, ["fold"], name != "prior_only")
-            for name, result in self.results.items()
-        }
-        return make_controls_result(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
+        return self._average("subjects")
 
     def average_repeats(self):
         """Average the reconstructions of a subject with the same stimuli.
@@ -223,11 +242,16 @@ class ReconstructionControls:
         controls : ReconstructionControls
             With one recording per subject and fold.
         """
+        return self._average("repeats")
+
+    def _average(self, average):
         results = {
-            name: average_controls_result(result, ["fold", "subject"], name != "prior_only")
+            name: average_reconstruction(result, average, name != "prior_only")
             for name, result in self.results.items()
         }
-        return make_controls_result(results, self.models, self.specs, is_seen=self.is_seen, **self.settings)
+        return make_controls_result(
+            results, self.models, self.specs, is_seen=self.is_seen, stimuli=self.stimuli, **self.settings
+        )
 
     def _get_result(self, control):
         if control not in self.results:
@@ -253,62 +277,12 @@ class ReconstructionControls:
         return first, last
 
 
-def make_controls_result(results, models, specs, n_way, seconds, n_shifts, random_state, is_seen=False):
+def make_controls_result(
+    results, models, specs, n_way, seconds, n_shifts, random_state, is_seen=False, stimuli=None
+):
     """Score all controls: ReconstructionControls."""
     settings = {"n_way": n_way, "seconds": seconds, "n_shifts": n_shifts, "random_state": random_state}
     scores = score_control_rows(results, specs, results["decoder"].sfreq or DEFAULT_SFREQ, **settings)
-    found = ReconstructionControls(results, models, scores, None, settings, specs, is_seen)
+    found = ReconstructionControls(results, models, scores, None, settings, specs, is_seen, stimuli)
     verdict = SynthesisVerdict.SEEN if is_seen else make_controls_verdict(found.select_means())
     return replace(found, verdict=verdict)
-
-
-def average_controls_result(result, by=("fold",), is_standardized=True):
-    """Average recordings at equal places of the stimulus.
-
-    Parameters
-    ----------
-    result : ReconstructionResult
-        With ``place``.
-    by : sequence of str, default=("fold",)
-        Columns of recordings that are not averaged.
-    is_standardized : bool, default=True
-        Whether the bands of estimates are standardized before. The level of
-        the training mean is that of its audio, so it must not be.
-
-    Returns
-    -------
-    result : ReconstructionResult
-        One recording per group, of the subject "average" if ``by`` does not
-        contain "subject".
-    """
-    estimate, target, place, rows = [], [], [], []
-    for key, own in result.rows.groupby(list(by), sort=False).indices.items():
-        group = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
-        at = np.concatenate([result.place[i] for i in own])
-        found, inverse = np.unique(at, return_inverse=True)
-        count = np.bincount(inverse)
-        sums = []
-        for parts in (result.estimate, result.target):
-            joined = np.concatenate(
-                [
-                    _standardize(parts[i]) if is_standardized and parts is result.estimate else parts[i]
-                    for i in own
-                ],
-                axis=1,
-            )
-            sums.append(np.stack([np.bincount(inverse, band) / count for band in joined]))
-        estimate.append(sums[0])
-        target.append(sums[1])
-        place.append(found)
-        rows.append({
-            "subject": "average", "recording": f"fold {group['fold']}", **group, "n_frames": len(found),
-            "n_windows": int(result.rows["n_windows"].iloc[own].sum()),
-        })  # fmt: skip
-    return ReconstructionResult(estimate, target, pd.DataFrame(rows), result.window, result.sfreq, place)
-
-
-def _standardize(estimate):
-    """Standardize bands, so that each recording has the same weight."""
-    spread = estimate.std(1, keepdims=True)
-    centered = estimate - estimate.mean(1, keepdims=True)
-    return np.divide(centered, spread, out=np.zeros_like(centered), where=spread > 1e-9)

@@ -40,7 +40,15 @@ def compare_fitted_with_controls(model, X, y, n_way=10, n_shifts=1000, random_st
     }
     results = {name: join_synthesis_folds([result]) for name, result in results.items()}
     return make_controls_result(
-        results, [model], SPECS, n_way, 1.0, n_shifts, random_state, fold.has_seen_stimuli()
+        results,
+        [model],
+        SPECS,
+        n_way,
+        1.0,
+        n_shifts,
+        random_state,
+        fold.has_seen_stimuli(),
+        fold.list_stimuli(),
     )
 
 

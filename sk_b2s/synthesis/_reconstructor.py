@@ -7,13 +7,11 @@ import warnings
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, _clone_parametrized, _fit_context, clone
-from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import (
     find_decoder_in_estimator,
-    find_estimator_speech,
     find_innermost_estimator,
     iter_estimator_levels,
     list_member_estimators,
@@ -21,21 +19,20 @@ from sk_b2s._utils._estimators import (
     unwrap_decoder_of_estimator,
 )
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
-from sk_b2s.decoding._candidates import find_distinct_candidates, make_candidate_windows
+from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
 from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
 from sk_b2s.evaluation._reconstruction._result import MEAN
 from sk_b2s.evaluation._reconstruction._scores import check_reconstruction_estimates, reconstruct_recordings
 from sk_b2s.features._audio import AUDIO_SFREQ
-from sk_b2s.features._spectral import MelSpectrogram
 from sk_b2s.model_selection._exposure import warn_of_exposure
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.synthesis._averages import AVERAGES, average_reconstruction
 from sk_b2s.synthesis._confidence import make_confidence_fade
 from sk_b2s.synthesis._overlap_add import add_recording_windows, find_overlap_table
+from sk_b2s.synthesis._targets import choose_reconstruction_target, compute_reconstruction_targets
 from sk_b2s.synthesis._vocoder import check_vocoder_mel, mel_to_audio
 from sk_b2s.synthesis._wav import write_wav
 
-N_MELS = 40  # bands if the decoder has other features than a mel spectrogram
 MOST_SEGMENTS = 500  # training segments from which the statistics of bands are computed
 TINY = 1e-6
 
@@ -66,11 +63,21 @@ class SpeechReconstructor(BaseEstimator):
         (n_samples,), as :func:`mel_to_audio`. A fitted
         :class:`~sk_b2s.SpeakerVoice` makes the sound of this voice. It is not
         cloned.
+    target : {"auto", "mel", "features"}, default="auto"
+        What is reconstructed and passed to the vocoder. "mel" are log mel
+        spectra. "features" are the pretrained features of the step
+        :class:`~sk_b2s.Wav2Vec2Features` in ``speech`` of the decoder, for
+        vocoders that take them. In this case, "bands" and ``mel`` are these
+        features everywhere. "auto" is "features" if the vocoder is a
+        SpeakerVoice of the same model and layers, which are matched more
+        accurately than mel spectra. Otherwise it is "mel".
 
     Attributes
     ----------
     decoder_ : estimator
         Fitted decoder.
+    target_ : {"mel", "features"}
+        What is reconstructed.
     sfreq_ : float
         Frames per second, 50 if the decoder was fitted on arrays.
     mel_mean_, mel_std_ : ndarray of shape (n_mels,)
@@ -106,12 +113,14 @@ class SpeechReconstructor(BaseEstimator):
         "decoder": [HasMethods(["fit"])],
         "method": [StrOptions({"regression", "retrieval"})],
         "vocoder": [StrOptions({"griffinlim"}), callable],
+        "target": [StrOptions({"auto", "mel", "features"})],
     }
 
-    def __init__(self, decoder, method="regression", vocoder="griffinlim"):
+    def __init__(self, decoder, method="regression", vocoder="griffinlim", target="auto"):
         self.decoder = decoder
         self.method = method
         self.vocoder = vocoder
+        self.target = target
 
     def __sklearn_clone__(self):
         """Clone the decoder, and share the vocoder, which is fitted before."""
@@ -148,7 +157,8 @@ class SpeechReconstructor(BaseEstimator):
             If ``method`` is "regression", and the decoder does not estimate
             features, such as :class:`~sk_b2s.EnsembleDecoder`.
         ValueError
-            If X and y do not match, or if ``y`` has no audio.
+            If X and y do not match, if ``y`` has no audio, or if ``vocoder``
+            and ``target`` do not match.
         """
         decoder, _ = find_decoder_in_estimator(self.decoder)
         is_estimate = hasattr(decoder, "transform") and not list_member_estimators(decoder)
@@ -157,6 +167,7 @@ class SpeechReconstructor(BaseEstimator):
                 f"{type(decoder).__name__} does not estimate speech features. Use SpeechReconstructor(decoder, "
                 f"method='retrieval'), or one of its members."
             )
+        self.target_ = choose_reconstruction_target(self.target, self.decoder, self.vocoder)
         parameters = {} if calibration is None else make_estimator_params(self.decoder, calibration)
         self.decoder_ = clone(self.decoder).fit(X, y, **parameters)
         if self.method == "regression":
@@ -175,6 +186,11 @@ class SpeechReconstructor(BaseEstimator):
             self.mel_map_ = np.vstack([np.eye(mel.shape[1]), np.zeros(mel.shape[1])])
         else:
             flat = _flatten(features)
+            if len(flat) != len(mel):
+                raise ValueError(
+                    f"The features of the decoder must have the rate of the reconstruction, {self.sfreq_:g} Hz. Got {len(flat)} "
+                    f"frames instead of {len(mel)}. Change 'sfreq' of the speech features."
+                )
             design = np.c_[flat, np.ones(len(flat))]
             self.mel_map_ = np.linalg.lstsq(design, mel, rcond=None)[0]
         return self
@@ -215,7 +231,7 @@ class SpeechReconstructor(BaseEstimator):
         """
         return self._add_windows(X)[1]
 
-    def reconstruct(self, X, y):
+    def reconstruct(self, X, y, average=None):
         """Estimate the log mel spectra of stimuli, next to the true ones.
 
         Parameters
@@ -224,17 +240,26 @@ class SpeechReconstructor(BaseEstimator):
             EEG/MEG windows.
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
             Stimulus segments, or log mel spectra.
+        average : {None, "subjects", "repeats"}, default=None
+            If "subjects", the estimates of all recordings are averaged at
+            equal times of the stimulus, after their bands are standardized. If
+            "repeats", those of each subject. If None, single recordings.
 
         Returns
         -------
         result : ReconstructionResult
-            Estimate and target of each recording, in time of the stimulus.
+            Estimate and target of each recording, in time of the stimulus. An
+            average has one recording, with the frames of all stimuli.
 
         Raises
         ------
         ValueError
             If no window is during a stimulus, or all stimuli are silent.
         """
+        if average is not None and average not in AVERAGES:
+            raise ValueError(
+                f"The 'average' parameter must be None or one of {list(AVERAGES)}. Got {average!r}."
+            )
         check_is_fitted(self)
         decoder, windows = unwrap_decoder_of_estimator(self.decoder_, X, "SpeechReconstructor")
         validate_rows_in_step(X, y)
@@ -247,9 +272,9 @@ class SpeechReconstructor(BaseEstimator):
                 "The mel spectra of y are constant, so the stimuli are silent or their files are empty. Check the column "
                 "'sound' of y."
             )
-        return result
+        return result if average is None else average_reconstruction(result, average)
 
-    def score(self, X, y):
+    def score(self, X, y, average=None):
         """Compute the mean correlation of the bands.
 
         Parameters
@@ -258,6 +283,8 @@ class SpeechReconstructor(BaseEstimator):
             EEG/MEG windows.
         y : DataFrame, Windows or array-like of shape (n_windows, ...)
             Stimulus segments, or log mel spectra.
+        average : {None, "subjects", "repeats"}, default=None
+            Recordings that are averaged before, see :meth:`reconstruct`.
 
         Returns
         -------
@@ -266,7 +293,7 @@ class SpeechReconstructor(BaseEstimator):
             bands, recordings and subjects, as in the auditory EEG challenge.
             The chance level is 0.
         """
-        scores = self.reconstruct(X, y).correlations(n_shifts=0)
+        scores = self.reconstruct(X, y, average).correlations(n_shifts=0)
         return float(scores.loc[scores["band"] == MEAN, "r"].mean())
 
     def to_audio(self, mel, sfreq=16000, confidence=None, threshold=0.95, match_level=True):
@@ -307,6 +334,11 @@ class SpeechReconstructor(BaseEstimator):
             )
         mel = self._match_level(mel) if match_level else mel
         if self.vocoder == "griffinlim":
+            if self.target_ == "features":
+                raise ValueError(
+                    "The vocoder 'griffinlim' takes mel spectra, and this reconstructor estimates pretrained features. Use a "
+                    "SpeakerVoice, or fit it with target='mel'."
+                )
             audio = mel_to_audio(mel, self.sfreq_, sfreq)
         else:
             audio = _call_vocoder(self.vocoder, mel, self.sfreq_, sfreq)
@@ -390,22 +422,8 @@ class SpeechReconstructor(BaseEstimator):
         return decoder._targets(get_validated_table(y) if decoder.speech is not None else y)
 
     def _compute_mel(self, y):
-        """Compute the true log mel windows of segments."""
-        speech = find_estimator_speech(self.decoder_)
-        if speech is None:
-            return y if isinstance(y, Windows) else make_candidate_windows(np.asarray(y, np.float32))
-        if get_validated_table(y) is None:
-            raise ValueError(
-                f"SpeechReconstructor requires y to be the table of segments returned by make_segments, because its "
-                f"decoder has speech={type(speech).__name__}(...). Got {type(y).__name__} instead."
-            )
-        steps = [step for _, step in speech.steps] if isinstance(speech, Pipeline) else [speech]
-        mel = next((step for step in steps if isinstance(step, MelSpectrogram)), None)
-        if mel is None:
-            rate = next((step.sfreq for step in steps if getattr(step, "sfreq", None)), 50)
-            mel = MelSpectrogram(N_MELS, rate, memory=getattr(steps[0], "memory", None))
-        table = get_validated_table(y)
-        return clone(mel).fit(table).transform(table)
+        """Compute the true windows of segments, by default log mel spectra."""
+        return compute_reconstruction_targets(self.decoder_, y, self.target_)
 
     def _match_level(self, mel):
         """Scale bands to mean and standard deviation of training."""

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.datasets.simulated._speech import load_speech
 from sk_b2s.features._audio import AUDIO_SFREQ
+from sk_b2s.features._pretrained import Wav2Vec2Features
 from sk_b2s.synthesis import _voice_frames as frames
 from sk_b2s.synthesis._voice_sounds import list_voice_sounds, read_voice_sound
 from sk_b2s.synthesis._wav import write_wav
@@ -276,6 +277,22 @@ class SpeakerVoice(TransformerMixin, BaseEstimator):
             Output of this voice, at 16 kHz.
         """
         write_wav(path, sound, AUDIO_SFREQ, self.metadata)
+
+    def has_features_of(self, speech):
+        """Return whether speech features are those that the voice matches.
+
+        Parameters
+        ----------
+        speech : Wav2Vec2Features
+            Pretrained speech features, not necessarily fitted.
+
+        Returns
+        -------
+        has_features : bool
+            Whether the model and the layers are equal.
+        """
+        own = Wav2Vec2Features(self.model, layers=self.layers)
+        return str(speech.model) == str(self.model) and speech._select_layers() == own._select_layers()
 
     def _compute_features(self, audio):
         return frames.compute_voice_features(audio, self.model, self.layers, self.device, self.precision)

@@ -57,7 +57,7 @@ def test_listen_scores_known_stimulus(arguments, tmp_path, capsys):
     assert (len(audio), rate) == (32000, 16000)
     assert read_wav_metadata(tmp_path / "a.wav")["synthetic"]
     page = Reader((tmp_path / "a.html").read_text(encoding="utf-8"))
-    assert len(page.all("audio")) == 5
+    assert len(page.all("audio")) == 6  # with the stimulus
 
 
 def test_listen_has_no_verdict_without_stimulus(arguments, tmp_path, capsys):

@@ -101,7 +101,7 @@ def shorten_result(result, n_frames):
 def test_report_spectrograms_have_one_scale(controls, tmp_path, monkeypatch):
     drawn = {}
 
-    def draw(mel, sfreq, start, limits):
+    def draw(mel, sfreq, start, limits, *_):
         drawn.setdefault("limits", []).append(limits)
         drawn.setdefault("mel", []).append(mel)
         return Figure()

@@ -194,3 +194,17 @@ def test_recordings_of_two_studies_are_two(fitted):
     assert result.rows["n_windows"].tolist() == [9, 10]
     scores = result.correlations(n_shifts=0).query("band == 'mean'")
     assert scores["study"].tolist() == ["a", "b"]
+
+
+def test_average_of_subjects_raises_correlation():
+    X, y = join_subjects(noise=4.0)
+    train, test = FOLD[0]
+    model = SpeechReconstructor(RidgeDecoder()).fit(X[train], y[train])
+    result = model.reconstruct(X[test], y[test], "subjects")
+    assert list(result.rows["subject"]) == ["average"]
+    assert result.estimate[0].shape == model.reconstruct(X[test], y[test]).estimate[0].shape
+    assert model.score(X[test], y[test], "subjects") > model.score(X[test], y[test])
+    repeats = model.reconstruct(X[test], y[test], "repeats")
+    assert list(repeats.rows["subject"]) == ["01", "02"]
+    with pytest.raises(ValueError, match="'average' parameter"):
+        model.score(X[test], y[test], "mean")

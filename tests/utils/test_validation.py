@@ -165,7 +165,9 @@ def make_two_recordings(**names):
         lambda rows: _timing_features(rows, "all", list(rows)),
         lambda rows: attention_decision_accuracy(rows["onset"], np.ones(6), rows, [2])["n_decisions"].sum(),
         lambda rows: count_shared_windows(rows.iloc[:3], rows.iloc[3:]),
-        lambda rows: [len(part) for part in add_recording_windows(np.ones((6, 1, 4)), np.ones(4), rows, 4)[0]],
+        lambda rows: [
+            len(part) for part in add_recording_windows(np.ones((6, 1, 4)), np.ones(4), rows, 4)[0]
+        ],
     ],
     ids=["seconds", "overlap", "groups", "hours", "timing", "words", "attention", "shared", "overlap_add"],
 )

@@ -463,10 +463,12 @@ def _find_needs(rows):
 def _check_pools(rows, segment, folds, k):
     """Raise if a recording has too few candidates in a fold."""
     for _, test in folds:
-        counts = pd.Series(segment[test]).groupby(get_validated_recordings(rows.iloc[test])).nunique()
+        recording = get_validated_recordings(rows.iloc[test])
+        counts = pd.Series(segment[test]).groupby(recording).nunique()
         if (counts <= k).any():
+            name = rows["recording"].to_numpy()[test][recording == counts.idxmin()][0]
             raise ValueError(
-                f"Control 'within_recording': recording {counts.idxmin()!r} has only {counts.min()} distinct "
+                f"Control 'within_recording': recording {name!r} has only {counts.min()} distinct "
                 f"segments in a test fold, so top-{k} accuracy is always 1. Use a smaller k or fewer folds, or remove "
                 f"the control from controls."
             )
