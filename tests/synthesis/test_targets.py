@@ -70,13 +70,19 @@ def test_target_requires_matching_features(experiment):
     other = SpeakerVoice(features.model, layers=2)
     assert not other.has_features_of(features)
     for decoder, vocoder, message in (
-        (RidgeDecoder(alphas=[1.0], k=1, speech=MelSpectrogram(4, 50)), voice, "requires a step Wav2Vec2Features"),
+        (
+            RidgeDecoder(alphas=[1.0], k=1, speech=MelSpectrogram(4, 50)),
+            voice,
+            "requires a step Wav2Vec2Features",
+        ),
         (pretrained, "griffinlim", "requires a vocoder that takes"),
         (pretrained, other, "layers=2"),
     ):
         with pytest.raises(ValueError, match=message):
             SpeechReconstructor(decoder, vocoder=vocoder, target="features").fit(X, rows)
-    model = SpeechReconstructor(RidgeDecoder(alphas=[1.0], k=1, speech=MelSpectrogram(4, 50)), vocoder=voice).fit(X, rows)
+    model = SpeechReconstructor(
+        RidgeDecoder(alphas=[1.0], k=1, speech=MelSpectrogram(4, 50)), vocoder=voice
+    ).fit(X, rows)
     assert model.target_ == "mel"
 
 
@@ -115,7 +121,9 @@ def test_stimulus_of_gaps_is_joined(experiment, controls):
     file, _ = soundfile.read(experiment[1]["sound"][0], dtype="float32")
     place = controls.results["decoder"].place[0]
     audio = controls.stimuli.read(np.r_[place[50:100], place[150:175]])
-    np.testing.assert_allclose(audio, np.r_[file[14 * RATE : 15 * RATE], file[16 * RATE :][: RATE // 2]], atol=1e-6)
+    np.testing.assert_allclose(
+        audio, np.r_[file[14 * RATE : 15 * RATE], file[16 * RATE :][: RATE // 2]], atol=1e-6
+    )
 
 
 def test_page_plays_the_stimulus(experiment, controls, tmp_path, monkeypatch):
