@@ -16,7 +16,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sk_b2s.synthesis import mel_to_audio
 from sk_b2s.synthesis._vocoder import make_vocoder_mel
 from sk_b2s.synthesis._voice import list_voice_sentences, make_example_voice
-from sk_b2s.synthesis._voice_frames import compute_voice_features
+from sk_b2s.synthesis._voice_frames import compute_voice_frame_features
 from sk_b2s.synthesis._voice_sounds import read_voice_sound
 
 SOURCE, TARGET, N_SOURCES, RATE = "rms", "slt", 4, 16000
@@ -96,7 +96,7 @@ def main():
             mels = [make_vocoder_mel(s, 50, 80) for s in sources]
             show("10, matched by mel", [voice(mel, 50) for mel in mels])
             rng = np.random.default_rng(0)
-            features = [compute_voice_features(s, *MODEL) for s in sources]
+            features = [compute_voice_frame_features(s, *MODEL) for s in sources]
             for correlation in (0.9, 0.5, 0.2, 0.0):  # 0: no neural information, the prior only
                 noisy = [add_noise(f, correlation, rng) for f in features]
                 show(f"10, estimate r = {correlation:g}", [voice(one, 50) for one in noisy])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s._cli._settings import apply_settings
-from sk_b2s._cli._tables import format_scores_table, wrap_table_text
+from sk_b2s._cli._tables import format_cli_scores_table, wrap_cli_table_text
 from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import join_text_items, make_text_visible
 from sk_b2s._utils._validation import validate_count
@@ -58,7 +58,7 @@ def _run_folds(args):
     given = {} if args.k is None else {"k": args.k}
     given |= {"n_candidates": args.pool} if hasattr(args, "pool") else {}
     options = make_command_task_options(spec, args.option, given)
-    check_command_options(args)
+    check_command_arguments(args)
     cv = _make_splitter(args, spec)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
     estimators = make_decoders(
@@ -92,7 +92,7 @@ def _run_folds(args):
     else:
         rows = describe_benchmark_task_rows(_list_window_options(args))
         results = run_benchmark_task(spec, estimators, (X, y), options=options, rows=rows, **common)
-    print(make_text_visible(f"\n{format_scores_table(summarize(results))}\n\nresults: {out}"))
+    print(make_text_visible(f"\n{format_cli_scores_table(summarize(results))}\n\nresults: {out}"))
     return results
 
 
@@ -126,7 +126,7 @@ def run_folds_command(args):
     leakage = check_leakage(X, y, cv)
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["test subjects"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
-    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_table_text(format_leakage(leakage))}"))
+    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_cli_table_text(format_leakage(leakage))}"))
     return int((leakage["verdict"] == LeakVerdict.LEAK).any())
 
 
@@ -135,8 +135,8 @@ def run_report_command(args):
     if args.page == "none" and args.title is not None:
         raise ValueError("--title requires an HTML report. Remove --title, or --page none.")
     results = read_results(args.results, args.conflicts)
-    print(make_text_visible(format_scores_table(summarize(results))))
-    print(f"\n{wrap_table_text(generate_methods_text(results))}\n")
+    print(make_text_visible(format_cli_scores_table(summarize(results))))
+    print(f"\n{wrap_cli_table_text(generate_methods_text(results))}\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
         results.to_csv(args.csv, index=False)
@@ -230,7 +230,7 @@ def _list_window_options(args):
     return {"anchor": anchor, "tmin": args.tmin, "tmax": args.tmax, **others}
 
 
-def check_command_options(args):
+def check_command_arguments(args):
     """Raise if an option was given that nothing uses."""
     if args.wav2vec2 is not None and "clip-wav2vec2" not in (args.estimator or []):
         raise ValueError(
@@ -243,7 +243,7 @@ def _get_given(args, *names):
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
-def parse_command_option(text):
+def parse_command_task_option(text):
     """Split ``--option`` into name and value."""
     name, equals, value = text.partition("=")
     if not (name and equals):
@@ -274,7 +274,7 @@ def make_command_task_options(spec, texts, given=None):
     """
     if spec is None:
         return None
-    options = dict(parse_command_option(text) for text in texts)
+    options = dict(parse_command_task_option(text) for text in texts)
     for parameter, value in (given or {}).items():
         name = FLAGS[parameter]
         if parameter not in spec.options:

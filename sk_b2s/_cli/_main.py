@@ -25,7 +25,7 @@ WAIT_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # if the
 TRAINING = {"benchmark", "demo"}  # commands that train
 
 
-class CommandInterrupted(BaseException):
+class MainInterrupted(BaseException):
     """Ctrl-C. Skorch catches KeyboardInterrupt and keeps a partial network."""
 
 
@@ -88,7 +88,7 @@ def main(argv=None):
             if args.command in ("live", "listen"):
                 commands = importlib.import_module(f"sk_b2s._cli._{args.command}")
             return getattr(commands, f"run_{args.command}_command")(args)
-    except (CommandInterrupted, KeyboardInterrupt):
+    except (MainInterrupted, KeyboardInterrupt):
         hint = f". Finished results are in {args.out}. Run the same command to continue." * hasattr(
             args, "out"
         )
@@ -124,11 +124,11 @@ def _configure_streams():
 
 @contextmanager
 def _interruptible():
-    """Raise `CommandInterrupted` on Ctrl-C, which no library catches."""
+    """Raise `MainInterrupted` on Ctrl-C, which no library catches."""
 
     def stop(number, frame):
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
-        raise CommandInterrupted
+        raise MainInterrupted
 
     try:
         before = signal.signal(signal.SIGINT, stop)

@@ -124,9 +124,9 @@ def add_data_options(parser):
         ("types", "VALUE=TYPE", "event types of values of trial_type, such as 'noun_*=word' button=none"),
         ("columns", "OURS=THEIRS", "columns of events.tsv by the columns of sk_b2s.check_events: text=value"),
     ):
-        group.add_argument(f"--{name}", metavar=example, nargs="+", action=AddPairs, help=text, **unset)
+        group.add_argument(f"--{name}", metavar=example, nargs="+", action=AddPairsOption, help=text, **unset)
     group.add_argument(
-        "--stimuli", metavar="NAME=FILE", nargs="+", action=AddPairs, is_text_allowed=True,
+        "--stimuli", metavar="NAME=FILE", nargs="+", action=AddPairsOption, is_text_allowed=True,
         help="audio files of stimulus names, or one name with entities, audio{run}.wav", **unset,
     )  # fmt: skip
     group.add_argument(
@@ -286,7 +286,7 @@ def add_debug_option(parser):
     )
 
 
-class AddPairs(argparse.Action):
+class AddPairsOption(argparse.Action):
     """Collect ``NAME=VALUE`` pairs in a dict, "none" as None.
 
     Parameters

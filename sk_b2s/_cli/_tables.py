@@ -13,7 +13,7 @@ from sk_b2s.evaluation._results._plan import UNKNOWN
 WIDTH = 110  # characters of a line of printed paragraphs
 
 
-def format_scores_table(summary):
+def format_cli_scores_table(summary):
     """Format a summary as a text table with one line for each control.
 
     Parameters
@@ -28,7 +28,7 @@ def format_scores_table(summary):
         % quantile of the null of top-k, and top-k in pools of equal size.
     """
     if "task" in summary and summary["task"].nunique() > 1:
-        parts = [(name, format_scores_table(own)) for name, own in summary.groupby("task", sort=False)]
+        parts = [(name, format_cli_scores_table(own)) for name, own in summary.groupby("task", sort=False)]
         return "\n\n".join(f"{name or 'segments of a benchmark'}\n{text}" for name, text in parts)
     columns = ["estimator", "control", "condition", *amounts_in(summary)]
     whole = summary[summary["pool"] == "all"].set_index(columns, drop=False)
@@ -64,7 +64,12 @@ def format_scores_table(summary):
     notes = [f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}."] if is_low else []
     notes += _list_unfinished(whole)
     return "\n".join(
-        [_align_columns(lines), "", wrap_table_text(_describe_means(whole)), *map(wrap_table_text, notes)]
+        [
+            _align_columns(lines),
+            "",
+            wrap_cli_table_text(_describe_means(whole)),
+            *map(wrap_cli_table_text, notes),
+        ]
     )
 
 
@@ -107,7 +112,7 @@ def _format_numbers(column):
     return column.map("{:.3f}".format).replace("nan", "-")
 
 
-def wrap_table_text(text):
+def wrap_cli_table_text(text):
     """Wrap a paragraph to the width of a printed line."""
     return textwrap.fill(text, WIDTH)
 

@@ -21,9 +21,9 @@ _public = {
     "simulated._viewing": ["make_viewing"],
     "things_eeg2._load": ["load_things_eeg2_trials"],
 }
-for _spec in _SPECS:  # each study is exported by its entry
+for _spec in _SPECS:  # each study is exported by its entry, the simulation by make_listening
     for _path in filter(None, (_spec.loader_path, _spec.fetcher_path)):
         _module, _, _name = _path.rpartition(".")
-        if _module != "_registry":
+        if _module != "simulated._load":
             _public[_module] = [*_public.get(_module, ()), _name]
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=_public)

@@ -107,24 +107,9 @@ def _import_function(path):
     return getattr(importlib.import_module(f"sk_b2s.datasets.{module}"), name)
 
 
-def load_listening(
-    n_subjects=4, minutes=10.0, modality="meg", snr=None, sessions=1, artifacts=True, data_seed=0
-):
-    """Simulate a listening experiment, with an oracle."""
-    from sk_b2s._utils._caching import cache_folder
-    from sk_b2s.datasets.simulated._experiment import make_listening
-    from sk_b2s.datasets.simulated._oracle import oracle_scores
-
-    events, truth = make_listening(
-        n_subjects, minutes, modality=modality, snr_db=snr, sessions=sessions, artifacts=artifacts,
-        random_state=data_seed, root=cache_folder(), return_truth=True,
-    )  # fmt: skip
-    return Dataset(events, partial(oracle_scores, truth))
-
-
 SPECS = (
     DatasetSpec(
-        "listening", "_registry.load_listening", None, "",
+        "listening", "simulated._load.load_listening", None, "",
         "Simulated MEG or EEG of subjects who listen to Alice in Wonderland, with ground truth.",
     ),
     DatasetSpec(
@@ -144,7 +129,7 @@ SPECS = (
         "33 participants, EEG, a chapter of Alice in Wonderland.",
     ),
     DatasetSpec(
-        "libribrain100", "libribrain._tables.load_libribrain100", "libribrain._download.fetch_libribrain100", "https://arxiv.org/abs/2506.02098",
+        "libribrain100", "libribrain._load.load_libribrain100", "libribrain._download.fetch_libribrain100", "https://arxiv.org/abs/2506.02098",
         "LibriBrain100: 33 participants, MEG, audiobooks in English, one participant for 80 hours.",
     ),
     DatasetSpec(

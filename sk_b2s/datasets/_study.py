@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import make_suggestion_text, shorten_list
-from sk_b2s.events._sentences import delay_events
-from sk_b2s.events._table_times import check_table_times_of_last_word
+from sk_b2s.events._table_times import check_table_times_of_last_word, delay_table_times
 from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._sidecars import parse_sidecar_duration, read_sidecar_tsv
 
@@ -170,7 +169,8 @@ def combine_study_tables(tables, study, need_recordings, audio_delay=0.0):
         If False, a missing recording without a known duration is assumed to
         end 10 s after its last event.
     audio_delay : float or dict, default=0.0
-        Delay of the audio, see :func:`~sk_b2s.events._sentences.delay_events`.
+        Delay of the audio, see
+        :func:`~sk_b2s.events._table_times.delay_table_times`.
 
     Returns
     -------
@@ -190,4 +190,4 @@ def combine_study_tables(tables, study, need_recordings, audio_delay=0.0):
     events = pd.concat(tables, ignore_index=True).assign(study=study)
     for sound, onset in events.groupby("sound", sort=False)["sound_onset"].max().items():
         check_table_times_of_last_word(sound, onset, study)
-    return events if audio_delay == 0 else delay_events(events, audio_delay)
+    return events if audio_delay == 0 else delay_table_times(events, audio_delay)

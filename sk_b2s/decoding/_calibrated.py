@@ -24,7 +24,7 @@ from sk_b2s._utils._estimators import (
 )
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
 from sk_b2s.decoding._adaptation import METHODS
-from sk_b2s.decoding._base import RetrievalMixin
+from sk_b2s.decoding._mixins import RetrievalMixin
 from sk_b2s.preprocessing._fingerprint import fingerprint_code, fingerprint_rows, make_fingerprint
 
 WITHOUT_ADAPT = ("none", "scratch")  # methods that do not call adapt

@@ -14,7 +14,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sk_b2s._utils._devices import choose_device
 from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._adaptation import AdaptationMixin
-from sk_b2s.decoding._base import EstimatesMixin, RetrievalMixin
 from sk_b2s.decoding._encoder_module import CustomModuleMixin
 from sk_b2s.decoding._encoder_network import (
     EncoderNetworkMixin,
@@ -22,6 +21,7 @@ from sk_b2s.decoding._encoder_network import (
     warn_encoder_network_learned_nothing,
 )
 from sk_b2s.decoding._encoder_state import EncoderStateMixin
+from sk_b2s.decoding._mixins import EstimatesMixin, RetrievalMixin
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._unseen_subjects import UnseenSubjectMixin
 from sk_b2s.nn._brain_module import ACTIVATIONS

@@ -81,7 +81,7 @@ class EncoderStateMixin:
         for name, weights in nets.items():
             self._check_state(weights if name == "weights" else nets["weights"])
             for own in weights.values() if name == "own_weights" else ():
-                check_state_weights(own, self._shapes(own, with_speech=False))
+                check_encoder_state_weights(own, self._shapes(own, with_speech=False))
         if not set(nets.get("own_weights", ())) <= set(getattr(self, "subjects_", ())):
             raise ValueError("it has networks of subjects that are not in subjects_.")
         if "weights" in nets:
@@ -122,7 +122,7 @@ class EncoderStateMixin:
             raise ValueError(
                 f"windows of {n_steps} samples and {n_frames} frames are far larger than its weights."
             )
-        check_state_weights(weights, self._shapes(weights))
+        check_encoder_state_weights(weights, self._shapes(weights))
         mixed = made.get("initial_linear") or made.get("spatial_attention")
         wanted = self.n_speech_features_, made["n_virtual_channels"] if mixed else self.n_features_in_
         if self.shared_response_ is not None and wanted != (
@@ -240,7 +240,7 @@ class EncoderStateMixin:
                     f"{tuple(self.layers.shape)}."
                 )
         for weights in self.added_weights.values():
-            check_state_weights(weights, shapes)
+            check_encoder_state_weights(weights, shapes)
         if "added_intervals" in vars(self):
             spans = [np.asarray(one, float) for one in self.added_intervals.values()]
             if parent.stimulus_intervals_ is None or any(one.ndim != 2 or one.shape[1] != 2 for one in spans):
@@ -296,7 +296,7 @@ def _make_on_meta_device(kind, arguments):
             return kind(**arguments).state_dict()
 
 
-def check_state_weights(weights, shapes):
+def check_encoder_state_weights(weights, shapes):
     """Raise unless weights have the expected names and shapes."""
     for name in [*shapes, *(name for name in weights if not name.startswith("loss."))]:
         expected, came = shapes.get(name), weights.get(name)

@@ -22,7 +22,7 @@ from sk_b2s.decoding._candidates import (
 )
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._activity import SpeechActivity
-from sk_b2s.metrics._frames import match_voice_frames
+from sk_b2s.metrics._frames import find_frames_of_windows
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._windows import (
     Windows,
@@ -115,7 +115,7 @@ class DecoderInputsMixin:
 
     def _fit_frames(self, X, y, targets):
         """Set the shapes of windows, and return the frame of each sample."""
-        frames = match_voice_frames(X, targets)
+        frames = find_frames_of_windows(X, targets)
         self.n_times_in_, self.n_speech_features_ = X.shape[2], targets.shape[1]
         self.n_features_out_ = self.n_speech_features_
         self.frame_weights_ = np.bincount(frames, minlength=targets.shape[2])

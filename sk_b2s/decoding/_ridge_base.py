@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
-from sk_b2s.decoding._base import RetrievalMixin
+from sk_b2s.decoding._mixins import RetrievalMixin
 from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, iter_ridge_path
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._trf._weights import set_trf_channels

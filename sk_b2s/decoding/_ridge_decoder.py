@@ -9,7 +9,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sk_b2s.decoding._base import EstimatesMixin
+from sk_b2s.decoding._mixins import EstimatesMixin
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
     RidgeDecodingMixin,

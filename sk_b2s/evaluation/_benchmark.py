@@ -20,7 +20,7 @@ from sk_b2s._utils._validation import (
     validate_rows_in_step,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row, check_row_candidate_columns
+from sk_b2s.decoding._retrieval._row_candidates import check_row_candidate_columns, check_row_candidate_number
 from sk_b2s.decoding._retrieval._scoring import find_retrieval_scoring_table
 from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
@@ -31,7 +31,7 @@ from sk_b2s.evaluation._controls._run import (
 )
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows
-from sk_b2s.evaluation._results._fits import fits_rank_segments, plan_fits, run_fits
+from sk_b2s.evaluation._results._fits import fits_rank_segments, iter_fits, run_fits
 from sk_b2s.evaluation._results._lines import find_line_problem
 from sk_b2s.evaluation._results._table import make_results_table
 from sk_b2s.model_selection._leave_one_out import LeaveOneSubjectOut
@@ -248,7 +248,7 @@ def run_benchmark(
     validate_rows_in_step(X, y)
     cv = LeaveOneSubjectOut() if cv is None else cv
     folds = list_split_folds(cv, X, y)
-    rule = check_candidates_per_row(settings.get("candidates_per_row"))
+    rule = check_row_candidate_number(settings.get("candidates_per_row"))
     if rule is None:
         settings = {name: value for name, value in settings.items() if name != "candidates_per_row"}
         in_all = settings["k"], settings["n_candidates"]
@@ -278,7 +278,7 @@ def run_benchmark(
             f"n_shifts must be 1 or more for the controls {tests}. Got 0. Pass controls=False without a null."
         )
     only = _check_only(only, named, folds)
-    tasks = list(plan_fits(named, data, cv, folds, seeds, chosen, oracle, settings, only))
+    tasks = list(iter_fits(named, data, cv, folds, seeds, chosen, oracle, settings, only))
     lines = run_fits(
         tasks, data, None if path is None else JsonLinesFile(path, find_line_problem), n_jobs, verbose
     )

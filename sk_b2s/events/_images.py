@@ -10,7 +10,7 @@ import pandas as pd
 
 from sk_b2s._utils._caching import digest_cached_content
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.events._table_rows import raise_for_rows
+from sk_b2s.events._table_rows import raise_for_table_rows
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ def place_table_images(events):
     names = events["image"] if "image" in events else pd.Series(None, events.index, dtype=object)
     given = events["sound"].astype(object).where(events["sound"].notna(), names.astype(object))
     is_known = given.map(lambda value: isinstance(value, (str, Path, ImageStimulus)) and value != "")
-    raise_for_rows(
+    raise_for_table_rows(
         events, is_image & ~is_known, "image", "an identifier, the Path of an image file or an ImageStimulus"
     )
     made = {value: _make_image(value) for value in pd.unique(given[is_image])}
     for image in made.values():
         if image.path and not Path(image.path).is_file():
             is_missing = is_image & given.map(lambda value, own=image: made.get(value) == own)
-            raise_for_rows(events, is_missing, "image", "an existing file")
+            raise_for_table_rows(events, is_missing, "image", "an existing file")
     _check_names(made.values())
     events["sound"] = events["sound"].astype(object)
     events.loc[is_image, "sound"] = given[is_image].map(made)
@@ -75,7 +75,7 @@ def place_table_images(events):
     events["category"] = category.where(category.notna() | ~is_image, events["image"])
     first = events[is_image].groupby("image")["category"].transform("first").reindex(events.index)
     differs = is_image & (events["category"] != first).to_numpy()
-    raise_for_rows(events, differs, "category", "one category for each image")
+    raise_for_table_rows(events, differs, "category", "one category for each image")
     _count_repetitions(events, is_image)
 
 

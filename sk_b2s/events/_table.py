@@ -7,7 +7,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import make_suggestion_text
 from sk_b2s.events._images import place_table_images
-from sk_b2s.events._table_rows import map_distinct_row_values, raise_for_rows
+from sk_b2s.events._table_rows import map_distinct_table_row_values, raise_for_table_rows
 from sk_b2s.events._table_stimuli import (
     check_table_stimuli_exist,
     choose_table_stimuli_tracks,
@@ -117,14 +117,14 @@ def check_events(events):
         if column not in events.columns:
             events[column] = pd.Series(default, index=events.index, dtype=object if default is None else None)
     events["stream"] = events["stream"].astype(object).where(events["stream"].notna(), "single")
-    raise_for_rows(events, events["recording"].isna(), "recording", "the path of a recording")
-    events["recording"] = map_distinct_row_values(events["recording"], str)
+    raise_for_table_rows(events, events["recording"].isna(), "recording", "the path of a recording")
+    events["recording"] = map_distinct_table_row_values(events["recording"], str)
     for column in TIME_COLUMNS & set(events.columns):
         events[column] = _numbers(events, column)
     events["sequence"] = name_table_sequences(events["sequence"])
     is_sound = events["type"] == "sound"
     _check_types(events)
-    raise_for_rows(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
+    raise_for_table_rows(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
     _check_clocks(events)
     _check_subjects(events)
     place_table_images(events)
@@ -132,7 +132,7 @@ def check_events(events):
     choose_table_stimuli_tracks(events, is_sound)
     events.loc[is_sound & events["sound_onset"].isna(), "sound_onset"] = 0.0
     fill_table_stimuli_durations(events, is_sound)
-    raise_for_rows(
+    raise_for_table_rows(
         events, ~((events["duration"] >= 0) & np.isfinite(events["duration"])), "duration",
         "a number of seconds of at least 0",
     )  # fmt: skip
@@ -144,7 +144,7 @@ def check_events(events):
 
 def name_table_sequences(names):
     """Convert names of sentences to strings or None: array of objects."""
-    return map_distinct_row_values(names, _as_text, missing=None)
+    return map_distinct_table_row_values(names, _as_text, missing=None)
 
 
 def _as_text(name):
@@ -155,36 +155,38 @@ def _as_text(name):
 
 def _check_subjects(events):
     """Raise unless recordings have one subject, and subjects one study."""
-    raise_for_rows(events, events["subject"].isna(), "subject", "the name of a subject")
+    raise_for_table_rows(events, events["subject"].isna(), "subject", "the name of a subject")
     for column, owner, advice in [
         ("subject", "recording", "a recording has one subject"),
         ("study", "subject", "prefix subjects of different studies with their study"),
     ]:
         first = events.groupby(owner)[column].transform("first")
         differs = events[column].notna() & (events[column] != first)
-        raise_for_rows(events, differs, column, f"one {column} for each {owner} ({advice})")
+        raise_for_table_rows(events, differs, column, f"one {column} for each {owner} ({advice})")
     same = [c for c in ("recording", "stream", "type", "onset", "duration", "text") if c in events]
-    raise_for_rows(events, events[same].duplicated(), "onset", "each event once")
+    raise_for_table_rows(events, events[same].duplicated(), "onset", "each event once")
 
 
 def _check_clocks(events):
     """Raise if a duration is not positive or a drift is impossibly large."""
     if "recording_duration" in events:
-        raise_for_rows(
+        raise_for_table_rows(
             events, events["recording_duration"] <= 0, "recording_duration", "a positive number of seconds"
         )
     if "drift_ppm" in events:
         expected = f"at most {MAX_DRIFT:g} parts per million (clocks usually differ by less than 100)"
-        raise_for_rows(events, events["drift_ppm"].abs() > MAX_DRIFT, "drift_ppm", expected)
+        raise_for_table_rows(events, events["drift_ppm"].abs() > MAX_DRIFT, "drift_ppm", expected)
 
 
 def _numbers(events, column):
     if pd.api.types.is_timedelta64_dtype(events[column]):
         return events[column].dt.total_seconds()
     is_date = pd.api.types.is_datetime64_any_dtype(events[column])
-    raise_for_rows(events, events[column].notna() & is_date, column, "a number of seconds instead of a date")
+    raise_for_table_rows(
+        events, events[column].notna() & is_date, column, "a number of seconds instead of a date"
+    )
     numbers = pd.to_numeric(events[column], errors="coerce").astype(float)
-    raise_for_rows(events, numbers.isna() & events[column].notna(), column, "a number")
+    raise_for_table_rows(events, numbers.isna() & events[column].notna(), column, "a number")
     return numbers
 
 
@@ -193,4 +195,4 @@ def _check_types(events):
     if unknown.any():
         given = str(events.loc[unknown, "type"].iloc[0])
         hint = make_suggestion_text(given, EVENT_TYPES, cutoff=0.4)
-        raise_for_rows(events, unknown, "type", f"one of {', '.join(EVENT_TYPES)}{hint}")
+        raise_for_table_rows(events, unknown, "type", f"one of {', '.join(EVENT_TYPES)}{hint}")

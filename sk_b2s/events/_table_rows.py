@@ -10,7 +10,7 @@ from sk_b2s._utils._text import shorten_text, unwrap_scalar_for_text
 LONG = 10.0  # s; longer than any word, and enough to infer a sampling rate from the duration of a file
 
 
-def raise_for_rows(events, wrong, column, expected, hint=""):
+def raise_for_table_rows(events, wrong, column, expected, hint=""):
     """Raise a ValueError for the first wrong row, if there is one."""
     wrong = np.asarray(wrong, bool)
     if wrong.any():
@@ -27,7 +27,7 @@ def _format_value(value):
     return shorten_text(value) if isinstance(value, str) else repr(unwrap_scalar_for_text(value))
 
 
-def map_distinct_row_values(column, function, missing=np.nan):
+def map_distinct_table_row_values(column, function, missing=np.nan):
     """Apply a function once per distinct value: array of objects."""
     codes, distinct = pd.factorize(column)
     return np.array([*map(function, distinct), missing], object)[

@@ -14,14 +14,14 @@ from sk_b2s.events._audio._checks import describe_audio_length, describe_audio_r
 from sk_b2s.events._audio._files import AudioTrack, audio_path, is_audio_file
 from sk_b2s.events._audio._tracks import select_audio_tracks, warn_of_differing_audio_tracks
 from sk_b2s.events._stimuli import NOT_FILES, stimulus_duration, stimulus_name
-from sk_b2s.events._table_rows import LONG, map_distinct_row_values, raise_for_rows
+from sk_b2s.events._table_rows import LONG, map_distinct_table_row_values, raise_for_table_rows
 
 MAX_SHORTER = 1.0  # s by which a file may be shorter than its row, without a warning
 
 
 def check_table_stimuli_exist(events, is_sound):
     """Raise unless rows of stimuli have an existing file or an array."""
-    raise_for_rows(
+    raise_for_table_rows(
         events,
         is_sound & events["sound"].isna(),
         "sound",
@@ -35,7 +35,7 @@ def check_table_stimuli_exist(events, is_sound):
         distinct = pd.unique(events.loc[known, "sound"])
     for sound in distinct:
         if not isinstance(sound, NOT_FILES) and not is_audio_file(audio_path(sound)):
-            raise_for_rows(events, known & (events["sound"] == sound), "sound", "an existing file")
+            raise_for_table_rows(events, known & (events["sound"] == sound), "sound", "an existing file")
 
 
 def choose_table_stimuli_tracks(events, is_sound):
@@ -85,14 +85,16 @@ def _call_with_row(events, is_sound, function):
 def fill_table_stimuli_durations(events, is_sound):
     """Fill in the durations of stimuli, at most to the end of their files."""
     lengths = _call_with_row(
-        events, is_sound, lambda sounds: map_distinct_row_values(sounds, stimulus_duration).astype(float)
+        events,
+        is_sound,
+        lambda sounds: map_distinct_table_row_values(sounds, stimulus_duration).astype(float),
     )
     sounds = events.loc[is_sound]
     begin = sounds["sound_onset"]
     if (wrong := (begin < 0) | (begin > lengths)).any():
         first, mask = int(np.argmax(wrong)), np.zeros(len(events), bool)
         mask[np.flatnonzero(is_sound)] = wrong
-        raise_for_rows(
+        raise_for_table_rows(
             events, mask, "sound_onset",
             f"a time in the audio file {stimulus_name(sounds['sound'].iloc[first])!r} of {lengths[first]:.3f} s",
             guess_unit(begin.iloc[first], lengths[first]),

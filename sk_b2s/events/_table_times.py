@@ -11,7 +11,7 @@ import pandas as pd
 from sk_b2s._utils._text import unwrap_scalar_for_text
 from sk_b2s._utils._units import guess_unit, guess_unit_factor
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
-from sk_b2s.events._table_rows import LONG, map_distinct_row_values, raise_for_rows
+from sk_b2s.events._table_rows import LONG, map_distinct_table_row_values, raise_for_table_rows
 
 MAX_LATE = 0.1  # s by which a word may begin after the end of its audio file
 MAX_BEYOND = 5.0  # s by which a word may end after its audio file, if it includes the last silence
@@ -124,7 +124,7 @@ def _check_times_agree(events, words, playing, expected):
     first, sound = int(np.argmax(wrong[words])), events.iloc[playing[int(np.argmax(wrong[words]))]]
     at = wrong[words] & (given != 0)
     ratio = np.median(expected[at] / given[at]) if at.any() else 1.0
-    raise_for_rows(
+    raise_for_table_rows(
         events, wrong, "sound_onset",
         f"the time in the stimulus that follows from the onsets, {expected[first]:.3f} s (the word begins at "
         f"{events['onset'].iloc[words[first]]:.3f} s, {stimulus_name(sound['sound'])!r} at {sound['onset']:.3f} s)",
@@ -146,7 +146,7 @@ def _check_word_lengths(events, words, length):
     wrong[words] = begins + lasts > length + MAX_BEYOND
     if wrong.any():
         first = int(np.argmax(wrong[words]))
-        raise_for_rows(
+        raise_for_table_rows(
             events, wrong, "duration",
             f"a word or phoneme that ends with its stimulus, {stimulus_name(events['sound'].iloc[words[first]])!r} of "
             f"{length[first]:.3f} s", guess_unit(np.quantile(lasts, 0.9), 1.0),
@@ -177,13 +177,13 @@ def place_words_at_table_times(events):
     events.loc[words[without], "sound"] = events["sound"].to_numpy()[playing[without]]
     untimed = rows["sound_onset"].isna().to_numpy()
     other = events["sound"].to_numpy()[words] != events["sound"].to_numpy()[playing]
-    raise_for_rows(
+    raise_for_table_rows(
         events.set_axis(labels), _mark(events, words, untimed & ((playing < 0) | other)), "sound_onset",
         "a time in its stimulus, or a row of type 'sound' in which that stimulus is playing",
     )  # fmt: skip
     expected = since + events["sound_onset"].to_numpy()[playing]
     events.loc[words[untimed], "sound_onset"] = expected[untimed]
-    length = map_distinct_row_values(events["sound"].iloc[words], stimulus_duration).astype(float)
+    length = map_distinct_table_row_values(events["sound"].iloc[words], stimulus_duration).astype(float)
     events = events.set_axis(labels)
     _check_within(events, words, length)
     _check_word_lengths(events, words, length)
@@ -206,7 +206,7 @@ def _check_begun(events, words, is_wrong):
     stimuli = events[(events["type"] == "sound") & (events["recording"] == row["recording"])]
     first = stimuli.loc[stimuli["stream"] == row["stream"], "onset"].min()
     begins = "has no stimulus" if np.isnan(first) else f"has its first stimulus at {first:.3f} s"
-    raise_for_rows(
+    raise_for_table_rows(
         events, _mark(events, words, is_wrong), "sound",
         f"a stimulus, given or playing in the recording (a row of type 'sound'). The recording {begins} in stream "
         f"{row['stream']!r}, but this row begins at {row['onset']:.3f} s",
@@ -220,7 +220,7 @@ def _check_not_ended(events, words, is_wrong, playing):
     at = int(np.argmax(is_wrong))
     last, onsets = events.iloc[playing[at]], events["onset"].to_numpy()[words]
     end = last["onset"] + last["duration"]
-    raise_for_rows(
+    raise_for_table_rows(
         events, _mark(events, words, is_wrong), "sound",
         f"a stimulus, given or playing. The last one, {stimulus_name(last['sound'])!r}, has ended at {end:.3f} s, and "
         f"this row begins at {onsets[at]:.3f} s (the audio file may be incomplete, its duration wrong, or the row of a "
@@ -236,8 +236,58 @@ def _check_within(events, words, length):
         return
     first = int(np.argmax(beyond))
     name = stimulus_name(events["sound"].iloc[words[first]])
-    raise_for_rows(
+    raise_for_table_rows(
         events, _mark(events, words, beyond), "sound_onset",
         f"a time within the stimulus {name!r} of {length[first]:.3f} s (the audio file may be incomplete)",
         _guess_unit_in_stimulus(events.iloc[words], length),
     )  # fmt: skip
+
+
+def delay_table_times(events, audio_delay):
+    """Delay events by the time between trigger and sound at the ear.
+
+    Bad stretches of the recording are not delayed.
+
+    Parameters
+    ----------
+    events : DataFrame
+        With ``recording, type, onset``.
+    audio_delay : float or dict of str to float
+        Seconds. The keys of a dict are beginnings of recording file names
+        ("sub-01", "sub-01_ses-02"). The longest key that fits is used, and 0
+        if no key fits.
+
+    Returns
+    -------
+    events : DataFrame
+        A copy.
+
+    Raises
+    ------
+    ValueError
+        If a delay is not a finite number or a key fits no recording.
+    """
+    table = audio_delay if isinstance(audio_delay, dict) else {"": audio_delay}
+    for name, delay in table.items():
+        if not (isinstance(delay, (int, float, np.number)) and np.isfinite(delay)):
+            raise ValueError(
+                f"audio_delay must be a finite number of seconds or a dict of them. Got {audio_delay!r}."
+            )
+        if abs(delay) > 5:
+            raise ValueError(
+                f"audio_delay must be at most 5 seconds. Got {delay!r} for {name!r}. Divide by 1000 if it is in "
+                f"milliseconds."
+            )
+    delays, fits = {}, set()
+    for recording in events["recording"].unique():
+        stem = Path(recording).name.split(".")[0]
+        names = [name for name in table if f"{stem}_".startswith(f"{name}_") or name in ("", stem)]
+        fits |= set(names)
+        delays[recording] = table[max(names, key=len)] if names else 0.0
+    if unused := sorted(set(table) - fits):
+        raise ValueError(
+            f"audio_delay has the key {unused[0]!r}, but no recording has a file name that begins with it. Correct or "
+            f"remove the key."
+        )
+    delayed = events["onset"] + events["recording"].map(delays).astype(float)
+    return events.assign(onset=events["onset"].where(events["type"] == "bad", delayed))

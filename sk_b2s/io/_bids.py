@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s.events._sentences import delay_events, disambiguate_sentences, fill_sentences
+from sk_b2s.events._sentences import disambiguate_sentences, fill_sentences
 from sk_b2s.events._table import check_events
+from sk_b2s.events._table_times import delay_table_times
 from sk_b2s.io._annex import check_annex_fetched
-from sk_b2s.io._bids_events import EventTables
+from sk_b2s.io._bids_events import BidsEventTables
 from sk_b2s.io._bids_files import check_bids_file_chains, find_bids_files
 from sk_b2s.io._raw._open import check_opened_raw_is_not_4d
 from sk_b2s.io._textgrid import add_textgrids
@@ -148,14 +149,14 @@ def read_bids(
         check_opened_raw_is_not_4d(path)
     check_annex_fetched([part for parts in recordings.values() for part in parts], root)
     check_bids_file_chains(recordings)
-    tables = EventTables(root, base, root / stimuli_dir, stimuli, columns, types)
+    tables = BidsEventTables(root, base, root / stimuli_dir, stimuli, columns, types)
     events = tables.read(list(recordings))
     check_annex_fetched(pd.unique(events["sound"].dropna()), root)
     if textgrids is not False:
         folder = None if textgrids is None else root / textgrids
         events = add_textgrids(events, folder, root, tiers, sentence_gap)
     events = fill_sentences(events, sentence_gap)
-    events = delay_events(events, audio_delay)
+    events = delay_table_times(events, audio_delay)
     events["study"] = root.name if study is None else study
     first = ["study", "subject", "session", "task", "run", "recording", "type", "onset", "duration", "sound",
              "sound_onset", "text", "sequence", "word_index", "condition", "stream"]  # fmt: skip

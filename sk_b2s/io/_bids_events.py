@@ -42,7 +42,7 @@ NUMBERS = ("onset", "duration", "sound_onset", "word_index", "drift_ppm")
 BAD = re.compile(r"bad(?![a-z])")  # "bad" and "BAD_blink", but not "badge"
 
 
-class EventTables:
+class BidsEventTables:
     """Reader of ``events.tsv`` files.
 
     Parameters

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._bids_events import FORMATS, VERSIONS
+from sk_b2s.io._files import list_files_of_header
 from sk_b2s.io._raw._open import read_raw
-from sk_b2s.io._recording_files import list_files_of_header
 from sk_b2s.io._sidecars import parse_sidecar_entities, read_sidecar_tsv
 
 DATATYPES = ("eeg", "meg")

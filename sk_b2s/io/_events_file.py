@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s.io._recording_files import check_regular_file, decode_file_text
+from sk_b2s.io._files import check_regular_file, decode_file_text
 
 # Columns that are text, although values such as "01" and "null" look like numbers or missing values.
 TEXT_COLUMNS = (

@@ -27,7 +27,7 @@ from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._channel_names import CODE as NAMES
 from sk_b2s.io._channel_names import match_channel_names
-from sk_b2s.io._recording_files import check_regular_file, decode_file_text, read_json_file
+from sk_b2s.io._files import check_regular_file, decode_file_text, read_json_file
 from sk_b2s.io._sensors import METERS
 
 CODE = f"{get_cache_code(__file__)}-{NAMES}"

@@ -16,7 +16,7 @@ from sk_b2s.events._sentences import number_sentences
 from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.io._annex import check_annex_fetched
-from sk_b2s.io._recording_files import check_regular_file
+from sk_b2s.io._files import check_regular_file
 from sk_b2s.io._textgrid_checks import check_textgrid_is_whole, check_tiers
 
 # Common names of tiers, in lower case. MFA adds the name of the speaker ("anna - words").

@@ -13,9 +13,10 @@ import pandas as pd
 
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._audio._files import AudioTrack, is_audio_file
-from sk_b2s.events._sentences import delay_events, fill_sentences
+from sk_b2s.events._sentences import fill_sentences
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
 from sk_b2s.events._table import check_events
+from sk_b2s.events._table_times import delay_table_times
 from sk_b2s.io._clocks._audio_alignment import align_to_audio, find_stimulus_by_audio_alignment
 from sk_b2s.io._clocks._clock_fit import MAX_DRIFT
 from sk_b2s.io._clocks._sync_marks import fit_sync
@@ -133,7 +134,7 @@ def events_from_raw(
     events = fill_sentences(pd.concat([played, words], ignore_index=True), sentence_gap)
     if audio is not None:
         events = align_to_audio(events, audio)
-    return check_events(delay_events(events, audio_delay))
+    return check_events(delay_table_times(events, audio_delay))
 
 
 def _open_file(raw):

@@ -80,7 +80,7 @@ def frame_weights(n_times, sfreq_x, sfreq_y):
     return np.bincount(find_frames_of_samples(n_times, sfreq_x, sfreq_y))
 
 
-def match_voice_frames(X, targets):
+def find_frames_of_windows(X, targets):
     """Find the stimulus frame of each EEG/MEG sample of two sets of windows.
 
     Parameters

@@ -196,7 +196,7 @@ def _variances(values, of_word, count):
     return within, between, f_distribution.sf(explained / free[0] / within, *free)
 
 
-class TimingModel(NamedTuple):
+class WordTimingModel(NamedTuple):
     """Normal distributions of the timing of words, see `_fit_timing`."""
 
     seen: np.ndarray  # (n_seen,) words of the vocabulary with training rows
@@ -225,7 +225,7 @@ def _fit_timing(train, known, n_words, calibrate=False):
     prior = within[differs] / between[differs]  # number of words that the common mean counts for
     scale = np.sqrt(within[differs])
     mean = total[seen][:, differs] / (count[seen, None] + prior) / scale
-    model = TimingModel(seen, differs, center[differs], scale, mean, 1.0)
+    model = WordTimingModel(seen, differs, center[differs], scale, mean, 1.0)
     if not calibrate:
         return model
     place, rows = np.searchsorted(seen, known), np.arange(len(known))

@@ -111,13 +111,13 @@ def select_calibration_sentences(y, minutes, phonemes):
             f"sentences are returned, in the order of selection. Use fewer minutes or more sentences.",
             stacklevel=2,
         )
-    order = select_sentences_greedily(
+    order = select_calibration_sentences_greedily(
         lambda chosen: np.sqrt(counts[chosen].sum(0) + counts).sum(1), seconds, 60 * minutes
     )
     return np.concatenate([parts[index] for index in order])
 
 
-def select_sentences_greedily(worth, cost, budget):
+def select_calibration_sentences_greedily(worth, cost, budget):
     """Select items one by one by largest gain per cost: list of int.
 
     Parameters
@@ -132,7 +132,7 @@ def select_sentences_greedily(worth, cost, budget):
     Examples
     --------
     >>> worth, cost = np.array([3.0, 2.0, 1.0]), np.array([2.0, 1.0, 1.0])
-    >>> select_sentences_greedily(lambda chosen: worth, cost, 3.0)
+    >>> select_calibration_sentences_greedily(lambda chosen: worth, cost, 3.0)
     [1, 0]
     """
     chosen: list[int] = []

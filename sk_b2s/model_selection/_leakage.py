@@ -12,7 +12,7 @@ from sk_b2s._utils._validation import get_validated_table, validate_seconds
 from sk_b2s.events._audio._copies import StimulusCopies, find_audio_copies_of_windows
 from sk_b2s.events._intervals import GAP, StimulusIntervals, sum_recorded_intervals
 from sk_b2s.events._stimuli import identify_stimuli
-from sk_b2s.model_selection._leakage_copies import RecordingCopies, find_leakage_copy_columns
+from sk_b2s.model_selection._leakage_copies import LeakageCopies, find_leakage_copy_columns
 from sk_b2s.model_selection._leakage_report import make_leakage_verdict
 from sk_b2s.preprocessing._overlaps import (
     EXACT,
@@ -203,7 +203,7 @@ class _Rows:
         self.times = self.copies = None
         if brain is not None:
             if "recording" in brain:
-                self.copies = RecordingCopies(brain)
+                self.copies = LeakageCopies(brain)
                 brain = brain.assign(recording=self.copies.same)
             self.names |= {
                 name: brain.groupby(columns, sort=False, dropna=False).ngroup().to_numpy()

@@ -15,7 +15,7 @@ OTHERS = "the recording of another subject,"  # text of copies that are a leak
 ALIKE = 0.999  # correlation of samples above which recordings are copies
 
 
-class RecordingCopies:
+class LeakageCopies:
     """Recordings with the same content under several paths."""
 
     def __init__(self, brain):

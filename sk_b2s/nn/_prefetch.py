@@ -16,7 +16,7 @@ STORED_BYTES = 2**30  # of windows after all steps, on the CPU
 SHARE = 0.6  # of the free GPU memory for signals; the rest is for weights, activations and scores
 
 
-class ResidentWindows(Windows):
+class PrefetchedWindows(Windows):
     """Windows with signals on a device, so that a batch is one gather there.
 
     They behave like the Windows they are made of. Subsets share the signals.
@@ -33,7 +33,7 @@ class ResidentWindows(Windows):
     --------
     >>> signal = np.arange(20, dtype="f4").reshape(10, 2)
     >>> windows = Windows([signal], [0, 0, 0], [0, 2, 7], 3, sfreq=100)
-    >>> ResidentWindows(windows, "cpu")[1:].gather([1])
+    >>> PrefetchedWindows(windows, "cpu")[1:].gather([1])
     tensor([[[14., 16., 18.],
              [15., 17., 19.]]])
     """
@@ -86,7 +86,7 @@ class ResidentWindows(Windows):
         torch.index_select(self.memory, 0, samples.flatten(), out=memory.flatten(0, 1))
 
 
-class StoredWindows(Windows):
+class StoredPrefetchWindows(Windows):
     """Windows whose steps are applied once, when a window is first read.
 
     They behave like the Windows they are made of. Subsets apply the steps
@@ -102,7 +102,7 @@ class StoredWindows(Windows):
     --------
     >>> signal = np.arange(20, dtype="f4").reshape(10, 2)
     >>> windows = Windows([signal], [0, 0, 0], [0, 2, 7], 3, sfreq=100)
-    >>> StoredWindows(windows).gather([1])
+    >>> StoredPrefetchWindows(windows).gather([1])
     tensor([[[4., 6., 8.],
              [5., 7., 9.]]])
     """
@@ -131,7 +131,7 @@ def store_prefetched_windows(device, windows, most=STORED_BYTES):
     """
     if device.type != "cpu" or not windows.steps or windows.nbytes > most:
         return windows
-    return StoredWindows(windows)
+    return StoredPrefetchWindows(windows)
 
 
 def prefetch_windows_to_device(device, *parts, room=None):
@@ -154,7 +154,7 @@ def prefetch_windows_to_device(device, *parts, room=None):
             4 * windows.n_channels_read * sum(windows.signals[i].shape[0] for i in np.unique(windows.which))
         )
         if n_bytes <= room:
-            windows, room = ResidentWindows(windows, device), room - n_bytes
+            windows, room = PrefetchedWindows(windows, device), room - n_bytes
         kept.append(windows)
     return kept
 

@@ -14,9 +14,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_latency": ["pipeline_latency"],
         "_onsets": ["AudioOnset", "TriggerOnset"],
         "_outlet": ["PosteriorOutlet"],
-        "_records": ["read_live_predictions", "score_live_predictions"],
+        "_prediction_records": ["read_live_predictions", "score_live_predictions"],
         "_session": ["decode_live"],
-        "_source": ["StreamSource"],
+        "_source_base": ["StreamSource"],
         "_sources": ["make_stream_source"],
     },
 )

@@ -20,7 +20,7 @@ from sk_b2s.streaming._pipeline import (
     make_pipeline_chain,
     split_streaming_pipeline,
 )
-from sk_b2s.streaming._regularizer import COUNTS, FAULTS, ChannelMask, StreamRegularizer
+from sk_b2s.streaming._regularizer import COUNTS, FAULTS, RegularizerMask, StreamRegularizer
 
 EVIDENCE = ("sum", "leaky")
 RECORDING = "stream"  # value of the column recording
@@ -438,7 +438,7 @@ class StreamingDecoder:
         if self._regularizer is None:
             return None
         is_dead = self._regularizer.find_dead(*self._find_samples(first, first + self._n_read))
-        return (*self._frozen, ChannelMask(is_dead)) if is_dead.any() else None
+        return (*self._frozen, RegularizerMask(is_dead)) if is_dead.any() else None
 
     def _calibrate(self):
         """Freeze the scalers as soon as their samples are there."""
@@ -472,7 +472,7 @@ class StreamingDecoder:
 
     def _mask_positions(self, steps):
         """Return positions, NaN for channels that the last step masks."""
-        if not steps or not isinstance(steps[-1], ChannelMask):
+        if not steps or not isinstance(steps[-1], RegularizerMask):
             return self.positions
         return np.where(steps[-1].is_masked[None, :, None], np.nan, self.positions)
 

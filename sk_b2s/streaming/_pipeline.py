@@ -10,8 +10,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import get_inner_estimator
-from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._ensemble._decoder import EnsembleDecoder
+from sk_b2s.decoding._mixins import RetrievalMixin
 from sk_b2s.io._raw._causal import CausalChain
 from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.preprocessing._scalers import RobustChannelScaler

@@ -24,7 +24,7 @@ COUNTS = ("received", *dict.fromkeys(RECEIVED + PLACED), "replaced")
 FAULTS = ("time", "kind", "seconds", "n_samples", "channel")
 
 
-class ChannelMask:
+class RegularizerMask:
     """Step that sets channels of windows to zero.
 
     Parameters

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from sk_b2s.streaming._records import COLUMNS, RecordWriter
+from sk_b2s.streaming._prediction_records import COLUMNS, RecordWriter
 
 STORED = 60.0  # s of time stamps, for onsets that are found late
 

@@ -14,7 +14,11 @@ from sk_b2s.synthesis._averages import average_reconstruction
 from sk_b2s.synthesis._confidence import compute_confidence, make_confidence_fade
 from sk_b2s.synthesis._controls_scores import MEASURES, compare_seconds_of_control, score_control_rows
 from sk_b2s.synthesis._identification import identify_pieces
-from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, make_controls_verdict
+from sk_b2s.synthesis._verdicts import (
+    SynthesisVerdict,
+    describe_synthesis_verdict,
+    make_synthesis_controls_verdict,
+)
 
 DEFAULT_SFREQ = 50.0  # of features without a rate
 
@@ -284,5 +288,5 @@ def make_controls_result(
     settings = {"n_way": n_way, "seconds": seconds, "n_shifts": n_shifts, "random_state": random_state}
     scores = score_control_rows(results, specs, results["decoder"].sfreq or DEFAULT_SFREQ, **settings)
     found = ReconstructionControls(results, models, scores, None, settings, specs, is_seen, stimuli)
-    verdict = SynthesisVerdict.SEEN if is_seen else make_controls_verdict(found.select_means())
+    verdict = SynthesisVerdict.SEEN if is_seen else make_synthesis_controls_verdict(found.select_means())
     return replace(found, verdict=verdict)

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sk_b2s.evaluation._reconstruction._result import MEAN
 from sk_b2s.synthesis._confidence import compare_confidence_seconds
 from sk_b2s.synthesis._identification import LEAST_SHIFT, list_identification_shifts
-from sk_b2s.synthesis._verdicts import make_score_verdict
+from sk_b2s.synthesis._verdicts import make_synthesis_score_verdict
 
 MEASURES = ("two_way", "n_way")
 COLUMNS = [
@@ -44,7 +44,7 @@ def score_control_rows(results, specs, sfreq, n_way, seconds, n_shifts, random_s
         parts["shifted_labels"] = pd.DataFrame(_score_control(results["shifted_labels"], *common, extra))
     scores = pd.concat([parts[name].assign(control=name) for name in results], ignore_index=True)
     scores["verdict"] = [
-        make_score_verdict(
+        make_synthesis_score_verdict(
             row["p_value"],
             row["measure"],
             specs[row["control"]].is_leak_test,

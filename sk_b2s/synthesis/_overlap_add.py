@@ -9,7 +9,7 @@ from sk_b2s._utils._validation import get_validated_recordings, get_validated_ta
 from sk_b2s.metrics._reconstruction import overlap_add
 
 
-def add_recording_windows(estimates, weights, table, sfreq):
+def overlap_add_recording(estimates, weights, table, sfreq):
     """Average the windows of each recording.
 
     Parameters
@@ -51,7 +51,7 @@ def add_recording_windows(estimates, weights, table, sfreq):
     return signals, pd.DataFrame(rows)
 
 
-def find_overlap_table(X, windows):
+def find_overlap_add_table(X, windows):
     """Return the table of windows, None without a table."""
     table = get_validated_table(X)
     return get_validated_table(windows) if table is None else table

@@ -28,7 +28,7 @@ from sk_b2s.features._audio import AUDIO_SFREQ
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.synthesis._averages import AVERAGES, average_reconstruction
 from sk_b2s.synthesis._confidence import make_confidence_fade
-from sk_b2s.synthesis._overlap_add import add_recording_windows, find_overlap_table
+from sk_b2s.synthesis._overlap_add import find_overlap_add_table, overlap_add_recording
 from sk_b2s.synthesis._targets import choose_reconstruction_target, compute_reconstruction_targets
 from sk_b2s.synthesis._vocoder import check_vocoder_mel, mel_to_audio
 from sk_b2s.synthesis._wav import write_wav
@@ -266,7 +266,7 @@ class SpeechReconstructor(BaseEstimator):
         targets = self._compute_mel(y)
         warn_of_exposure(self.decoder_, self, y)  # the decoder does not warn itself
         estimates = _Estimates(self, decoder, self._get_weights(targets))
-        result = reconstruct_recordings(estimates, windows, targets, find_overlap_table(X, windows))
+        result = reconstruct_recordings(estimates, windows, targets, find_overlap_add_table(X, windows))
         if all((target.std(1) < TINY).all() for target in result.target):
             raise ValueError(
                 "The mel spectra of y are constant, so the stimuli are silent or their files are empty. Check the column "
@@ -377,8 +377,8 @@ class SpeechReconstructor(BaseEstimator):
         check_is_fitted(self)
         decoder, windows = unwrap_decoder_of_estimator(self.decoder_, X, "SpeechReconstructor")
         estimates = self._estimate(decoder, windows, candidates)
-        return add_recording_windows(
-            estimates, self._get_weights(estimates), find_overlap_table(X, windows), self.sfreq_
+        return overlap_add_recording(
+            estimates, self._get_weights(estimates), find_overlap_add_table(X, windows), self.sfreq_
         )
 
     def _get_weights(self, targets):

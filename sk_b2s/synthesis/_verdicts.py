@@ -45,7 +45,7 @@ TEXTS = {
 }
 
 
-def make_score_verdict(p_value, measure, is_leak_test, is_context):
+def make_synthesis_score_verdict(p_value, measure, is_leak_test, is_context):
     """Return the verdict on one score of a control.
 
     Leaks are found by the correlation, because the null of shifted pairs is
@@ -62,7 +62,7 @@ def make_score_verdict(p_value, measure, is_leak_test, is_context):
     return SynthesisVerdict.BELOW_NULL if p_value >= 1 - ALPHA else SynthesisVerdict.AT_NULL
 
 
-def make_controls_verdict(scores):
+def make_synthesis_controls_verdict(scores):
     """Return the verdict on the decoder, given the scores of all controls.
 
     Parameters

@@ -295,7 +295,9 @@ class SpeakerVoice(TransformerMixin, BaseEstimator):
         return str(speech.model) == str(self.model) and speech._select_layers() == own._select_layers()
 
     def _compute_features(self, audio):
-        return frames.compute_voice_features(audio, self.model, self.layers, self.device, self.precision)
+        return frames.compute_voice_frame_features(
+            audio, self.model, self.layers, self.device, self.precision
+        )
 
     def _synthesize(self, queries, library):
         _check_consent(self.consent_)

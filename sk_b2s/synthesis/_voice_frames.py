@@ -17,7 +17,7 @@ SIMILARITY_BYTES = 2**25
 LEVEL, PEAK = 0.1, 0.99  # root mean square and largest sample of output
 
 
-def compute_voice_features(audio, model, layers, device, precision):
+def compute_voice_frame_features(audio, model, layers, device, precision):
     """Compute pretrained features of audio, (n_frames, n_features)."""
     speech = Wav2Vec2Features(model, layers=layers, device=device, precision=precision)
     speech._check_rate()

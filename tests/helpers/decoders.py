@@ -16,7 +16,7 @@ from sk_b2s import (
     StimulusArray,
     Windows,
 )
-from sk_b2s.evaluation._controls._leak_test import ControlOutcome
+from sk_b2s.evaluation._controls._leak_test import LeakTestOutcome
 from sk_b2s.evaluation._results._table import COST
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24  # Hz; steps between windows and in a window
@@ -144,4 +144,4 @@ def control_outcome(across, null):
          "null": 10 * null[i], "relative": np.full(10, 0.3), "n_candidates": 60}
         for i, name in enumerate(names)
     ]  # fmt: skip
-    return [ControlOutcome(records, [(names, across)], 0)]
+    return [LeakTestOutcome(records, [(names, across)], 0)]

@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 from sk_b2s import StimulusArray, StimulusIntervals, select_calibration_sentences
-from sk_b2s.model_selection._calibration_sentences import _count_phonemes, select_sentences_greedily
+from sk_b2s.model_selection._calibration_sentences import (
+    _count_phonemes,
+    select_calibration_sentences_greedily,
+)
 
 SFREQ = 16.0
 
@@ -116,8 +119,8 @@ def test_select_sentences_greedily_by_gain_per_cost():
     def worth(chosen):
         return 2.0 * len(chosen) + np.array([3.0, 2.0, 1.0])
 
-    assert select_sentences_greedily(worth, np.array([10.0, 1.0, 1.0]), 3.0) == [1, 2]
-    assert select_sentences_greedily(worth, np.array([10.0, 1.0, 1.0]), 0.5) == []
+    assert select_calibration_sentences_greedily(worth, np.array([10.0, 1.0, 1.0]), 3.0) == [1, 2]
+    assert select_calibration_sentences_greedily(worth, np.array([10.0, 1.0, 1.0]), 0.5) == []
 
 
 ERRORS = {

@@ -12,8 +12,8 @@ from sk_b2s._utils._devices import choose_dtype_of_device, get_free_device_bytes
 from sk_b2s.metrics import _tiled
 from sk_b2s.nn import _prefetch as feeding
 from sk_b2s.nn._prefetch import (
-    ResidentWindows,
-    StoredWindows,
+    PrefetchedWindows,
+    StoredPrefetchWindows,
     prefetch_batches,
     prefetch_windows_to_device,
     store_prefetched_windows,
@@ -51,7 +51,7 @@ def windows():
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_resident_windows_equal_windows(windows, device):
-    resident = ResidentWindows(windows, device)
+    resident = PrefetchedWindows(windows, device)
     order = np.random.default_rng(1).integers(0, 40, 100)
     for indices in (None, order, np.flatnonzero(windows.which == 1), windows.which == 2, []):
         batch, expected = resident.gather(indices), windows.gather(indices)
@@ -65,7 +65,7 @@ def test_resident_windows_equal_windows(windows, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_resident_subsets_share_signals(windows, device):
-    resident = ResidentWindows(windows, device)
+    resident = PrefetchedWindows(windows, device)
     some = resident[[30, 2, 2]].then(Add([0.5] * 4))
     assert some.memory is resident.memory
     assert torch.equal(some.gather().cpu(), windows[[30, 2, 2]].then(Add([0.5] * 4)).gather())
@@ -73,9 +73,9 @@ def test_resident_subsets_share_signals(windows, device):
 
 
 def test_resident_copies_used_signals(windows):
-    resident = ResidentWindows(windows, "cpu")
+    resident = PrefetchedWindows(windows, "cpu")
     assert len(resident.memory) == 300 + 90 + 170
-    assert len(ResidentWindows(windows[windows.which == 1], "cpu").memory) == 90
+    assert len(PrefetchedWindows(windows[windows.which == 1], "cpu").memory) == 90
     with pytest.raises(
         RuntimeError,
         match=r"signal 3 is not on the device, because no window used it when signals were copied\.",
@@ -84,7 +84,7 @@ def test_resident_copies_used_signals(windows):
 
 
 def test_resident_gather_fills_buffer(windows):
-    resident = ResidentWindows(windows, "cpu")
+    resident = PrefetchedWindows(windows, "cpu")
     out = resident.empty(3)
     resident.gather([5, 1, 7], out=out)
     plain = windows.empty(3)
@@ -103,7 +103,7 @@ def test_prefetch_windows_to_device_within_memory(windows):
         (size - 1, [False, False]),
     ]:
         kept = prefetch_windows_to_device(device, windows, windows[::-1], room=room)
-        assert [isinstance(part, ResidentWindows) for part in kept] == expected
+        assert [isinstance(part, PrefetchedWindows) for part in kept] == expected
         for part, plain in zip(kept, (windows, windows[::-1]), strict=True):
             assert torch.equal(part.gather([0, 1]), plain.gather([0, 1]))
     assert prefetch_windows_to_device(device, windows) == [windows], "a CPU reads them where they lie"
@@ -281,4 +281,6 @@ def test_store_computed_windows_applies_steps_once():
     assert step.n_windows == 9
     np.testing.assert_array_equal(np.asarray(stored[2:4]), 2 * plain.gather([2, 3])[:, :, 1:])
     assert store_prefetched_windows(torch.device("cpu"), plain) is plain, "no steps"
-    assert not isinstance(store_prefetched_windows(torch.device("cpu"), plain.then(step), 100), StoredWindows)
+    assert not isinstance(
+        store_prefetched_windows(torch.device("cpu"), plain.then(step), 100), StoredPrefetchWindows
+    )

@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from sk_b2s import FeaturePCA, Windows
-from sk_b2s.nn._prefetch import ResidentWindows
+from sk_b2s.nn._prefetch import PrefetchedWindows
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_feature_pca_equals_pca_of_frames(features, n_components, whiten, monkey
     np.testing.assert_allclose(
         FeaturePCA(n_components, whiten).fit(array).transform(array), reduced, atol=2e-3
     )
-    np.testing.assert_array_equal(ResidentWindows(windows, "cpu").gather(), windows.gather())
+    np.testing.assert_array_equal(PrefetchedWindows(windows, "cpu").gather(), windows.gather())
 
 
 def test_feature_pca_finds_number_of_sources(features):

@@ -12,7 +12,11 @@ from sk_b2s import RidgeDecoder, SpeechReconstructor, StimulusArray
 from sk_b2s.synthesis import reconstruct_with_controls
 from sk_b2s.synthesis._confidence import make_confidence_fade
 from sk_b2s.synthesis._identification import identify_pieces
-from sk_b2s.synthesis._verdicts import SynthesisVerdict, describe_synthesis_verdict, make_controls_verdict
+from sk_b2s.synthesis._verdicts import (
+    SynthesisVerdict,
+    describe_synthesis_verdict,
+    make_synthesis_controls_verdict,
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +136,7 @@ def test_make_controls_verdict_returns_verdict(prior, surrogate, expected):
         "control": ["decoder", "prior_only", "phase_randomized"], "measure": "r", "score": [0.2, prior[0], 0.2],
         "p_value": [0.001, prior[1], 0.001], "verdict": ["above_null", "context", surrogate],
     })  # fmt: skip
-    assert make_controls_verdict(scores) == expected
+    assert make_synthesis_controls_verdict(scores) == expected
     assert describe_synthesis_verdict(expected)
 
 

@@ -12,7 +12,7 @@ from sk_b2s.datasets._download import (
 )
 from sk_b2s.datasets._listings import read_hugging_face_listing
 from sk_b2s.datasets.libribrain._holdout import FOLDER
-from sk_b2s.datasets.libribrain._tables import NAME
+from sk_b2s.datasets.libribrain._load import NAME
 
 HUGGING_FACE = "https://huggingface.co"
 REPOSITORIES = ("pnpl/LibriBrain", "pnpl/LibriBrain2")

@@ -34,7 +34,7 @@ ATTENTION = (0.5, 1.3)
 EARPHONES = 0.2  # noise s.d. at the channel with the largest amplitude, root mean square during audio
 
 
-class SimulationContext(NamedTuple):
+class ArtifactContext(NamedTuple):
     """Properties of a recording that added artifacts depend on.
 
     Attributes
@@ -86,7 +86,7 @@ def add_artifacts(data, names, make_rng, context):
         Names of ``ARTIFACTS``. Those not in ``ADDED`` are ignored.
     make_rng : callable
         Function of a name that returns its random number generator.
-    context : SimulationContext
+    context : ArtifactContext
         Properties of the recording.
     """
     for name, add in ADDED.items():

@@ -44,7 +44,7 @@ from sk_b2s.datasets.simulated._folder import (
     write_simulation_folder,
     write_simulation_folder_recording,
 )
-from sk_b2s.datasets.simulated._ground_truth import SubjectTruth, make_ground_truth_rng, write_truth
+from sk_b2s.datasets.simulated._ground_truth import SubjectTruth, make_ground_truth_rng, write_ground_truth
 from sk_b2s.datasets.simulated._head import make_sensors_on_head
 from sk_b2s.datasets.simulated._recording import simulate_recording
 from sk_b2s.datasets.simulated._schedule import plan_recording_schedule
@@ -278,7 +278,7 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
     responses = parameters.get("responses", SOURCES)
     subject = subject._replace(weights={name: w * (name in responses) for name, w in subject.weights.items()})
     truth = SubjectTruth(*subject[:5])
-    write_truth(find_simulation_folder_truth(folder, f"sub-{index + 1:02d}"), truth)
+    write_ground_truth(find_simulation_folder_truth(folder, f"sub-{index + 1:02d}"), truth)
     scale = None
     for (session, run), stem in name_simulation_folder_files(folder, index, parameters, "listening").items():
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -296,7 +296,7 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
             n_times,
             scale,
         )
-        write_truth(find_simulation_folder_truth(folder, stem.name), truth)
+        write_ground_truth(find_simulation_folder_truth(folder, stem.name), truth)
         write_simulation_folder_recording(stem, data, sensors[0], modality, "listening", events)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pooch
 
-from sk_b2s.datasets.simulated._ground_truth import RecordingTruth, SubjectTruth, read_truth
+from sk_b2s.datasets.simulated._ground_truth import RecordingTruth, SubjectTruth, read_ground_truth
 from sk_b2s.datasets.simulated._head import EEG_CAPS
 
 # Fields that BIDS requires.
@@ -200,8 +200,8 @@ def read_simulation_folder_events(stem, modality):
 
 def read_simulation_folder_truth(folder, index, stems, modality):
     """Read the ground truth of a subject and its recordings."""
-    truth = read_truth(find_simulation_folder_truth(folder, f"sub-{index + 1:02d}"), SubjectTruth)
+    truth = read_ground_truth(find_simulation_folder_truth(folder, f"sub-{index + 1:02d}"), SubjectTruth)
     for stem in stems:
         path = find_simulation_folder_truth(folder, stem.name)
-        truth.recordings[f"{stem}_{modality}.fif"] = read_truth(path, RecordingTruth)
+        truth.recordings[f"{stem}_{modality}.fif"] = read_ground_truth(path, RecordingTruth)
     return truth

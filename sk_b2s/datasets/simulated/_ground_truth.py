@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sk_b2s.datasets.simulated._artifacts import SimulationContext, add_artifacts
-from sk_b2s.datasets.simulated._noise import NoiseModel
+from sk_b2s.datasets.simulated._artifacts import ArtifactContext, add_artifacts
+from sk_b2s.datasets.simulated._noise import SimulatedNoiseModel
 
 
 def make_ground_truth_rng(seed, purpose):
@@ -45,23 +45,23 @@ class RecordingTruth:
     expected : ndarray of shape (n_courses, n_times)
         The same without effects of attention, jitter, clock, ignored talker
         and drift of the response, as predicted from subject and stimuli.
-    noise : NoiseModel
+    noise : SimulatedNoiseModel
         Sources and levels of the noise.
     artifact_names : list of str
         Names of the simulated artifacts.
     seed : list of int
         Seed of the added artifacts.
-    context : SimulationContext
+    context : ArtifactContext
         Properties of the recording that added artifacts depend on.
     """
 
     patterns: np.ndarray
     sources: np.ndarray
     expected: np.ndarray
-    noise: NoiseModel
+    noise: SimulatedNoiseModel
     artifact_names: list
     seed: list
-    context: SimulationContext
+    context: ArtifactContext
 
     def artifacts(self):
         """Draw the added artifacts again.
@@ -116,13 +116,13 @@ class SubjectTruth:
     responses: dict = field(default_factory=dict)
 
 
-def write_truth(path, truth):
+def write_ground_truth(path, truth):
     """Write the ground truth of a subject or recording as an npz file."""
     arrays = {}
     for name, value in vars(truth).items():
         if isinstance(value, dict):
             arrays.update({f"{name}/{key}": array for key, array in value.items()})
-        elif isinstance(value, NoiseModel | SimulationContext):
+        elif isinstance(value, SimulatedNoiseModel | ArtifactContext):
             arrays.update({f"{name}/{key}": array for key, array in value._asdict().items()})
         elif isinstance(value, list):
             arrays[name] = json.dumps(value)
@@ -132,8 +132,8 @@ def write_truth(path, truth):
     np.savez(path, **arrays)
 
 
-def read_truth(path, kind):
-    """Read a file of :func:`write_truth` as SubjectTruth or RecordingTruth."""
+def read_ground_truth(path, kind):
+    """Read a file of :func:`write_ground_truth` as the class of its kind."""
     fields, groups = {}, {}
     with np.load(path) as file:
         for name in file.files:
@@ -146,6 +146,6 @@ def read_truth(path, kind):
                 fields[first] = json.loads(value) if isinstance(value, str) else value
     if kind is RecordingTruth:
         fields.setdefault("expected", fields["sources"])
-        noise, context = NoiseModel(**groups["noise"]), SimulationContext(**groups["context"])
+        noise, context = SimulatedNoiseModel(**groups["noise"]), ArtifactContext(**groups["context"])
         groups = {"noise": noise, "context": context}
     return kind(**fields, **groups)

@@ -12,7 +12,7 @@ FLAT = 0.1  # Hz
 N_ALPHA = 6  # the last dipoles
 
 
-class NoiseModel(NamedTuple):
+class SimulatedNoiseModel(NamedTuple):
     """Sources and levels of the noise of a recording.
 
     Attributes
@@ -70,11 +70,11 @@ def draw_noise(rng, gain, level, n_times, sfreq, exponent=EXPONENT):
     -------
     data : ndarray of shape (n_channels, n_times)
         Noise as float32.
-    model : NoiseModel
+    model : SimulatedNoiseModel
         Sources and levels of the noise.
     """
     gain = gain / np.abs(gain).max()
-    white = NoiseModel(gain[:, :-N_ALPHA], gain[:, -N_ALPHA:], np.zeros(len(gain)), exponent)
+    white = SimulatedNoiseModel(gain[:, :-N_ALPHA], gain[:, -N_ALPHA:], np.zeros(len(gain)), exponent)
     data = _draw_dipole_noise(rng, white.brain, lambda f: white.spectra(f)[0], n_times, sfreq)
     scale = level / np.sqrt(np.mean(compute_noise_band_rms(data, sfreq) ** 2))
     data *= scale
@@ -85,7 +85,7 @@ def draw_noise(rng, gain, level, n_times, sfreq, exponent=EXPONENT):
     for row in data:
         row += sensor_sd * rng.standard_normal(n_times, dtype=np.float32)
     sensors = np.full(len(gain), sensor_sd)
-    return data, NoiseModel(scale * white.brain, alpha_scale * white.alpha, sensors, exponent)
+    return data, SimulatedNoiseModel(scale * white.brain, alpha_scale * white.alpha, sensors, exponent)
 
 
 def _draw_dipole_noise(rng, gain, spectrum, n_times, sfreq, group=16):

@@ -196,7 +196,7 @@ def project_oracle_recording(data, patterns, noise, sfreq):
         Recording without added artifacts.
     patterns : ndarray of shape (n_courses, n_channels)
         Sensor patterns of the sources.
-    noise : NoiseModel
+    noise : SimulatedNoiseModel
         Noise of the recording.
     sfreq : float
         Sampling rate in Hz.
@@ -227,7 +227,7 @@ def weight_oracle_sources(sources, patterns, noise, sfreq):
         Time courses of the sources.
     patterns : ndarray of shape (n_courses, n_channels)
         Sensor patterns of the sources.
-    noise : NoiseModel
+    noise : SimulatedNoiseModel
         Noise of the recording.
     sfreq : float
         Sampling rate in Hz.

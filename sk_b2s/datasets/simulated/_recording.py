@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.fft import irfft, rfft
 
-from sk_b2s.datasets.simulated._artifacts import SimulationContext, add_artifacts, draw_attention_artifact
+from sk_b2s.datasets.simulated._artifacts import ArtifactContext, add_artifacts, draw_attention_artifact
 from sk_b2s.datasets.simulated._ground_truth import RecordingTruth, make_ground_truth_rng
 from sk_b2s.datasets.simulated._head import compute_head_lead_field, find_head_sensor_directions, move_head
 from sk_b2s.datasets.simulated._noise import (
@@ -102,7 +102,7 @@ def simulate_recording(
         )
     courses = _vary_responses(seed, names, courses, schedule["sentences"], sfreq)
     loudness = _compute_loudness(features, onsets, n_times, sfreq)
-    context = SimulationContext(
+    context = ArtifactContext(
         modality, sfreq, data.std(axis=1), find_head_sensor_directions(sensors[0]), eyes, loudness
     )
     truth = RecordingTruth(scale * patterns, courses, expected, noise, names, seed, context)

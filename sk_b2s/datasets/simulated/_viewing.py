@@ -28,7 +28,7 @@ from sk_b2s.datasets.simulated._folder import (
     write_simulation_folder,
     write_simulation_folder_recording,
 )
-from sk_b2s.datasets.simulated._ground_truth import SubjectTruth, make_ground_truth_rng, write_truth
+from sk_b2s.datasets.simulated._ground_truth import SubjectTruth, make_ground_truth_rng, write_ground_truth
 from sk_b2s.datasets.simulated._head import make_sensors_on_head
 from sk_b2s.datasets.simulated._recording import simulate_recording
 from sk_b2s.datasets.simulated._sources import (
@@ -305,7 +305,7 @@ def _write_subject(folder, index, sensors, images, features, parameters):
         ])
         for name, feature in zip(images.index, features, strict=True)
     })  # fmt: skip
-    write_truth(find_simulation_folder_truth(folder, f"sub-{index + 1:02d}"), truth)
+    write_ground_truth(find_simulation_folder_truth(folder, f"sub-{index + 1:02d}"), truth)
     scale = None
     for (session, run), stem in name_simulation_folder_files(folder, index, parameters, "viewing").items():
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -323,7 +323,7 @@ def _write_subject(folder, index, sensors, images, features, parameters):
             own, subject, sensors, modality, parameters["artifacts"], [features[i] for i in drawn], schedule,
             int(np.ceil(seconds * parameters["sfreq"])), scale, SOURCES,
         )  # fmt: skip
-        write_truth(find_simulation_folder_truth(folder, stem.name), truth)
+        write_ground_truth(find_simulation_folder_truth(folder, stem.name), truth)
         write_simulation_folder_recording(stem, data, sensors[0], modality, "viewing", events)
 
 

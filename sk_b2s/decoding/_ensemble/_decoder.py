@@ -25,7 +25,6 @@ from sk_b2s._utils._estimators import (
     list_member_estimators,
 )
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
-from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._ensemble._members import (
     MemberFit,
@@ -35,6 +34,7 @@ from sk_b2s.decoding._ensemble._members import (
     summarize_ensemble_members,
 )
 from sk_b2s.decoding._ensemble._weights import learn_ensemble_weights, standardize_weighted_ensemble_scores
+from sk_b2s.decoding._mixins import RetrievalMixin
 from sk_b2s.model_selection._split import iter_inner_split_folds, list_split_folds
 from sk_b2s.preprocessing._windows import Windows
 

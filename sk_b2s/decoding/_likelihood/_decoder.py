@@ -10,12 +10,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
-from sk_b2s.decoding._base import EstimatesMixin
 from sk_b2s.decoding._likelihood._adaptation import MODEL, LikelihoodAdaptationMixin
 from sk_b2s.decoding._likelihood._fitting import BATCH_BYTES, LikelihoodFittingMixin
 from sk_b2s.decoding._likelihood._noise import whiten_noise
 from sk_b2s.decoding._likelihood._response import lag_response_features
 from sk_b2s.decoding._likelihood._selection import LikelihoodSelectionMixin
+from sk_b2s.decoding._mixins import EstimatesMixin
 from sk_b2s.decoding._ridge_base import RidgeDecodingMixin
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates
 

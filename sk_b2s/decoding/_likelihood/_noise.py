@@ -16,7 +16,7 @@ N_PARTS = 5  # of a recording, held out in turn to select the shrinkage
 
 
 @dataclass(frozen=True, eq=False)
-class NoiseModel:
+class LikelihoodNoiseModel:
     r"""Noise with a spatial and a temporal covariance.
 
     Frames are decorrelated in space, limited in norm, and decorrelated in
@@ -56,7 +56,7 @@ class NoiseModel:
 
 
 def whiten_noise(frames, mean, unmix, limit, time_filter, filters):
-    """Whiten windows by the parameters of a NoiseModel.
+    """Whiten windows by the parameters of a LikelihoodNoiseModel.
 
     (n_windows, n_frames, n_channels) -> (n_windows, n_frames, n_filters)
     """
@@ -72,7 +72,7 @@ def average_noise(models):
     second = np.mean([_covariance_of(one.filters) for one in models], axis=0)
     lengths = [len(one.autocorrelation) for one in models]
     autocorrelation = np.mean([one.autocorrelation[: min(lengths)] for one in models], axis=0)
-    return NoiseModel(
+    return LikelihoodNoiseModel(
         np.mean([one.mean for one in models], axis=0), unmix, float(np.mean([one.limit for one in models])),
         autocorrelation, max(one.order for one in models), whiten_noise_covariance(unmix.T @ second @ unmix),
     )  # fmt: skip
@@ -113,7 +113,7 @@ def fit_noise(frames, order="auto", clip=2.0):
 
     Returns
     -------
-    noise : NoiseModel
+    noise : LikelihoodNoiseModel
     """
     mean = frames.mean((0, 1))
     frames = frames - mean
@@ -128,7 +128,7 @@ def fit_noise(frames, order="auto", clip=2.0):
     order = min(order, len(autocorrelation) - 1)
     frames = make_noise_time_filter(autocorrelation[: order + 1], frames.shape[1]).to(frames) @ frames
     remix = find_noise_whitener(frames)
-    return NoiseModel(mean.double().numpy(), unmix, limit, autocorrelation, order, remix)
+    return LikelihoodNoiseModel(mean.double().numpy(), unmix, limit, autocorrelation, order, remix)
 
 
 def find_noise_whitener(frames):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 
-def check_columns(columns, table, purpose):
+def check_retrieval_columns(columns, table, purpose):
     """Raise if a table lacks columns."""
     if missing := [column for column in columns if column not in table]:
         raise ValueError(
@@ -14,7 +14,7 @@ def check_columns(columns, table, purpose):
         )
 
 
-def count_shared_windows(rows, table):
+def count_shared_retrieval_windows(rows, table):
     """Count the windows of a table that another one contains."""
     keys = [name for name in ("subject", "recording", "onset") if name in rows]
     if "study" in rows and "study" in table:
@@ -26,9 +26,13 @@ def count_shared_windows(rows, table):
     return int(own.isin(other).sum())
 
 
-def check_other_windows(result, reference, owner):
+def check_other_retrieval_windows(result, reference, owner):
     """Raise if a reference contains windows of this result."""
-    n_shared = len(result.rows) if reference is result else count_shared_windows(result.rows, reference.rows)
+    n_shared = (
+        len(result.rows)
+        if reference is result
+        else count_shared_retrieval_windows(result.rows, reference.rows)
+    )
     if n_shared:
         raise ValueError(
             f"The 'reference' parameter of {owner} must contain other windows than those that are scored. It contains "

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.decoding._retrieval._checks import check_columns, check_other_windows
+from sk_b2s.decoding._retrieval._checks import check_other_retrieval_windows, check_retrieval_columns
 from sk_b2s.metrics._confidence import fit_confidence_weights, fit_temperature
 from sk_b2s.metrics._group_context import (
     average_agreeing_groups,
@@ -179,7 +179,7 @@ class CombinationMixin:
         """
         if reference is None:
             return replace(self, scores=self._pool_scores(by, weight, causal, decay, n_before))
-        check_other_windows(self, reference, "pool_groups")
+        check_other_retrieval_windows(self, reference, "pool_groups")
         temperature = self.scores.dtype.type(fit_temperature(reference.scores, reference.target))
         parts = []
         for one in (reference, self):
@@ -192,14 +192,14 @@ class CombinationMixin:
     def _pool_scores(self, by, weight, causal, decay, n_before):
         """Return similarities with evidence of the windows of a group."""
         for table in (self.candidates, self.rows):
-            check_columns(
+            check_retrieval_columns(
                 [by], table, f"pool_groups(by={by!r}) combines windows that are equal in that column"
             )
         sentence = pd.factorize(self.candidates[by].to_numpy(dtype=object), use_na_sentinel=False)[0]
         groups = make_sentence_context_groups(self.rows, by)
         if not causal:
             return group_context_bias(self.scores, sentence, groups, weight)
-        check_columns(["onset"], self.rows, "pool_groups(causal=True) orders windows in time")
+        check_retrieval_columns(["onset"], self.rows, "pool_groups(causal=True) orders windows in time")
         before = self._find_sentences_before(sentence) if n_before else None
         return causal_context_bias(
             self.scores, sentence, groups, self.rows["onset"], get_validated_recordings(self.rows), weight, decay,
@@ -209,7 +209,9 @@ class CombinationMixin:
     def _find_sentences_before(self, sentence):
         """Return the sentence before each one in its stimulus, -1 if none."""
         needed = ["sound", "sound_onset"]
-        check_columns(needed, self.candidates, "pool_groups(n_before=...) orders sentences in stimuli")
+        check_retrieval_columns(
+            needed, self.candidates, "pool_groups(n_before=...) orders sentences in stimuli"
+        )
         table = pd.DataFrame({
             "sound": pd.factorize(self.candidates["sound"].astype(str))[0],
             "onset": self.candidates["sound_onset"].to_numpy(float), "sentence": sentence,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._retrieval._checks import check_columns, check_other_windows
+from sk_b2s.decoding._retrieval._checks import check_other_retrieval_windows, check_retrieval_columns
 from sk_b2s.metrics._confidence import (
     compute_confidence_of_best,
     fit_temperature,
@@ -54,10 +54,10 @@ class ConfidenceMixin:
         sk_b2s.metrics.fit_temperature : Definition of the temperature.
         """
         if reference is not None:
-            check_other_windows(self, reference, "scale_temperature")
+            check_other_retrieval_windows(self, reference, "scale_temperature")
             temperature = np.full(len(self.rows), fit_temperature(reference.scores, reference.target))
         else:
-            check_columns([by], self.rows, f"scale_temperature(by={by!r}) holds out groups")
+            check_retrieval_columns([by], self.rows, f"scale_temperature(by={by!r}) holds out groups")
             codes, names = pd.factorize(self.rows[by].to_numpy(dtype=object), use_na_sentinel=False)
             if len(names) < 2:
                 raise ValueError(
@@ -158,7 +158,7 @@ class ConfidenceMixin:
         """
         if not 0 < coverage <= 1:
             raise ValueError(f"coverage must be above 0 and at most 1. Got {coverage!r} instead.")
-        check_other_windows(self, reference, "abstain")
+        check_other_retrieval_windows(self, reference, "abstain")
         ordered = np.sort(reference.confidence(confidence))[::-1]
         threshold = ordered[int(np.ceil(coverage * len(ordered))) - 1]
         own = self.confidence(confidence)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._retrieval._checks import check_columns
+from sk_b2s.decoding._retrieval._checks import check_retrieval_columns
 from sk_b2s.decoding._retrieval._combine import CombinationMixin
 from sk_b2s.decoding._retrieval._confidence import ConfidenceMixin
 from sk_b2s.decoding._retrieval._guesses import GuessesMixin
@@ -213,7 +213,7 @@ class RetrievalResult(CombinationMixin, ConfidenceMixin, GuessesMixin, WordsMixi
             If the times of the windows are unknown, or if a recording is too
             short for a shift.
         """
-        check_columns(["onset", "duration"], self.rows, "The null shifts labels in time")
+        check_retrieval_columns(["onset", "duration"], self.rows, "The null shifts labels in time")
         subject = self.rows["subject"]
         weight = 1 / subject.map(subject.value_counts()).to_numpy(float)
         return replace(self, k=self._k(k)).draw_null(n_shifts, random_state, weight)
@@ -272,7 +272,9 @@ class RetrievalResult(CombinationMixin, ConfidenceMixin, GuessesMixin, WordsMixi
             If a pool has at most ``k`` candidates.
         """
         k = self._k(k)
-        check_columns([by], self.rows, f"score_within_recording(by={by!r}) groups windows by that column")
+        check_retrieval_columns(
+            [by], self.rows, f"score_within_recording(by={by!r}) groups windows by that column"
+        )
         pools = []
         for pool in split_retrieval_result_pools(self, by):
             subject, name = pool.rows[["subject", by]].iloc[0]

@@ -114,7 +114,7 @@ class RowCandidates:
             object.__setattr__(self, "match", tuple(self.match))  # lists of saved settings
 
 
-class CandidateSets(NamedTuple):
+class RowCandidateSets(NamedTuple):
     """Candidates of the windows that have them.
 
     Attributes
@@ -136,8 +136,8 @@ class CandidateSets(NamedTuple):
     is_balanced: bool
 
 
-def make_candidate_sets(candidates_per_row, found, rows, line):
-    """Return the candidates of each row: CandidateSets.
+def make_row_candidate_sets(candidates_per_row, found, rows, line):
+    """Return the candidates of each row: RowCandidateSets.
 
     Parameters
     ----------
@@ -172,14 +172,14 @@ def make_candidate_sets(candidates_per_row, found, rows, line):
         )
     is_target = columns == found.target[kept, None]
     is_balanced = getattr(candidates_per_row, "rule", None) == "balanced"
-    return CandidateSets(kept, columns, is_target.argmax(1), is_balanced)
+    return RowCandidateSets(kept, columns, is_target.argmax(1), is_balanced)
 
 
 def _is_count(value):
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def check_candidates_per_row(candidates_per_row):
+def check_row_candidate_number(candidates_per_row):
     """Return a rule for all folds, None for all segments."""
     if candidates_per_row is None or isinstance(candidates_per_row, RowCandidates):
         return candidates_per_row
@@ -241,7 +241,7 @@ def describe_row_candidates(rule):
     return f"the target and {others}" + (f", with equal {', '.join(match)}" if match else "")
 
 
-def warn_of_unequal_candidates(y, rows=None, stacklevel=4):
+def warn_of_unequal_row_candidates(y, rows=None, stacklevel=4):
     """Warn if candidates of a window have unequal lengths.
 
     ``rows`` are the rows of y of each window's candidates. If None, all are
@@ -263,7 +263,7 @@ def warn_of_unequal_candidates(y, rows=None, stacklevel=4):
         )
 
 
-def locate_candidate_stimuli(y, table):
+def locate_row_candidate_stimuli(y, table):
     """Return stimulus, start and stop (s) of each row, None if unknown."""
     if table is not None and set(NEEDED) <= set(table):
         start = table["sound_onset"].to_numpy(float)
@@ -352,7 +352,7 @@ def _iter_pools(spec, rows):
     yield from pd.DataFrame(dict(enumerate(keys))).groupby(list(range(len(keys)))).indices.values()
 
 
-def find_candidates_sharing_stimulus(line, one, others, gap=0.0):
+def find_row_candidates_sharing_stimulus(line, one, others, gap=0.0):
     """Return which rows are less than ``gap`` apart in the stimulus."""
     if line is None:
         return np.zeros(np.broadcast(one, others).shape, bool)
@@ -376,7 +376,7 @@ def _draw_random(columns, own, spec, target, start, stop, line, random):
 
     def is_free(mine, drawn):
         free = target[mine] != target[drawn]
-        free &= ~find_candidates_sharing_stimulus(line, mine, drawn, spec.gap)
+        free &= ~find_row_candidates_sharing_stimulus(line, mine, drawn, spec.gap)
         if is_one_recording:
             free &= ~(
                 (start[mine] < stop[drawn] + spec.gap - TINY) & (start[drawn] < stop[mine] + spec.gap - TINY)
@@ -425,7 +425,7 @@ def _draw_chains(columns, own, spec, target, start, stop, line):
                     if not (is_balanced and used[other])
                     and not any(
                         target[own[one]] == target[own[other]]
-                        or find_candidates_sharing_stimulus(line, own[one], own[other])
+                        or find_row_candidates_sharing_stimulus(line, own[one], own[other])
                         for one in chain
                     )
                 ),

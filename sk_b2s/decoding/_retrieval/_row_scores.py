@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.decoding._retrieval._row_candidates import CandidateSets, find_candidates_sharing_stimulus
+from sk_b2s.decoding._retrieval._row_candidates import RowCandidateSets, find_row_candidates_sharing_stimulus
 
 GROUP = 128  # consecutive windows of a recording that are compared together
 
@@ -17,7 +17,7 @@ class RowScores(NamedTuple):
 
     Attributes
     ----------
-    sets : CandidateSets
+    sets : RowCandidateSets
     scores : ndarray of shape (n_kept, n_candidates)
     null_ranks : ndarray of int16 of shape (n_kept, n_places)
         Rank of the target of the window some places later in the group, among
@@ -26,13 +26,13 @@ class RowScores(NamedTuple):
         Stretch of a recording.
     """
 
-    sets: CandidateSets
+    sets: RowCandidateSets
     scores: np.ndarray
     null_ranks: np.ndarray
     group: np.ndarray
 
 
-def score_row_candidates(score, sets, found, rows, line):
+def compute_row_scores(score, sets, found, rows, line):
     """Compute similarities with the candidates of each row, and their null.
 
     Up to ``GROUP`` consecutive windows of a recording are compared with all of
@@ -44,7 +44,7 @@ def score_row_candidates(score, sets, found, rows, line):
     score : callable
         ``score(rows, columns)`` returns the similarities of some rows with
         some distinct segments.
-    sets : CandidateSets
+    sets : RowCandidateSets
     found : Candidates
         Distinct segments of y.
     rows : DataFrame of shape (n_rows, ...)
@@ -95,7 +95,7 @@ def _find_possible(sets, own, found, table, line):
     if line is not None:
         first = found.first[columns]
         for place in range(columns.shape[1]):
-            shared |= find_candidates_sharing_stimulus(line, sets.kept[own][:, None], first[:, place])
+            shared |= find_row_candidates_sharing_stimulus(line, sets.kept[own][:, None], first[:, place])
     if {"onset", "duration"} <= set(table):
         start = table["onset"].to_numpy(float)[own]
         stop = start + table["duration"].to_numpy(float)[own]

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.decoding._retrieval._checks import check_columns, check_other_windows
+from sk_b2s.decoding._retrieval._checks import check_other_retrieval_windows, check_retrieval_columns
 from sk_b2s.metrics._confidence import compute_confidence_loss
 from sk_b2s.metrics._word_timing import timing_scores
 
@@ -74,14 +74,14 @@ def fit_word_figure_temperatures(result, reference, by, n_folds):
     Returns an array of shape (n_windows,).
     """
     if reference is not None:
-        check_other_windows(result, reference, "scale_temperature")
+        check_other_retrieval_windows(result, reference, "scale_temperature")
         if reference.vocabulary != result.vocabulary:
             raise ValueError(
                 f"The 'reference' parameter of scale_temperature must have the vocabulary of this result. It has "
                 f"{reference.n_words} words instead of {result.n_words}, or other ones."
             )
         return np.full(len(result.rows), _fit_temperature(reference, slice(None)))
-    check_columns([by], result.rows, f"scale_temperature(by={by!r}) holds out groups")
+    check_retrieval_columns([by], result.rows, f"scale_temperature(by={by!r}) holds out groups")
     codes, names = pd.factorize(result.rows[by].to_numpy(dtype=object), use_na_sentinel=False)
     if len(names) < 2:
         raise ValueError(

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._retrieval._checks import check_columns
+from sk_b2s.decoding._retrieval._checks import check_retrieval_columns
 from sk_b2s.decoding._retrieval._word_figures import (
     fit_word_figure_temperatures,
 )
@@ -137,7 +137,7 @@ class WordResult(WordResultScoresMixin):
         if not set(TIMED) <= set(self.rows):
             return False
         if self.train is not None:
-            check_columns([*TIMED, "word"], self.train, "The timing is fitted on train")
+            check_retrieval_columns([*TIMED, "word"], self.train, "The timing is fitted on train")
         return True
 
     @cached_property

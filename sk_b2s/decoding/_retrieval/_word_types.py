@@ -9,9 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
 from sk_b2s._utils._validation import get_validated_table, join_validated_tables, validate_rows_in_step
-from sk_b2s.decoding._base import RetrievalMixin
 from sk_b2s.decoding._ensemble._weights import standardize_weighted_ensemble_scores
-from sk_b2s.decoding._retrieval._checks import count_shared_windows
+from sk_b2s.decoding._mixins import RetrievalMixin
+from sk_b2s.decoding._retrieval._checks import count_shared_retrieval_windows
 from sk_b2s.decoding._retrieval._word_result import WordResult
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._word_types import average_word_type_features, find_word_segments, make_word_types
@@ -129,7 +129,7 @@ def _check_train(decoder, X_train, y_train, templates):
 
 def _warn_of_shared(decoder, estimator, rows, y, train, known):
     """Raise for shared windows, and warn of shared stimuli."""
-    if n_shared := 0 if train is None else count_shared_windows(rows, train):
+    if n_shared := 0 if train is None else count_shared_retrieval_windows(rows, train):
         raise ValueError(
             f"X_train must contain other windows than X. It contains {n_shared} of {len(rows)}. Pass the training rows of "
             f"the split."

@@ -39,7 +39,7 @@ from sk_b2s.decoding._trf._bands import make_feature_sets, make_ridge_bands
 from sk_b2s.decoding._trf._null import correlate_trf_shifts
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.metrics._frames import match_voice_frames
+from sk_b2s.metrics._frames import find_frames_of_windows
 from sk_b2s.model_selection._leak_warning import warn_of_stimulus_leak
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._windows import (
@@ -278,7 +278,7 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
 
     def _fit_frames(self, X, targets):
         """Set the frame of each sample, and the lags in frames."""
-        frames = match_voice_frames(X, targets)
+        frames = find_frames_of_windows(X, targets)
         self._shape = X.shape[2], targets.shape[2]
         self._frames, self._weights = torch.from_numpy(frames), torch.from_numpy(np.bincount(frames))
         check_ridge_rate(self.sfreq, X)

@@ -23,7 +23,7 @@ POOLED = (
 
 
 @dataclass
-class ControlOutcome:
+class LeakTestOutcome:
     """Scores of one control in one fold.
 
     Parameters
@@ -38,7 +38,7 @@ class ControlOutcome:
         Training windows that were excluded.
     n_train_overlap : int, default=0
         Test windows whose stimulus the fitted estimator was trained on.
-    separate : None or ControlOutcome, default=None
+    separate : None or LeakTestOutcome, default=None
         Outcome of surrogates whose windows share no samples.
     is_correlation : bool, default=False
         Whether scores are correlations of a reconstruction, whose null of a
@@ -49,7 +49,7 @@ class ControlOutcome:
     across: list
     n_left_out: int
     n_train_overlap: int = 0
-    separate: ControlOutcome | None = None
+    separate: LeakTestOutcome | None = None
     is_correlation: bool = False
 
 
@@ -84,7 +84,7 @@ def pool_leak_test_rows(outcomes, random_state=0):
 
     Parameters
     ----------
-    outcomes : list of ControlOutcome
+    outcomes : list of LeakTestOutcome
         One control, one entry per fold.
     random_state : None, int or Generator, default=0
         Draws permutations if there are too many of them.
@@ -179,7 +179,7 @@ def permute_leak_test_labels(outcomes, weight, random):
 
     Parameters
     ----------
-    outcomes : list of ControlOutcome
+    outcomes : list of LeakTestOutcome
         One control, one entry per fold.
     weight : Series of shape (n_recordings,)
         Weight of a hit of each recording.

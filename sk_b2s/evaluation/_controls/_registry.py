@@ -51,7 +51,7 @@ class ControlSpec:
     factory : callable
         ``factory(task)`` returns a list of
         :class:`~sk_b2s.RetrievalResult`, each with its own candidates, from a
-        :class:`~sk_b2s.evaluation._controls._fold_task.FoldTask`.
+        :class:`~sk_b2s.evaluation._controls._fold.ControlFold`.
     label : str
         Noun phrase for texts and figures.
     meaning : str

@@ -19,12 +19,12 @@ from sk_b2s._utils._validation import (
     validate_rows_in_step,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval._row_candidates import check_candidates_per_row, check_row_candidate_columns
+from sk_b2s.decoding._retrieval._row_candidates import check_row_candidate_columns, check_row_candidate_number
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.decoding._retrieval._scoring import find_retrieval_scoring_table
-from sk_b2s.evaluation._controls._fold_task import FoldTask
+from sk_b2s.evaluation._controls._fold import ControlFold
 from sk_b2s.evaluation._controls._inputs import shift_control_inputs
-from sk_b2s.evaluation._controls._leak_test import ControlOutcome, pool_leak_test_rows
+from sk_b2s.evaluation._controls._leak_test import LeakTestOutcome, pool_leak_test_rows
 from sk_b2s.evaluation._controls._order import has_order_trials
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._timing import (
@@ -235,7 +235,7 @@ def run_controls(
     rows = join_validated_tables(run_control_rows(X), find_retrieval_scoring_table(y))
     names = select_controls_to_run(controls, last, y, oracle, rows)
     rows = add_timing_loudness(rows) if has_timed_rows(rows) else rows
-    if (spec := check_candidates_per_row(candidates_per_row)) is not None:
+    if (spec := check_row_candidate_number(candidates_per_row)) is not None:
         check_row_candidate_columns(spec, rows)
         if controls is not None and "within_recording" in names:
             raise ValueError(
@@ -258,7 +258,7 @@ def run_controls(
     results = joblib.Parallel(n_jobs, return_as="generator")(
         joblib.delayed(_run_fold)(
             job,
-            FoldTask(
+            ControlFold(
                 estimator, X, y, rows, *folds[index], seed + index, oracle, k=k, candidates_per_row=spec
             ),
             n_shifts,
@@ -286,7 +286,7 @@ def _group_jobs(names):
 
 
 def _run_fold(names, task, n_shifts):
-    """Run controls of one fold: {name: ControlOutcome}."""
+    """Run controls of one fold: {name: LeakTestOutcome}."""
     out = {}
     for name in names:
         with warnings.catch_warnings():
@@ -349,22 +349,22 @@ def run_control_outcome(
         Excluded training windows.
     is_stratified : bool, default=False
         Whether windows are ranked within strata of like timing.
-    separate : None or ControlOutcome, default=None
+    separate : None or LeakTestOutcome, default=None
         Of surrogates whose windows share no samples.
     is_permuted : bool, default=False
         Whether the null permutes labels within recordings.
 
     Returns
     -------
-    outcome : ControlOutcome
+    outcome : LeakTestOutcome
     """
     random = check_random_state(random_state)
     if is_stratified:
         records = [record for part in parts for record in score_timing_strata(part, n_shifts, random)]
-        return ControlOutcome(records, [], n_left_out)
+        return LeakTestOutcome(records, [], n_left_out)
     records = [record for part in parts for record in _iter_records(part, n_shifts, random, is_permuted)]
     across = [_hits_across(part) for part in parts if not isinstance(part, RowRetrievalResult)]
-    return ControlOutcome(records, across, n_left_out, separate=separate)
+    return LeakTestOutcome(records, across, n_left_out, separate=separate)
 
 
 def _iter_records(result, n_shifts, random, is_permuted=False):

@@ -179,7 +179,7 @@ def find_overlap_verdict_leaks(outcomes, rows):
 
     Parameters
     ----------
-    outcomes : dict of str to list of ControlOutcome
+    outcomes : dict of str to list of LeakTestOutcome
     rows : dict of str to dict
         Pooled rows, from
         :func:`~sk_b2s.evaluation._controls._leak_test.pool_leak_test_rows`.
@@ -250,7 +250,7 @@ def assign_verdicts(results, outcomes):
     results : DataFrame of shape (n_rows, ...)
         With ``estimator, seed, control, calibration_minutes, top_k, null_low,
         null_high, n_train_overlap, leakage_sources, error``.
-    outcomes : dict of tuple to list of ControlOutcome
+    outcomes : dict of tuple to list of LeakTestOutcome
         Of the leak tests, by (estimator, seed, control, minutes), one entry
         per fold. Amounts of calibration are separate, because all have the
         same test rows. Without calibration, minutes are not given.

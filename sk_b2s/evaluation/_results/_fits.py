@@ -21,7 +21,7 @@ from sk_b2s._utils._versions import get_versions
 from sk_b2s.decoding._retrieval._row_candidates import RowCandidates
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.decoding._retrieval._scoring import retrieve
-from sk_b2s.evaluation._controls._fold_task import FoldTask
+from sk_b2s.evaluation._controls._fold import ControlFold
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
@@ -72,10 +72,10 @@ class BenchmarkFit:
     made: dict = field(default_factory=dict)
 
     def with_data(self, X, y, rows):
-        """Return a FoldTask with the data."""
+        """Return a ControlFold with the data."""
         rule = self.settings.get("candidates_per_row")
         how = {"retrieve": TASKS[self.settings["task"]].retrieve} if "task" in self.settings else {}
-        return FoldTask(
+        return ControlFold(
             self.estimator, X, y, rows, self.train, self.test, self.draw, self.oracle, k=self.settings["k"],
             candidates_per_row=None if rule is None else RowCandidates(**rule), **how,
         )  # fmt: skip
@@ -91,7 +91,7 @@ class BenchmarkFit:
 # --- plan --------------------------------------------------------------------------------------------
 
 
-def plan_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(None, None)):
+def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(None, None)):
     """Plan the tasks fold by fold, so that early results have all estimators.
 
     Parameters
@@ -228,7 +228,7 @@ def run_fits(tasks, data, file=None, n_jobs=None, verbose=0):
     ----------
     tasks : list of BenchmarkFit
     data : tuple of X, y and rows
-        As for :func:`plan_fits`.
+        As for :func:`iter_fits`.
     file : None or JsonLinesFile, default=None
         Results file, shared with other processes.
     n_jobs : int or None, default=None

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from sk_b2s.evaluation._controls._leak_test import ControlOutcome
+from sk_b2s.evaluation._controls._leak_test import LeakTestOutcome
 from sk_b2s.evaluation._results._former import upgrade_former_line
 from sk_b2s.evaluation._scores import OPTIONAL_COLUMNS, SCORE_COLUMNS, SCORES
 from sk_b2s.model_selection._leakage_report import LeakVerdict
@@ -181,7 +181,7 @@ def _problem_of_outcome(outcome):
 
 
 def format_result_line_outcome(outcome):
-    """Convert a ControlOutcome to a dict for JSON."""
+    """Convert a LeakTestOutcome to a dict for JSON."""
     records = [
         {
             key: pack_result_line_array(value) if isinstance(value, np.ndarray) else value
@@ -199,7 +199,7 @@ def format_result_line_outcome(outcome):
 
 
 def parse_result_line_outcome(outcome):
-    """Convert a dict of a line to a ControlOutcome."""
+    """Convert a dict of a line to a LeakTestOutcome."""
     arrays = ("null", "relative")
     records = [
         {key: unpack_result_line_array(value) if key in arrays else value for key, value in record.items()}
@@ -209,6 +209,6 @@ def parse_result_line_outcome(outcome):
     separate = outcome.get("separate")
     separate = None if separate is None else parse_result_line_outcome(separate)
     is_correlation = outcome.get("is_correlation") is True
-    return ControlOutcome(
+    return LeakTestOutcome(
         records, across, outcome["n_left_out"], separate=separate, is_correlation=is_correlation
     )

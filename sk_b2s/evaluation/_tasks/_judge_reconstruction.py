@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sk_b2s.evaluation._controls._leak_test import ControlOutcome
+from sk_b2s.evaluation._controls._leak_test import LeakTestOutcome
 from sk_b2s.evaluation._reconstruction._result import MEAN, ReconstructionResult
 from sk_b2s.evaluation._scores import SCORE_COLUMNS
 
@@ -47,7 +47,7 @@ class ReconstructionJudgment:
                     "subject": row["subject"], "recording": str(row["recording"]), "n": n, "top_1": n * r[0],
                     "top_k": n * r[0], "chance": 0.0, "null": n * r[1:], "relative": np.zeros(1), "n_candidates": 0,
                 })  # fmt: skip
-        return ControlOutcome(records, [], n_left_out, is_correlation=True)
+        return LeakTestOutcome(records, [], n_left_out, is_correlation=True)
 
 
 def judge_reconstruction(result, fold):
@@ -56,7 +56,7 @@ def judge_reconstruction(result, fold):
     Parameters
     ----------
     result : ReconstructionResult
-    fold : FoldTask
+    fold : ControlFold
         Not used, present for API consistency by convention.
 
     Returns

@@ -52,7 +52,7 @@ def judge_words(result, fold, n_words=50, k=10):
     ----------
     result : RetrievalResult
         Candidates have the column ``word``.
-    fold : FoldTask
+    fold : ControlFold
     n_words : int, default=50
         Number of most frequent words of the training rows. Words without a
         test segment are left out.
@@ -80,7 +80,7 @@ def judge_word_types(result, fold, n_words=50, k=10):
         Without an estimator, the same words are predicted from the times of
         windows. Segments of other controls are scored as by
         :func:`judge_words`.
-    fold : FoldTask
+    fold : ControlFold
     n_words, k : int, default=50, 10
         As in :func:`judge_words`.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.evaluation._controls._leak_test import ControlOutcome
+from sk_b2s.evaluation._controls._leak_test import LeakTestOutcome
 from sk_b2s.evaluation._scores import SCORE_COLUMNS, SCORES
 from sk_b2s.events._stimuli import make_stimulus_id
 from sk_b2s.metrics._null import compute_null_means
@@ -127,7 +127,7 @@ class Judgment:
 
         Returns
         -------
-        outcome : ControlOutcome
+        outcome : LeakTestOutcome
             The main score takes the place of ``top_k``.
         """
         random = np.random.RandomState(random_state)
@@ -151,7 +151,7 @@ class Judgment:
         codes, names = pd.factorize(recording, sort=True)
         sums = np.stack([worth[codes == code].sum(0) for code in range(len(names))])
         hits = np.stack([sums[:, self.target[codes == code]].mean(1) for code in range(len(names))], axis=1)
-        return ControlOutcome(records, [(tuple(names), hits)], n_left_out)
+        return LeakTestOutcome(records, [(tuple(names), hits)], n_left_out)
 
 
 def _null_of_judgment(judgment, of_subject, chosen, n_shifts, random_state):

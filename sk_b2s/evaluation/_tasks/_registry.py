@@ -58,7 +58,7 @@ class TaskSpec:
         :class:`~sk_b2s.evaluation._tasks._judgment.Judgment`, or another
         object with its methods ``make_rows`` and ``make_outcome``, from the
         result of ``retrieve`` and its
-        :class:`~sk_b2s.evaluation._controls._fold_task.FoldTask`. If None,
+        :class:`~sk_b2s.evaluation._controls._fold.ControlFold`. If None,
         the scores of segments.
     main_score : str, default="top_k"
         Column that is compared with chance level and null.

@@ -20,7 +20,7 @@ MAX_DISTANCE = 0.06  # s from the line, and 6 times the median distance, of mark
 MIN_EXCESS = 3  # minimum number of marks minus unknowns
 
 
-class ClockBreak(NamedTuple):
+class ClockChangePoint(NamedTuple):
     """Change in the relation between two clocks.
 
     Attributes
@@ -62,7 +62,7 @@ def find_change_points(which, in_sound, in_recording, line, resolution=0.0, over
 
     Returns
     -------
-    breaks : tuple of ClockBreak
+    breaks : tuple of ClockChangePoint
         In order of time, empty if the line is straight.
     worst : float
         Largest distance of the broken line from the straight one at the marks,
@@ -91,7 +91,7 @@ def find_change_points(which, in_sound, in_recording, line, resolution=0.0, over
         return (), 0.0
     sizes = search.solve(chosen)[-len(chosen) :]
     return tuple(
-        sorted(ClockBreak(*terms[i], float(size)) for i, size in zip(chosen, sizes, strict=True))
+        sorted(ClockChangePoint(*terms[i], float(size)) for i, size in zip(chosen, sizes, strict=True))
     ), worst
 
 
@@ -214,9 +214,9 @@ def format_change_points(breaks):
 
     Examples
     --------
-    >>> format_change_points([ClockBreak(188.0, "rate", 600e-6)])
+    >>> format_change_points([ClockChangePoint(188.0, "rate", 600e-6)])
     'at 188.0 s the rate changes by +600 ppm'
-    >>> format_change_points([ClockBreak(428.0, "jump", -0.02)])
+    >>> format_change_points([ClockChangePoint(428.0, "jump", -0.02)])
     'at 428.0 s the clock jumps by -20.0 ms'
     """
     return ", ".join(

@@ -37,7 +37,7 @@ class ClockFit(NamedTuple):
     drift_error : float
         Standard error of ``drift``. If the residual is NaN, that of marks with
         a jitter of 1 ms.
-    breaks : tuple of ClockBreak
+    breaks : tuple of ClockChangePoint
         Changes of the rate and jumps.
     worst : float
         Largest distance of the broken line from the straight one, in seconds.

@@ -9,7 +9,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s.io._recording_files import RecordingFormatError
+from sk_b2s.io._files import RecordingFormatError
 
 CODE = get_cache_code(__file__)
 SFREQ = 64.0  # Hz

@@ -17,8 +17,8 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
+from sk_b2s.io._files import list_files_of_header, read_json_file
 from sk_b2s.io._raw._binary_headers import find_binary_header_breaks, read_binary_record_times
-from sk_b2s.io._recording_files import list_files_of_header, read_json_file
 from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities
 
 CODE = get_cache_code(__file__)

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from sk_b2s.io._recording_files import RecordingFormatError, list_files_of_header
+from sk_b2s.io._files import RecordingFormatError, list_files_of_header
 
 SAMPLE_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 LINE = r"^[ \t]*{name}[ \t]*=[ \t]*(\S+)"

@@ -10,7 +10,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s.io._recording_files import RecordingFormatError, check_regular_file
+from sk_b2s.io._files import RecordingFormatError, check_regular_file
 
 CODE = get_cache_code(__file__)
 KIT = (".con", ".sqd")

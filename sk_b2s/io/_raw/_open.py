@@ -11,6 +11,13 @@ import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.io._annex import check_annex_content
+from sk_b2s.io._files import CODE as PARTS
+from sk_b2s.io._files import (
+    RecordingFormatError,
+    check_recording_files,
+    check_regular_file,
+    describe_file_size,
+)
 from sk_b2s.io._raw._arrays import CODE as ARRAYS
 from sk_b2s.io._raw._arrays import read_npy_array
 from sk_b2s.io._raw._binary_headers import CODE as HEADERS
@@ -23,13 +30,6 @@ from sk_b2s.io._raw._kit import CODE as KIT_CODE
 from sk_b2s.io._raw._kit import KIT, read_kit
 from sk_b2s.io._raw._matlab import CODE as MATLAB
 from sk_b2s.io._raw._matlab import read_matlab
-from sk_b2s.io._recording_files import CODE as PARTS
-from sk_b2s.io._recording_files import (
-    RecordingFormatError,
-    check_recording_files,
-    check_regular_file,
-    describe_file_size,
-)
 
 CODE = "-".join([get_cache_code(__file__), PARTS, MATLAB, HEADERS, KIT_CODE, HDF5, ARRAYS])
 # Warnings of MNE about files that are shorter than their header or markers.

@@ -13,6 +13,7 @@ import scipy
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
+from sk_b2s.io._files import format_recording_name
 from sk_b2s.io._raw._causal import CODE as CAUSAL
 from sk_b2s.io._raw._gaps import CODE as GAPS
 from sk_b2s.io._raw._gaps import Gap, list_gaps, mark_gaps, read_type_for_gaps
@@ -30,7 +31,6 @@ from sk_b2s.io._raw._processing import (
     rereference_in_processing,
     select_processing_reference,
 )
-from sk_b2s.io._recording_files import format_recording_name
 from sk_b2s.io._sensors import CODE as SENSORS
 from sk_b2s.io._sensors import pick_sensor_channels, project_sensors, set_sensor_montage
 from sk_b2s.io._sidecars import CODE as SIDECARS

@@ -20,9 +20,9 @@ from sk_b2s import (
     retrieve,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
-from sk_b2s.decoding._retrieval._row_candidates import locate_candidate_stimuli, make_candidate_sets
+from sk_b2s.decoding._retrieval._row_candidates import locate_row_candidate_stimuli, make_row_candidate_sets
 from sk_b2s.decoding._retrieval._row_result import make_row_retrieval_result
-from sk_b2s.decoding._retrieval._row_scores import GROUP, score_row_candidates
+from sk_b2s.decoding._retrieval._row_scores import GROUP, compute_row_scores
 from sk_b2s.plotting import plot_ranks, plot_similarity, plot_words
 
 PAIRS, FIVE = RowCandidates(2, "balanced"), RowCandidates(5, "balanced")
@@ -45,10 +45,10 @@ def fitted(data):
 def score_candidates(data, rule, score):
     """Make a result of similarities that are computed from candidates."""
     X, y = data[2:]
-    found, line = find_distinct_candidates(y), locate_candidate_stimuli(y, y)
+    found, line = find_distinct_candidates(y), locate_row_candidate_stimuli(y, y)
     rows = X.rows.reset_index(drop=True)
-    sets = make_candidate_sets(rule, found, rows, line)
-    scored = score_row_candidates(score, sets, found, rows, line)
+    sets = make_row_candidate_sets(rule, found, rows, line)
+    scored = compute_row_scores(score, sets, found, rows, line)
     return make_row_retrieval_result(scored, y.iloc[found.first], rows, 1)
 
 
@@ -152,13 +152,15 @@ def test_random_candidates_are_equally_frequent():
     y = pd.DataFrame({"segment": np.arange(40)})
     found, count = find_distinct_candidates(y), np.zeros((40, 40))
     for seed in range(200):
-        sets = make_candidate_sets(RowCandidates(4, gap=1.0, random_state=seed), found, rows, None)
+        sets = make_row_candidate_sets(RowCandidates(4, gap=1.0, random_state=seed), found, rows, None)
         np.add.at(count, (sets.kept[:, None], sets.columns), 1)
     apart = abs(np.subtract.outer(range(40), range(40)))
     assert (count[(apart > 0) & (apart < 3)] == 0).all()
     shares = count[20, apart[20] >= 3] / 200
     np.testing.assert_allclose(shares, 3 / 35, atol=0.08)
-    most = make_candidate_sets(RowCandidates(36, gap=1.0), found, rows, None)  # all others, for inner windows
+    most = make_row_candidate_sets(
+        RowCandidates(36, gap=1.0), found, rows, None
+    )  # all others, for inner windows
     assert set(most.kept) == set(range(40))
 
 
@@ -172,7 +174,7 @@ def test_score_candidate_sets_is_linear_in_windows():
         shapes.append((len(own), len(columns)))
         return np.zeros((len(own), len(columns)), np.float32)
 
-    scored = score_row_candidates(score, make_candidate_sets(PAIRS, found, rows, line), found, rows, line)
+    scored = compute_row_scores(score, make_row_candidate_sets(PAIRS, found, rows, line), found, rows, line)
     assert np.max(shapes, axis=0).tolist() <= [GROUP, 2 * GROUP]
     assert scored.null_ranks.shape[1] <= GROUP
 

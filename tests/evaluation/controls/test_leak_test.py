@@ -9,7 +9,7 @@ from helpers.decoders import control_outcome
 from scipy.stats import norm
 
 from sk_b2s.evaluation._controls._leak_test import (
-    ControlOutcome,
+    LeakTestOutcome,
     permute_leak_test_labels,
     pool_leak_test_rows,
 )
@@ -86,7 +86,7 @@ def test_permute_leak_test_labels_false_positive_rate(n_recordings, kind, monkey
         if kind == "one label":
             across = 0.1 * across
             across[np.arange(n_recordings), rng.integers(0, n_recordings, n_recordings)] += 5
-        dealt = permute_leak_test_labels([ControlOutcome([], [(names, across)], 0)], weight, rng)
+        dealt = permute_leak_test_labels([LeakTestOutcome([], [(names, across)], 0)], weight, rng)
         marks += np.mean(dealt >= dealt[0] - 1e-9) <= LEAK_ALPHA + 1e-9
     assert marks <= 18  # 8 of 1000 are expected; 19 or more come about once in a thousand
 

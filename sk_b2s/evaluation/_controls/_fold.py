@@ -15,9 +15,9 @@ from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._validation import get_validated_table, join_validated_tables
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.decoding._retrieval._row_candidates import locate_candidate_stimuli, make_candidate_sets
+from sk_b2s.decoding._retrieval._row_candidates import locate_row_candidate_stimuli, make_row_candidate_sets
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult, make_row_retrieval_result
-from sk_b2s.decoding._retrieval._row_scores import score_row_candidates
+from sk_b2s.decoding._retrieval._row_scores import compute_row_scores
 from sk_b2s.decoding._retrieval._scoring import (
     find_retrieval_scoring_table,
     retrieve,
@@ -28,7 +28,7 @@ from sk_b2s.model_selection._exposure import find_exposure
 
 
 @dataclass
-class FoldTask:
+class ControlFold:
     """One fold with all data that a control needs.
 
     ``fitted`` is the estimator of the last fit, ``n_left_out`` the number of
@@ -111,8 +111,8 @@ class FoldTask:
         rows, scores = self.rows.iloc[self.test], np.asarray(scores)
         if self.candidates_per_row is None:
             return RetrievalResult(scores, found.target, names, rows, k)
-        line = locate_candidate_stimuli(stimuli, table)
+        line = locate_row_candidate_stimuli(stimuli, table)
         joined = join_validated_tables(rows, find_retrieval_scoring_table(stimuli))
-        sets = make_candidate_sets(self.candidates_per_row, found, joined, line)
-        row_scores = score_row_candidates(lambda *places: scores[np.ix_(*places)], sets, found, joined, line)
+        sets = make_row_candidate_sets(self.candidates_per_row, found, joined, line)
+        row_scores = compute_row_scores(lambda *places: scores[np.ix_(*places)], sets, found, joined, line)
         return self.with_rows(make_row_retrieval_result(row_scores, names, rows, k), self.test)

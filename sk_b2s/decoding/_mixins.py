@@ -1,4 +1,4 @@
-"""Retrieval methods that all decoders share."""
+"""Mixins of decoders: retrieval, estimates and their names."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from sk_b2s.decoding._candidates import (
 )
 from sk_b2s.decoding._inputs import DecoderInputsMixin
 from sk_b2s.decoding._retrieval._row_candidates import (
-    locate_candidate_stimuli,
-    make_candidate_sets,
-    warn_of_unequal_candidates,
+    locate_row_candidate_stimuli,
+    make_row_candidate_sets,
+    warn_of_unequal_row_candidates,
 )
-from sk_b2s.decoding._retrieval._row_scores import score_row_candidates
+from sk_b2s.decoding._retrieval._row_scores import compute_row_scores
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._ranking import ranks, top_k_accuracy
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates, iter_tiled_scores
@@ -277,7 +277,7 @@ class RetrievalMixin(DecoderInputsMixin):
         validate_rows_in_step(X, y)
         found, targets = self._candidates(y)
         self._warn_of_leak(y, stacklevel)
-        warn_of_unequal_candidates(y, stacklevel=stacklevel)
+        warn_of_unequal_row_candidates(y, stacklevel=stacklevel)
         return found, self._scores(X, targets)
 
     def _compare_rows(self, X, y, candidates_per_row, rows=None, stacklevel=5):
@@ -294,15 +294,15 @@ class RetrievalMixin(DecoderInputsMixin):
             rows = join_validated_tables(get_validated_table(X), of_y)
         found, targets = self._candidates(y)
         self._warn_of_leak(y, stacklevel)
-        line = locate_candidate_stimuli(y, get_validated_table(y))
-        sets = make_candidate_sets(candidates_per_row, found, rows, line)
-        warn_of_unequal_candidates(y, found.first[sets.columns], stacklevel)
+        line = locate_row_candidate_stimuli(y, get_validated_table(y))
+        sets = make_row_candidate_sets(candidates_per_row, found, rows, line)
+        warn_of_unequal_row_candidates(y, found.first[sets.columns], stacklevel)
 
         def score(indices, columns):
             parts = self._scores(_safe_indexing(X, indices), _safe_indexing(targets, columns))
             return np.concatenate([part.cpu().numpy() for _, part in parts])
 
-        return found, score_row_candidates(score, sets, found, rows, line)
+        return found, compute_row_scores(score, sets, found, rows, line)
 
     # --- leakage -----------------------------------------------------------------------------------
 

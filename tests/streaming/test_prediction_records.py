@@ -8,7 +8,7 @@ import pytest
 from helpers.hidden import ALL_NAMES
 
 from sk_b2s.streaming import decode_live, read_live_predictions, score_live_predictions
-from sk_b2s.streaming._records import RecordWriter
+from sk_b2s.streaming._prediction_records import RecordWriter
 from sk_b2s.streaming._regularizer import StreamRegularizer
 
 NAMES = ["a", ALL_NAMES.encode("utf-8", "replace").decode()]

@@ -9,9 +9,9 @@ from helpers.raw_files import write_brainvision
 
 from sk_b2s import make_segments, read_bids, read_textgrid
 from sk_b2s.io._events_file import read_events
+from sk_b2s.io._files import check_recording_files, list_files_of_header
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._raw._recordings import open_recording
-from sk_b2s.io._recording_files import check_recording_files, list_files_of_header
 
 
 def make_link_loop(path):
