@@ -42,7 +42,7 @@ class EncoderNetworkMixin:
         if attends and X.positions is None:
             raise ValueError(
                 "spatial_attention=True requires sensor positions, and X has none. Set Epocher(montage=...), wrap an "
-                "array with Windows.from_array(X, positions=...), or set spatial_attention=False."
+                "array with Windows.from_array(X, ch_names=..., montage=...), or set spatial_attention=False."
             )
         return X
 

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_bids": ["read_bids"],
+        "_bids_writing": ["write_bids_events"],
         "_clocks._audio_alignment": ["align_to_audio"],
         "_events_file": ["read_events"],
         "_textgrid": ["read_textgrid"],

@@ -26,6 +26,7 @@ NOT_EEG = re.compile(
 SENSORS = ("eeg", "mag", "grad")
 METERS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
 HEAD_CENTER = np.array([0.0, 0.0, 0.04])  # m, center of a spherical head in head coordinates
+HEAD_RADIUS = 0.095  # m, of electrodes whose distance is unknown
 KIT_COIL = 6001  # FIFF coil type of KIT axial gradiometers
 
 
@@ -204,3 +205,82 @@ def _tangential_direction(loc, around, down, planar):
     return np.column_stack(
         [outward * np.cos(a) - across * np.sin(a), outward * np.sin(a) + across * np.cos(a)]
     )
+
+
+# --- windows without a recording -----------------------------------------------------------------------
+
+
+def project_montage(montage, names):
+    """Project the electrodes of a montage onto the unit square.
+
+    Parameters
+    ----------
+    montage : str, Path or mne.channels.DigMontage
+        Name of a standard montage of MNE, file, or montage.
+    names : sequence of str of length n_channels
+        Names of electrodes, in any case.
+
+    Returns
+    -------
+    positions : ndarray of shape (n_channels, 2)
+        NaN for electrodes that the montage does not have.
+
+    Raises
+    ------
+    ValueError
+        If the montage has none of the electrodes.
+    """
+    montage = load_sensor_montage(montage)
+    if isinstance(montage, str):
+        montage = mne.channels.make_standard_montage(montage)
+    info = mne.create_info(list(names), 1.0, "eeg", verbose="ERROR")
+    info.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
+    positions = project_sensors(info, names)
+    unknown = [name for name, place in zip(names, positions, strict=True) if not np.isfinite(place).all()]
+    if len(unknown) == len(positions):
+        raise ValueError(
+            f"The montage has none of the channels: {shorten_list(unknown)}. It has "
+            f"{shorten_list(montage.ch_names)}. Rename the channels, or pass another montage."
+        )
+    if unknown:
+        warnings.warn(
+            f"The montage has no position for {len(unknown)} of {len(positions)} channels: {shorten_list(unknown)}. "
+            "Spatial attention ignores these channels.",
+            stacklevel=4,
+        )
+    return positions
+
+
+def make_sensor_info(names, sfreq, positions=None):
+    """Make the info of EEG channels at projected positions.
+
+    Parameters
+    ----------
+    names : sequence of str of length n_channels
+    sfreq : float
+    positions : ndarray of shape (n_channels, 2), default=None
+        Positions on the unit square as of :func:`project_sensors`. Electrodes
+        get the direction of their position, on a sphere.
+
+    Returns
+    -------
+    info : mne.Info
+    """
+    info = mne.create_info(list(names), sfreq, "eeg", verbose="ERROR")
+    if positions is None:
+        return info
+    x, y = (2 * (np.asarray(positions, float) - 0.5)).T
+    half = np.arcsin(np.clip(np.hypot(x, y), 0, 1))  # half of the angle from the vertical
+    around = np.arctan2(y, x)
+    direction = np.column_stack([
+        np.sin(2 * half) * np.cos(around), np.sin(2 * half) * np.sin(around), np.cos(2 * half)
+    ])  # fmt: skip
+    places = {
+        name: HEAD_CENTER + HEAD_RADIUS * place
+        for name, place in zip(names, direction, strict=True)
+        if np.isfinite(place).all()
+    }
+    if places:
+        montage = mne.channels.make_dig_montage(places, coord_frame="head")
+        info.set_montage(montage, on_missing="ignore", verbose="ERROR")
+    return info

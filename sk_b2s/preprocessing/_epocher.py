@@ -46,6 +46,10 @@ from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes
 DEFAULT_SFREQ = 120  # Hz, as in the paper
 
 
+# Parameters of recordings, without effect on windows.
+OF_RECORDINGS = ("picks", "reference", "l_freq", "h_freq", "notch", "raw_hook")
+
+
 class Baseline:
     """Step that subtracts the mean of the baseline, then crops."""
 
@@ -276,11 +280,13 @@ class Epocher(WindowsTransformer):
             self.n_features_in_ = len(self.ch_names_)
         elif isinstance(X, Windows):
             self._check_windows(X)
+            self._check_unused()
             self.n_features_in_ = X.shape[1]
         elif isinstance(X, mne.io.BaseRaw):
             raise _make_raw_error()
         else:
             self._check_windows(X)
+            self._check_unused()
             with explain_validation_error(X):
                 validate_data(self, check_windows_equal_shapes(X), allow_nd=True)
         return self
@@ -296,8 +302,17 @@ class Epocher(WindowsTransformer):
         if self.montage is not None and getattr(X, "positions", None) is None:
             raise ValueError(
                 "Epocher(montage=...) cannot add positions to windows, which it returns unchanged. Set montage=None, and "
-                "pass Windows.from_array(X, positions=...), mne.Epochs or a table of segments."
+                "pass Windows.from_array(X, ch_names=..., montage=...), mne.Epochs or a table of segments."
             )
+
+    def _check_unused(self):
+        """Raise if windows are to be fitted with parameters of recordings."""
+        for name in OF_RECORDINGS:
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"Epocher({name}={getattr(self, name)!r}) applies to recordings, but X has windows that are cut "
+                    f"already, which it returns unchanged. Pass a table of segments, or set {name}=None."
+                )
 
     def transform(self, X):
         """Cut windows from recordings.

@@ -157,7 +157,7 @@ class Windows:
                 )
 
     @classmethod
-    def from_array(cls, data, rows=None, positions=None, sfreq=None, ch_names=None):
+    def from_array(cls, data, rows=None, positions=None, sfreq=None, ch_names=None, montage=None):
         """Make Windows of an array.
 
         Parameters
@@ -174,6 +174,11 @@ class Windows:
             Sampling rate in Hz.
         ch_names : sequence of str, default=None
             Names of channels.
+        montage : str, path-like or mne.channels.DigMontage, default=None
+            Electrode positions, instead of ``positions``: a montage of MNE,
+            its name such as "biosemi64", or a file that
+            :func:`mne.channels.read_custom_montage` reads. It requires
+            ``ch_names``.
 
         Returns
         -------
@@ -182,7 +187,13 @@ class Windows:
         Raises
         ------
         ValueError
-            If ``data`` does not have three dimensions.
+            If ``data`` does not have three dimensions, or ``montage`` is given
+            without ``ch_names`` or has none of the channels.
+
+        Warns
+        -----
+        UserWarning
+            If ``montage`` does not have all channels.
         """
         data = np.asarray(check_windows_equal_shapes(data, "data"))
         if data.ndim != 3:
@@ -208,8 +219,7 @@ class Windows:
                 make_signal_time_major(block.transpose(0, 2, 1)).reshape(len(mine) * n_times, n_channels)
             )
             start[mine] = np.arange(len(mine)) * n_times
-        if positions is not None:
-            positions = np.asarray(positions, float)[None]
+        positions = _find_positions(positions, montage, ch_names)
         signals = signals or [np.empty((0, n_channels), np.float32)]
         return cls(
             signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names,
@@ -219,7 +229,7 @@ class Windows:
     @classmethod
     def from_trials(
         cls, responses, stimuli, sfreq, *, stimulus_sfreq=None, seconds=5.0, block=20.0, subject="1",
-        channels_first=False, ch_names=None, positions=None,
+        channels_first=False, ch_names=None, positions=None, montage=None,
     ):  # fmt: skip
         """Make Windows and their stimuli from trials of unequal length.
 
@@ -252,6 +262,8 @@ class Windows:
             Names of channels.
         positions : array-like of shape (n_channels, 2), default=None
             Sensor positions on the unit square, NaN if unknown.
+        montage : str, path-like or mne.channels.DigMontage, default=None
+            Electrode positions, as in :meth:`from_array`.
 
         Returns
         -------
@@ -292,13 +304,13 @@ class Windows:
         >>> float(trf.lags_[abs(trf.coef_[0, :, 0, 1]).argmax()])
         0.09375
         """
-        from sk_b2s.preprocessing._trials import cut_trials
+        from sk_b2s.preprocessing._exchange._trials import cut_trials
 
         signals, which, start, n_times, rows, y = cut_trials(
             responses, stimuli, sfreq, stimulus_sfreq=stimulus_sfreq, seconds=seconds, block=block,
             subject=subject, channels_first=channels_first,
         )  # fmt: skip
-        positions = None if positions is None else np.asarray(positions, float)[None]
+        positions = _find_positions(positions, montage, ch_names)
         X = cls(signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names)
         return X, y
 
@@ -421,6 +433,51 @@ class Windows:
             "n_valid": self.n_valid, "is_continuous": self.is_continuous,
         }  # fmt: skip
         return Windows(**{**parts, **changes})
+
+    def to_epochs(self, info=None, tmin=0.0, metadata=None):
+        """Return the windows as Epochs of MNE.
+
+        Parameters
+        ----------
+        info : mne.Info, default=None
+            Channels in the order of the windows, such as
+            ``mne.io.read_raw(file).pick("meg").info``. Its rate is not used.
+            If None, EEG channels with the names and positions of the windows.
+            Required for MEG, whose sensors have more than a position.
+        tmin : float, default=0.0
+            Time of the first sample in seconds, such as the ``tmin`` of
+            :func:`make_segments`.
+        metadata : DataFrame of shape (n_windows, ...), default=None
+            Metadata of the epochs, such as ``X.join(y["text"])``. If None,
+            ``rows``.
+
+        Returns
+        -------
+        epochs : mne.EpochsArray
+            All lazy steps are applied. MNE takes the values for volts or
+            tesla, which they are without a scaler.
+
+        Raises
+        ------
+        ValueError
+            If the sampling rate is unknown, windows have unequal lengths, or
+            ``info`` or ``metadata`` does not match.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sk_b2s import Windows
+        >>> windows = Windows.from_array(
+        ...     np.ones((3, 2, 50)), sfreq=100, ch_names=["Cz", "Pz"],
+        ...     montage="biosemi64",
+        ... )
+        >>> epochs = windows.to_epochs(tmin=-0.1)
+        >>> epochs.get_data().shape, epochs.times[[0, -1]].tolist()
+        ((3, 2, 50), [-0.1, 0.39])
+        """
+        from sk_b2s.preprocessing._exchange._epochs import make_epochs
+
+        return make_epochs(self, info, tmin, metadata)
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -627,6 +684,20 @@ n_times + before + after)
         count = max((last - first) // self.n_read, 1)
         start = first + self.n_read * np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
         return self._replace(which=np.full(len(start), index), start=start, rows=None, n_valid=None)
+
+
+def _find_positions(positions, montage, ch_names):
+    """Return one layout of given positions or of a montage, or None."""
+    if montage is not None:
+        from sk_b2s.io._sensors import project_montage
+
+        if positions is not None or ch_names is None:
+            raise ValueError(
+                "montage= requires ch_names=, the names of the channels, and no positions=. Pass "
+                "Windows.from_array(data, ch_names=[...], montage=...)."
+            )
+        positions = project_montage(montage, list(ch_names))
+    return None if positions is None else np.asarray(positions, float)[None]
 
 
 def _mask_padding(batch, n_valid):

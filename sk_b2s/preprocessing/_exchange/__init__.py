@@ -1,0 +1,1 @@
+"""Windows from and to the forms of data of other programs."""
