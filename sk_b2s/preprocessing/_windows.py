@@ -477,6 +477,7 @@ class Windows:
         """
         from sk_b2s.preprocessing._exchange._epochs import make_epochs
 
+        check_windows_equal_lengths(self, "to_epochs")
         return make_epochs(self, info, tmin, metadata)
 
     # --- reading -----------------------------------------------------------------------------------

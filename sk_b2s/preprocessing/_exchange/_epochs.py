@@ -9,7 +9,6 @@ import numpy as np
 
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.io._sensors import make_sensor_info
-from sk_b2s.preprocessing._windows import check_windows_equal_lengths
 
 
 def make_epochs(windows, info=None, tmin=0.0, metadata=None):
@@ -19,7 +18,6 @@ def make_epochs(windows, info=None, tmin=0.0, metadata=None):
             "to_epochs requires the sampling rate of the windows, which an array does not have. Pass "
             "Windows.from_array(data, sfreq=...)."
         )
-    check_windows_equal_lengths(windows, "to_epochs")
     n_windows, n_channels, _ = windows.shape
     metadata = windows.rows if metadata is None else metadata
     if metadata is not None and len(metadata) != n_windows:
