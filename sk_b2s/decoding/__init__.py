@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_retrieval._word_result": ["WordResult"],
         "_retrieval._word_types": ["retrieve_words"],
         "_ridge_decoder": ["RidgeDecoder"],
+        "_trf._average": ["average_trfs"],
         "_trf._forward": ["ForwardTRF"],
     },
 )

@@ -79,11 +79,12 @@ def iter_inner_split_folds(y, segments, rows, n_splits):
             yield train, test
 
 
-def list_split_folds(cv, X, y):
+def list_split_folds(cv, X, y, groups=None):
     """Return the rows of each fold as indices: list of (train, test).
 
     ``cv`` is a splitter, or pairs of indices or masks. A number of folds
-    raises a TypeError, because it would split overlapping windows.
+    raises a TypeError, because it would split overlapping windows. ``groups``
+    of the rows are passed to a splitter.
     """
     if isinstance(cv, numbers.Integral):
         raise TypeError(f"cv={cv} would split overlapping windows. Use cv=StimulusKFold({cv}).")
@@ -92,7 +93,8 @@ def list_split_folds(cv, X, y):
             f"cv must be a splitter, such as StimulusKFold(5), or pairs (train, test). Got {cv!r} instead."
         )
     every = np.arange(len(X))  # rows may be given as masks
-    pairs = cv.split(X, y) if hasattr(cv, "split") else cv
+    options = {} if groups is None else {"groups": groups}
+    pairs = cv.split(X, y, **options) if hasattr(cv, "split") else cv
     return [(every[np.asarray(train)], every[np.asarray(test)]) for train, test in pairs]
 
 

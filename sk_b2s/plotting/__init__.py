@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_scores": ["plot_comparison", "plot_controls", "plot_scores", "plot_subjects"],
         "_topomap": ["plot_attention", "plot_topography"],
         "_trf": ["plot_trf"],
+        "_trf_panels": ["plot_trf_features", "plot_trf_joint"],
         "_words": ["plot_keywords", "plot_word_confusion"],
     },
 )

@@ -51,6 +51,16 @@ def project_to_topomap(values, positions):
     return places[:, 2], from_center * RADIUS / radius
 
 
+def draw_topography(values, places, limits, ax, cmap="PuOr_r"):
+    """Draw the result of :func:`project_to_topomap`, return the image."""
+    import mne
+
+    return mne.viz.plot_topomap(
+        values, places, ch_type="eeg", axes=ax, show=False, cmap=cmap, vlim=limits, contours=4, sphere=RADIUS,
+        extrapolate="head",
+    )[0]  # fmt: skip
+
+
 @with_visible_text
 def plot_topography(values, positions, label="", limits=None, diverging=None, ax=None):
     """Plot one value for each sensor on the head, seen from above, nose up.
@@ -86,8 +96,6 @@ def plot_topography(values, positions, label="", limits=None, diverging=None, ax
     --------
     plot_attention : Plot the spatial attention of a fitted encoder.
     """
-    import mne
-
     values, places = project_to_topomap(values, positions)
     diverging = bool((values < 0).any() and (values > 0).any()) if diverging is None else diverging
     low, high = (values.min(), values.max()) if limits is None else limits
@@ -95,10 +103,7 @@ def plot_topography(values, positions, label="", limits=None, diverging=None, ax
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
     high = high if high > low else low + 1e-9  # constant values have one color
     ax = get_styled_axes(ax, figsize=(4.6, 3.8))
-    image, _ = mne.viz.plot_topomap(
-        values, places, ch_type="eeg", axes=ax, show=False, cmap="PuOr_r" if diverging else "viridis",
-        vlim=(low, high), contours=4, sphere=RADIUS, extrapolate="head",
-    )  # fmt: skip
+    image = draw_topography(values, places, (low, high), ax, "PuOr_r" if diverging else "viridis")
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.75)
     return ax
 

@@ -9,9 +9,11 @@ from sk_b2s._utils._text import with_visible_text
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin, select_trf_weights
 from sk_b2s.plotting._style import ALPHA, COLORS, DASHED, MUTED, get_styled_axes
 
+SIGNIFICANT = 0.05  # largest p of clusters that are marked
+
 
 @with_visible_text
-def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax=None):
+def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", clusters=None, ax=None):
     """Plot the weights of a forward model, or the patterns of a decoder.
 
     Parameters
@@ -30,6 +32,9 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
         Factor of the weights, such as 1e6 from volts to microvolts.
     unit : str, default=""
         Unit of the scaled weights, in the label of the axis.
+    clusters : TRFClusters, default=None
+        Result of :func:`~sk_b2s.trf_cluster_test`. Bars at the bottom mark the
+        lags of clusters with p of at most 0.05.
     ax : matplotlib.axes.Axes, default=None
         Axes to draw on. If None, new axes are made.
 
@@ -49,6 +54,8 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
 
     See Also
     --------
+    plot_trf_joint : Weights over lags with topographies.
+    plot_trf_features : Weights of several feature sets.
     plot_topography : Plot the weights of all channels at one lag.
     sk_b2s.ForwardTRF.to_evoked : Joint plots of MNE.
 
@@ -69,7 +76,7 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
     found = find_trf(trf, "plot_trf")
     weights = scale * select_trf_weights(found, feature, subject)
     names = [str(name) for name in found.ch_names_ or range(weights.shape[1])]
-    emphasized = _find_channels(channels, names, weights)
+    emphasized = find_trf_channels(channels, names, weights)
     ax = get_styled_axes(ax, figsize=(5.6, 3.4))
     ax.fill_between(
         found.lags_, weights.std(1), color=MUTED, alpha=ALPHA, linewidth=0, label="global field power"
@@ -89,8 +96,22 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", ax
     ax.margins(x=0)
     kind = "pattern" if hasattr(found, "patterns_") else "weight"
     ax.set(xlabel="lag (s)", ylabel=f"{kind} ({unit})" if unit else kind)
+    if clusters is not None:
+        _mark_clusters(ax, clusters)
     ax.legend(frameon=False, fontsize="small", loc="best")
     return ax
+
+
+def _mark_clusters(ax, clusters):
+    """Draw a bar below the weights at the lags of each significant cluster."""
+    found = clusters.table[clusters.table["p"] <= SIGNIFICANT]
+    half = np.diff(clusters.lags).mean() / 2 if len(clusters.lags) > 1 else 0.0
+    for place, row in enumerate(found.itertuples()):
+        height = 0.02 + 0.03 * place
+        ax.plot(
+            [row.start - half, row.stop + half], [height] * 2, transform=ax.get_xaxis_transform(), color=COLORS[1], linewidth=3,
+            solid_capstyle="butt", label=f"clusters with p ≤ {SIGNIFICANT:g}" if place == 0 else None,
+        )  # fmt: skip
 
 
 def find_trf(estimator, owner):
@@ -104,7 +125,7 @@ def find_trf(estimator, owner):
     return found
 
 
-def _find_channels(channels, names, weights):
+def find_trf_channels(channels, names, weights):
     """Return the indices of channels by names or indices."""
     if channels is None:
         return [int(abs(weights).max(0).argmax())]

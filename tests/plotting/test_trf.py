@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.trf import simulate_group, simulate_two_sets
 
 from sk_b2s import FeatureScaler, ForwardTRF, Windows
-from sk_b2s.plotting import plot_trf
+from sk_b2s.plotting import plot_trf, plot_trf_features, plot_trf_joint
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,39 @@ def test_trf_as_evoked_response(trf):
         other["sfreq"] = 500.0
     assert trf.to_evoked(info=other).times[-1] == pytest.approx(0.4)
     np.testing.assert_array_equal(trf.positions_[:, 0], [0.2, 0.5, 0.8])
+
+
+def test_plot_trf_features_has_panels_of_sets():
+    eeg, speech = simulate_two_sets(n_channels=2)
+    trf = ForwardTRF(lags=(0, 0.4), alphas=(0.1,), sfreq=10, bands={"envelope": 1, "bands": 8}).fit(
+        eeg, speech
+    )
+    axes = plot_trf_features(trf)
+    assert [ax.get_title() for ax in axes] == ["envelope", "bands"]
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata(), trf.coef_[0, :, 0, 1])
+    image = axes[1].collections[0].get_array()
+    np.testing.assert_allclose(np.ravel(image), trf.coef_[0, :, 1:].std(2).T.ravel())
+    one, two = plot_trf_features(trf, ["envelope", "bands 7"], axes=plot_trf_features(trf))
+    assert one.get_ylim() == two.get_ylim()
+    assert two.get_legend() is None
+    two = plot_trf_features(trf, ["bands"], channels=[0])[0]
+    np.testing.assert_allclose(np.ravel(two.collections[0].get_array()), trf.coef_[0, :, 1:, 0].T.ravel())
+    with pytest.raises(ValueError, match="integer from 0 to 8, or one of .*Got 'pitch'"):
+        plot_trf_features(trf, ["pitch"])
+    with pytest.raises(ValueError, match="one entry for each of 2 features. Got 3"):
+        plot_trf_features(trf, axes=[None] * 3)
+
+
+def test_plot_trf_joint_maps_peaks():
+    X, speech = simulate_group()
+    trf = ForwardTRF(lags=(-0.2, 0.5), alphas=(0.1,)).fit(X, speech)
+    axes = plot_trf_joint(trf)
+    titles = [ax.get_title() for ax in axes[1:]]
+    assert len(titles) == 3
+    assert "0.2 s" in titles
+    assert [ax.get_title() for ax in plot_trf_joint(trf, lags=[0.21], subject="s1")[1:]] == ["0.2 s"]
+    with pytest.raises(ValueError, match=r"lags must be from -0.2 to 0.5 s. Got \[0.9\]"):
+        plot_trf_joint(trf, lags=[0.9])
+    trf.positions_ = None
+    with pytest.raises(ValueError, match="requires positions of sensors"):
+        plot_trf_joint(trf)

@@ -257,7 +257,9 @@ def reconstruction_scorer(estimator, X, y):
     return float(scores.loc[scores["band"] == MEAN, "r"].mean())
 
 
-def cross_val_reconstruction(estimator, X, y, cv, n_shifts=1000, random_state=0, n_jobs=None):
+def cross_val_reconstruction(
+    estimator, X, y, cv, n_shifts=1000, random_state=0, n_jobs=None, *, groups=None, return_estimator=False
+):
     r"""Correlate held-out speech features with their reconstruction.
 
     Parameters
@@ -278,6 +280,10 @@ def cross_val_reconstruction(estimator, X, y, cv, n_shifts=1000, random_state=0,
         Draws the shifts.
     n_jobs : int or None, default=None
         Number of folds run in parallel.
+    groups : array-like of shape (n_windows,), default=None
+        Group of each row, passed to the splitter.
+    return_estimator : bool, default=False
+        Whether to also return the fitted estimators.
 
     Returns
     -------
@@ -286,6 +292,8 @@ def cross_val_reconstruction(estimator, X, y, cv, n_shifts=1000, random_state=0,
         :meth:`~sk_b2s.ReconstructionResult.correlations`, and ``n_train``, the
         number of training windows. Means over subjects: ``mean_and_sem(scores,
         "r", by="band")``.
+    estimators : list of estimator
+        The fitted estimator of each fold. Only with ``return_estimator``.
 
     Raises
     ------
@@ -310,13 +318,14 @@ def cross_val_reconstruction(estimator, X, y, cv, n_shifts=1000, random_state=0,
     validate_count("n_shifts", n_shifts, least=0)
     parts = joblib.Parallel(n_jobs)(
         joblib.delayed(_score_fold)(estimator, X, y, train, test, n_shifts, random_state)
-        for train, test in list_split_folds(cv, X, y)
+        for train, test in list_split_folds(cv, X, y, groups)
     )
-    return pd.concat([part.assign(fold=fold) for fold, part in enumerate(parts)], ignore_index=True)
+    table = pd.concat([part.assign(fold=fold) for fold, (part, _) in enumerate(parts)], ignore_index=True)
+    return (table, [fitted for _, fitted in parts]) if return_estimator else table
 
 
 def _score_fold(estimator, X, y, train, test, n_shifts, random_state):
-    """Compute the correlations of one fold."""
+    """Return the correlations of one fold, and the fitted estimator."""
     estimator = fit_fold(estimator, X, y, train, test)
     result = reconstruct(estimator, _safe_indexing(X, test), _safe_indexing(y, test))
-    return result.correlations(n_shifts, random_state).assign(n_train=len(train))
+    return result.correlations(n_shifts, random_state).assign(n_train=len(train)), estimator

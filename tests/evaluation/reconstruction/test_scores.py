@@ -217,6 +217,7 @@ def test_reconstruct_equals_mtrfpy(n_train):
 
 
 def test_ridge_decoder_selects_alpha_on_two_segments():
-    X, y = Windows.from_trials([np.ones((64, 2))], [np.arange(64.0)], 64.0, seconds=1.0)
+    eeg = np.random.default_rng(0).standard_normal((64, 2))
+    X, y = Windows.from_trials([eeg], [np.arange(64.0)], 64.0, seconds=1.0)
     with pytest.raises(ValueError, match="at least 2 distinct segments in y"):
         RidgeDecoder(PrecomputedFeatures()).fit(X, y)

@@ -1,4 +1,4 @@
-"""Cross-validated encoding scores and unique variance of feature sets."""
+"""Scores and unique variance of feature sets."""
 
 from __future__ import annotations
 
@@ -6,85 +6,18 @@ import joblib
 import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import _safe_indexing
 
-from sk_b2s._utils._estimators import find_innermost_estimator, unwrap_innermost_estimator
-from sk_b2s._utils._validation import validate_count
+from sk_b2s._utils._estimators import find_innermost_estimator
 from sk_b2s.decoding._trf._forward import ForwardTRF
-from sk_b2s.evaluation._fit_score import fit_and_score_fold, fit_fold, make_fit_score_rows
+from sk_b2s.evaluation._encoding._cross_val import correlate_encoding_fold
+from sk_b2s.evaluation._fit_score import fit_and_score_fold, make_fit_score_rows
 from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics
 from sk_b2s.features._union import SpeechFeatureUnion
 from sk_b2s.model_selection._split import list_split_folds
 from sk_b2s.preprocessing._scalers import FeatureScaler
 
 
-def cross_val_encoding(estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs=None):
-    r"""Correlate held-out EEG/MEG with the prediction of a forward model.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A :class:`~sk_b2s.ForwardTRF`, or a Pipeline that ends in one. It is
-        cloned and fitted in each fold.
-    X : DataFrame, Windows or array-like of shape (n_windows, ...)
-        EEG/MEG windows.
-    y : DataFrame, Windows or array-like of shape (n_windows, ...)
-        Stimulus segments or features, one row per window.
-    cv : splitter or iterable of (train, test)
-        Folds by stimulus, for example ``StimulusKFold(5)``.
-    n_shifts : int, default=100
-        Number of circular shifts of each null.
-    random_state : int, default=0
-        Draws the shifts.
-    n_jobs : int or None, default=None
-        Number of folds run in parallel.
-
-    Returns
-    -------
-    topography : DataFrame of shape (n_folds * n_subjects * n_channels, ...)
-        ``fold`` and the columns of :meth:`~sk_b2s.ForwardTRF.correlations`.
-        Mean of each channel over subjects: ``mean_and_sem(topography, "r",
-        by="channel")``.
-
-    Raises
-    ------
-    TypeError
-        If the estimator does not end in a ForwardTRF, or ``cv`` is a number,
-        which would split overlapping windows.
-
-    See Also
-    --------
-    sk_b2s.split_half_reliability : Noise ceiling with repeated stimuli.
-
-    Notes
-    -----
-    In EEG, a correlation of 0.05 is usual and 0.1 is high, because most
-    activity is unrelated to the stimulus. Compare it with its null and its
-    noise ceiling, not with 1. Artifacts that follow the stimulus, such as
-    earphones near the sensors, are predicted best, at a lag of 0 s.
-    """
-    validate_count("n_shifts", n_shifts, least=0)
-    last, _ = find_innermost_estimator(estimator)
-    if not isinstance(last, ForwardTRF):
-        raise TypeError(
-            f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}."
-        )
-    parts = joblib.Parallel(n_jobs)(
-        joblib.delayed(_correlate_fold)(estimator, X, y, train, test, n_shifts, random_state)
-        for train, test in list_split_folds(cv, X, y)
-    )
-    return pd.concat([part.assign(fold=fold) for fold, part in enumerate(parts)], ignore_index=True)
-
-
-def _correlate_fold(estimator, X, y, train, test, n_shifts, random_state):
-    """Compute the correlations of one fold."""
-    estimator = fit_fold(estimator, X, y, train, test)
-    X, y = _safe_indexing(X, test), _safe_indexing(y, test)
-    forward, X = unwrap_innermost_estimator(estimator, X)
-    return forward.correlations(X, y, n_shifts, random_state)
-
-
-def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None):
+def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None, groups=None):
     """Score an estimator on each feature set, on all, and on all but each.
 
     A score on one feature set shows that it, or something correlated with it,
@@ -109,6 +42,8 @@ def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None):
         is standardized.
     n_jobs : int or None, default=None
         Number of fits run in parallel.
+    groups : array-like of shape (n_windows,), default=None
+        Group of each row, passed to the splitter.
 
     Returns
     -------
@@ -129,7 +64,8 @@ def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None):
     -----
     One regularization parameter is chosen for all feature sets together, and
     similarity gives each feature equal weight. A set of many features has more
-    weight than one of few.
+    weight than one of few. ``ForwardTRF(bands="union")`` chooses one parameter
+    per set, except for scores on one set.
     """
     names = list(feature_sets)
     if len(names) < 2:
@@ -137,7 +73,7 @@ def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None):
     chosen_of = {name: (name,) for name in names} | {"all": tuple(names)}
     chosen_of |= {f"all but {name}": tuple(other for other in names if other != name) for name in names}
     parameter = _find_speech_parameter(estimator)
-    folds = list_split_folds(cv, X, y)
+    folds = list_split_folds(cv, X, y, groups)
     distinct = list(dict.fromkeys(chosen_of.values()))  # with two sets, all but one is the other
     tasks = [(chosen, fold) for chosen in distinct for fold in range(len(folds))]
     found = joblib.Parallel(n_jobs)(
@@ -172,8 +108,11 @@ def _score_features(estimator, parameter, feature_sets, X, y, fold):
     """Score one fold: a DataFrame with one row per subject."""
     params = {parameter: make_pipeline(SpeechFeatureUnion(feature_sets), FeatureScaler())}
     train, test = fold
-    if isinstance(find_innermost_estimator(estimator)[0], ForwardTRF):
-        channels = _correlate_fold(clone(estimator).set_params(**params), X, y, train, test, 0, 0)
+    last, prefix = find_innermost_estimator(estimator)
+    if isinstance(last, ForwardTRF):
+        if last.bands is not None:  # other numbers of features
+            params[f"{prefix}bands"] = "union" if len(feature_sets) > 1 else None
+        channels, _ = correlate_encoding_fold(clone(estimator).set_params(**params), X, y, train, test, 0, 0)
         return (
             channels.groupby("subject", sort=False)
             .agg(r=("r", "mean"), n_windows=("n_windows", "first"))

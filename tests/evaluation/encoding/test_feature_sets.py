@@ -89,3 +89,16 @@ def test_compare_feature_sets_of_two_and_errors():
         compare_feature_sets(FeatureScaler(), X, y, StimulusKFold(2), {"a": Column(0), "b": Column(1)})
     with pytest.raises(TypeError, match="Use cv=StimulusKFold"):
         compare_feature_sets(trf, X, y, 3, {"a": Column(0), "b": Column(1)})
+
+
+def test_compare_feature_sets_with_bands():
+    X, y = simulate_response(n=40)
+    options = {"lags": (0, 0.3), "alphas": (1e-3,)}
+    sets, cv = {"true": Column(0), "none": Column(2)}, StimulusKFold(2, gap=0)
+    plain = compare_feature_sets(ForwardTRF(**options), X, y, cv, sets)
+    equal = compare_feature_sets(ForwardTRF(**options, bands="union", n_ratios=1), X, y, cv, sets)
+    np.testing.assert_allclose(equal["r"], plain["r"], atol=1e-6)
+    other = compare_feature_sets(ForwardTRF(**options, bands="union", n_ratios=4), X, y, cv, sets)
+    is_all = (other["features"] == "all").to_numpy()
+    assert (other["r"] != equal["r"])[is_all].all()
+    np.testing.assert_allclose(other["r"][~is_all], plain["r"][~is_all], atol=1e-6)

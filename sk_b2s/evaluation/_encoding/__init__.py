@@ -1,0 +1,1 @@
+"""Cross-validated encoding scores, feature sets and group statistics."""

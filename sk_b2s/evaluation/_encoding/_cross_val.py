@@ -1,0 +1,90 @@
+"""Cross-validated correlations of forward models."""
+
+from __future__ import annotations
+
+import joblib
+import pandas as pd
+from sklearn.utils import _safe_indexing
+
+from sk_b2s._utils._estimators import find_innermost_estimator, unwrap_innermost_estimator
+from sk_b2s._utils._validation import validate_count
+from sk_b2s.decoding._trf._forward import ForwardTRF
+from sk_b2s.evaluation._fit_score import fit_fold
+from sk_b2s.model_selection._split import list_split_folds
+
+
+def cross_val_encoding(
+    estimator, X, y, cv, n_shifts=100, random_state=0, n_jobs=None, *, groups=None, return_estimator=False
+):
+    r"""Correlate held-out EEG/MEG with the prediction of a forward model.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A :class:`~sk_b2s.ForwardTRF`, or a Pipeline that ends in one. It is
+        cloned and fitted in each fold.
+    X : DataFrame, Windows or array-like of shape (n_windows, ...)
+        EEG/MEG windows.
+    y : DataFrame, Windows or array-like of shape (n_windows, ...)
+        Stimulus segments or features, one row per window.
+    cv : splitter or iterable of (train, test)
+        Folds by stimulus, for example ``StimulusKFold(5)``.
+    n_shifts : int, default=100
+        Number of circular shifts of each null.
+    random_state : int, default=0
+        Draws the shifts.
+    n_jobs : int or None, default=None
+        Number of folds run in parallel.
+    groups : array-like of shape (n_windows,), default=None
+        Group of each row, passed to the splitter, for example the trial of
+        each row for :class:`~sklearn.model_selection.GroupKFold`.
+    return_estimator : bool, default=False
+        Whether to also return the fitted estimators.
+
+    Returns
+    -------
+    topography : DataFrame of shape (n_folds * n_subjects * n_channels, ...)
+        ``fold`` and the columns of :meth:`~sk_b2s.ForwardTRF.correlations`.
+        Mean of each channel over subjects: ``mean_and_sem(topography, "r",
+        by="channel")``.
+    estimators : list of estimator
+        The fitted estimator of each fold. Only with ``return_estimator``.
+        :func:`~sk_b2s.average_trfs` averages their weights.
+
+    Raises
+    ------
+    TypeError
+        If the estimator does not end in a ForwardTRF, or ``cv`` is a number,
+        which would split overlapping windows.
+
+    See Also
+    --------
+    sk_b2s.split_half_reliability : Noise ceiling with repeated stimuli.
+
+    Notes
+    -----
+    In EEG, a correlation of 0.05 is usual and 0.1 is high, because most
+    activity is unrelated to the stimulus. Compare it with its null and its
+    noise ceiling, not with 1. Artifacts that follow the stimulus, such as
+    earphones near the sensors, are predicted best, at a lag of 0 s.
+    """
+    validate_count("n_shifts", n_shifts, least=0)
+    last, _ = find_innermost_estimator(estimator)
+    if not isinstance(last, ForwardTRF):
+        raise TypeError(
+            f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}."
+        )
+    parts = joblib.Parallel(n_jobs)(
+        joblib.delayed(correlate_encoding_fold)(estimator, X, y, train, test, n_shifts, random_state)
+        for train, test in list_split_folds(cv, X, y, groups)
+    )
+    table = pd.concat([part.assign(fold=fold) for fold, (part, _) in enumerate(parts)], ignore_index=True)
+    return (table, [fitted for _, fitted in parts]) if return_estimator else table
+
+
+def correlate_encoding_fold(estimator, X, y, train, test, n_shifts, random_state):
+    """Return the correlations of one fold, and the fitted estimator."""
+    estimator = fit_fold(estimator, X, y, train, test)
+    X, y = _safe_indexing(X, test), _safe_indexing(y, test)
+    forward, X = unwrap_innermost_estimator(estimator, X)
+    return forward.correlations(X, y, n_shifts, random_state), estimator
