@@ -244,6 +244,8 @@ class Deserializer:
                 "it names a cache folder, whose content can execute code. save does not write it, and load only uses the "
                 "folder passed as memory."
             )
+        if name == "checkpoint" and node is not None:
+            raise ValueError("it names a folder for checkpoints, which save does not write.")
         if name == "callbacks" and node not in (None, []):
             raise ValueError("it has callbacks, which save does not write.")
         return self.decode(node)

@@ -89,9 +89,9 @@ def save(estimator, path, *, parent=None, trusted=None):
 
     Notes
     -----
-    ``memory``, ``callbacks`` and the state of the optimizer are not saved,
-    because they belong to one machine or to training. A ``RandomState`` is
-    saved in its current state.
+    ``memory``, ``checkpoint``, ``callbacks`` and the state of the optimizer
+    are not saved, because they belong to one machine or to training. A
+    ``RandomState`` is saved in its current state.
 
     The file of a decoder contains the names of its subjects and its default
     candidates (``segments_``) with words, sentences and paths of audio files,

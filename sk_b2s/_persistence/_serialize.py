@@ -220,6 +220,8 @@ class Serializer:
     def _param(self, name, value, where):
         if name == "memory" and isinstance(value, (str, PurePath, joblib.Memory)):
             return {"memory": None}
+        if name == "checkpoint":
+            return None  # a folder of this machine
         if name == "callbacks" and value:
             warnings.warn(
                 f"{'.'.join(where)} is not saved, because it only affects training. Set it again before fitting.",

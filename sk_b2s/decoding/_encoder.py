@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -26,6 +27,7 @@ from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._unseen_subjects import UnseenSubjectMixin
 from sk_b2s.nn._brain_module import ACTIVATIONS
 from sk_b2s.nn._channel_mixing import SUBJECT_LAYERS
+from sk_b2s.nn._checkpoint import train_net
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._prefetch import prefetch_windows_to_device, store_prefetched_windows
@@ -218,6 +220,15 @@ class BrainEncoder(
         its weights. Its arguments are parameters of this class with the prefix
         ``module__``, as in skorch, and can be searched. If None, use the
         network of [1]_.
+    warm_start : bool, default=False
+        If True, ``fit`` starts from the weights of the previous ``fit``. The
+        channels, subjects and parameters of the network must be the same.
+    checkpoint : path-like or None, default=None
+        Folder in which ``fit`` stores the state of training after each epoch.
+        ``fit`` with the same data and parameters continues after an
+        interruption, and its weights equal those of a fit without one to the
+        bit. A fit that is complete is read instead of trained again. Requires
+        an integer ``random_state``. If None, nothing is stored.
 
     Attributes
     ----------
@@ -365,6 +376,8 @@ n_virtual_channels)
         "verbose": ["verbose"],
         "look_ahead": [Interval(Real, 0, None, closed="left"), None],
         "module": [callable, None],
+        "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -406,6 +419,8 @@ n_virtual_channels)
         verbose=1,
         look_ahead=None,
         module=None,
+        warm_start=False,
+        checkpoint=None,
         **module_params,
     ):
         self.speech = speech
@@ -445,6 +460,8 @@ n_virtual_channels)
         self.verbose = verbose
         self.look_ahead = look_ahead
         self.module = module
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self._store_module_params(module_params)
 
     # --- fitting -----------------------------------------------------------------------------------
@@ -469,6 +486,7 @@ n_virtual_channels)
             The fitted encoder.
         """
         check_encoder_network_parameters(self)
+        previous = self._get_previous_fit()
         X = self._check_X(X, reset=True)
         y = self._check_y(y)
         validate_rows_in_step(X, y)
@@ -482,12 +500,13 @@ n_virtual_channels)
         targets = self._fit_speech(y, train)
         warn_stimulus_artifact_channels(X, y, targets)
         self._fit_shapes(X, y, targets, train)
-        targets, X = prefetch_windows_to_device(choose_device(self.device), targets, X)
-        brain = self._make_inputs(store_prefetched_windows(choose_device(self.device), X), in_fit=True)
+        targets, ready = prefetch_windows_to_device(choose_device(self.device), targets, X)
+        brain = self._make_inputs(store_prefetched_windows(choose_device(self.device), ready), in_fit=True)
         held_out = None if valid is None else PairDataset(brain, targets, valid, segments)
         self.net_ = self._make_net(random, held_out)
-        # fit would draw the weights again
-        self.net_.partial_fit(PairDataset(brain, targets, train, segments), None)
+        self._load_previous_fit(previous)
+        pairs = PairDataset(brain, targets, train, segments)
+        train_net(self.net_, pairs, self._find_checkpoint(X, y, train, valid))
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         warn_encoder_network_learned_nothing(self, 0 if valid is None else len(valid))
         self._drop_training()

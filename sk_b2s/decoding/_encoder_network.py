@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -11,12 +12,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._precision import Precision
 from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._versions import get_versions
 from sk_b2s.decoding._encoder_module import check_custom_module, list_ignored_by_module
 from sk_b2s.model_selection._split import stimulus_train_test
+from sk_b2s.nn._checkpoint import make_checkpoint_path
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet, log_net_message
 from sk_b2s.nn._speech_module import SpeechModule
 from sk_b2s.nn._validation import ValidationEarlyStop, make_validation_split, validate_on
+from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_fingerprint
 from sk_b2s.preprocessing._windows import get_subjects_of_windows
 
 # Parameters of BrainEncoder that are passed to its modules.
@@ -28,6 +32,7 @@ SPEECH_ARCHITECTURE = ("hidden", "depth", "kernel_size", "glu", "skip", "activat
 LINEAR = {"depth": 1, "kernel_size": 1}  # a speech network of one linear map of each frame
 # Names of weights without weight decay: offsets, normalization, temperature and the layers of subjects.
 NOT_DECAYED = ("*bias", "*.norm.weight", "subject_layer.*", "log_scale")
+NOT_IN_KEY = ("callbacks", "checkpoint", "device", "k", "verbose", "warm_start")  # of a file of training
 LEAST_GAIN = 1e-3  # relative decrease of the training loss, compared with a guess
 NULL_GAIN = 3.0  # nats over all validation windows that the best temperature gains without information
 
@@ -167,6 +172,53 @@ class EncoderNetworkMixin:
             net.initialize()
         net.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
         return net
+
+    # --- earlier and interrupted fits --------------------------------------------------------------
+
+    def _get_previous_fit(self):
+        """Return what a warm start needs of the previous fit, or None."""
+        if not (self.warm_start and hasattr(self, "net_")):
+            return None
+        return list(self.subjects_), {name: value.clone() for name, value in self.net_.state().items()}
+
+    def _load_previous_fit(self, previous):
+        """Set the weights of the previous fit, or raise."""
+        if previous is None:
+            return
+        subjects, weights = previous
+        if subjects != list(self.subjects_):
+            raise ValueError(
+                f"warm_start=True continues with the subjects {subjects}, but X has {list(self.subjects_)}. Set "
+                f"warm_start=False, or call adapt for new subjects."
+            )
+        here = {name: tuple(value.shape) for name, value in self.net_.state().items()}
+        came = {name: tuple(value.shape) for name, value in weights.items()}
+        if changed := sorted(name for name in {*here, *came} if here.get(name) != came.get(name)):
+            name = changed[0]
+            raise ValueError(
+                f"warm_start=True requires the network of the previous fit, but the weight {name!r} has the shape "
+                f"{here.get(name)} instead of {came.get(name)}. Set warm_start=False, or restore the parameters."
+            )
+        self.net_.load_state(weights)
+
+    def _find_checkpoint(self, X, y, train, valid):
+        """Return the file of the training state of this fit, or None."""
+        if self.checkpoint is None:
+            return None
+        if not isinstance(self.random_state, Integral):
+            raise ValueError(
+                f"checkpoint requires an integer random_state, so that the same fit can be continued. Got "
+                f"random_state={self.random_state!r}. Set for example random_state=0."
+            )
+        params = {
+            name: value for name, value in self.get_params(deep=False).items() if name not in NOT_IN_KEY
+        }
+        rows = [fingerprint_rows(part) for part in (X, y)]
+        weights = {name: value.cpu().numpy() for name, value in self.net_.state().items()}
+        key = make_fingerprint(
+            type(self), params, self.architecture_, rows, train, valid, weights, get_versions()
+        )
+        return make_checkpoint_path(self.checkpoint, key)
 
     def _get_weight_decay(self):
         """Return the arguments of an optimizer with weight decay."""

@@ -197,7 +197,11 @@ class RetrievalNet(NeuralNet):
         if training:
             return self._train_epoch(iterator, step_fn, **fit_params)
         loss, uncalibrated, accuracy, n_candidates = self._validate(iterator)
+        before = [row["valid_loss"] for row in self.history[:-1] if "valid_loss" in row]
         self.history.record("valid_loss", loss)
+        self.history.record(
+            "valid_loss_best", bool(loss < min(before, default=np.inf))
+        )  # read by Checkpoint of skorch
         self.history.record("valid_cross_entropy", uncalibrated)
         if accuracy is not None:
             self.history.record(f"valid_top{self.k}", accuracy)

@@ -21,7 +21,7 @@ from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
 from sk_b2s.io._raw._identity import digest_recording_identity
 from sk_b2s.preprocessing._windows import Windows
 
-IGNORED = ("memory", "n_jobs", "verbose")  # parameters that do not change results
+IGNORED = ("checkpoint", "memory", "n_jobs", "verbose")  # parameters that do not change results
 HERE = Path(__file__).resolve().parents[1]
 IMPORT = re.compile(r"^[ \t]*from sk_b2s\.([\w.]+) import (\([^)]*\)|.*)", re.MULTILINE)
 INSTALLED = {
@@ -45,7 +45,7 @@ def describe_for_fingerprint(value):
 
     In contrast to a hash of a pickle, the result does not depend on shared
     objects. An estimator is described by its class and parameters, without
-    those that do not change results (``memory, n_jobs, verbose``). Functions
+    those in ``IGNORED``, which do not change results. Functions
     and classes outside of installed packages are described by their own code,
     without the code of functions they call.
 
