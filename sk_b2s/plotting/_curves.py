@@ -78,9 +78,20 @@ def plot_history(history, ax=None):
         train_ax.set_ylabel(name, color=COLORS[0])
         train_ax.spines["top"].set_visible(False)
     lines += [line for line in ax.lines if line not in lines]
-    # Below the axes, because curves of training fill them.
+    # Below the label of the axis, because curves of training fill the axes.
+    from matplotlib.transforms import ScaledTranslation
+
+    below = ax.transAxes + ScaledTranslation(0, -0.42, ax.figure.dpi_scale_trans)
     labels = [fill(line.get_label(), 56) for line in lines]
-    ax.legend(lines, labels, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize="small")
+    ax.legend(
+        lines,
+        labels,
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=below,
+        fontsize="small",
+    )
     return ax
 
 

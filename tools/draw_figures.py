@@ -1,0 +1,112 @@
+"""Draw the figures of the documentation as small SVG files.
+
+    python tools/draw_figures.py                  # all, in some minutes
+    python tools/draw_figures.py plot_ranks start # some
+    python tools/draw_figures.py --cache FOLDER   # keep results, so that the next run only draws
+
+All results come from simulated recordings with a fixed seed, except for the
+figures of measurements, which show the tables of benchmarks/README.md.
+"""
+
+import argparse
+import io
+import re
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs" / "_static" / "figures"
+MAX_SIZE = 40_000  # bytes
+INK, FAINT, PAPER = "#1f2328", "#6b7280", "#ffffff"
+DARK = {INK: "#d8dee6", FAINT: "#9aa4b2", PAPER: "#14181e"}
+STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "sk_b2s", "font.size": 10, "axes.titlesize": 10,
+    "font.family": "sans-serif", "figure.dpi": 100, "savefig.dpi": 40, "figure.facecolor": PAPER,
+    "axes.facecolor": "none", "savefig.facecolor": PAPER, "legend.frameon": False, "path.simplify_threshold": 1.0,
+    **dict.fromkeys(
+        ["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "axes.titlecolor"], INK
+    ),
+}  # fmt: skip
+FIGURES = {}
+
+
+def draws(name, width=5.6, height=3.0, rows=1):
+    """Register a function that draws on the axes of a figure."""
+
+    def register(function):
+        FIGURES[name] = (function, width, height, rows)
+        return function
+
+    return register
+
+
+def make_svg(figure):
+    """Return a figure as SVG whose ink and paper follow the color scheme."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    places = re.compile(r'(?<= )(?:d|transform|points|x|y|x1|x2|y1|y2|width|height)="[^"]*"')
+    svg = places.sub(
+        lambda found: re.sub(r"(\d+\.\d)\d+", r"\1", found[0]), text.getvalue()
+    )  # a tenth of a point
+    svg = re.sub(r'(?<= )d="[^"]*"', lambda found: re.sub(r"\s*([MLCQz])\s*", r"\1", found[0]), svg)
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<!DOCTYPE.*?>", "", svg, flags=re.S)
+    svg = svg.replace("'DejaVu Sans', 'Bitstream Vera Sans', ", "").replace("; stroke-linejoin: miter", "")
+    rules = "".join(
+        f"[style*='{name}: {light}']{{{name}:{dark}!important}}"
+        for light, dark in DARK.items()
+        for name in ("fill", "stroke")
+    )
+    rules += f"[id^=legend] [style*='#000000']{{fill:{DARK[INK]}!important;stroke:{DARK[INK]}!important}}"
+    style = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
+    svg = re.sub(r"\n\s*", "\n", svg)
+    return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + style, svg, count=1)
+
+
+def draw_figure(name, results):
+    """Draw one figure and return its SVG."""
+    function, width, height, rows = FIGURES[name]
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        figure, axes = plt.subplots(rows, figsize=(width, height), layout="constrained")
+        function(axes, results)
+        svg = make_svg(figure)
+        plt.close(figure)
+    return svg
+
+
+def main():
+    """Draw all figures, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="figures; all by default")
+    parser.add_argument("--cache", help="folder of recordings and results that later runs reuse")
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parent))
+    import _chapter_figures  # noqa: F401
+    import _measured_figures  # noqa: F401
+    import _plot_figures  # noqa: F401
+    from _figure_data import SimulatedResults
+
+    if unknown := set(arguments.names) - set(FIGURES):
+        parser.error(f"no figure {', '.join(sorted(unknown))}. Choose from {', '.join(sorted(FIGURES))}")
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        results = SimulatedResults(arguments.cache or folder)
+        for name in arguments.names or FIGURES:
+            svg = draw_figure(name, results)
+            if len(svg) > MAX_SIZE:
+                sys.exit(f"{name}.svg has {len(svg):,} bytes, more than {MAX_SIZE:,}. Draw fewer points.")
+            (FOLDER / f"{name}.svg").write_text(svg, encoding="utf-8")
+            print(f"{name}.svg: {len(svg) / 1000:.0f} kB", flush=True)
+
+
+if __name__ == "__main__":
+    sys.modules["draw_figures"] = sys.modules["__main__"]  # the modules of figures register here
+    main()
