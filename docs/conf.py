@@ -16,16 +16,20 @@ import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")
 
+from _reference import arrange_docstring, read_navigation  # noqa: E402
+
 import sk_b2s  # noqa: E402
 
 project = "sk_b2s"
 author = "the sk_b2s founders"
+copyright = "the sk_b2s founders, BSD-3-Clause license"  # noqa: A001
 version = release = sk_b2s.__version__
 
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "sphinx_copybutton",
@@ -35,18 +39,31 @@ exclude_patterns = ["_build", "auto_examples/*.ipynb", "auto_examples/**/*.md5",
 root_doc = "index"
 
 html_theme = "pydata_sphinx_theme"
-html_title = "sk_b2s"
+html_title = f"sk_b2s {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_show_sourcelink = False
+html_show_sphinx = False
+html_context = {"default_mode": "auto", "api_nav": read_navigation(Path(__file__).parent / "api")}
 html_theme_options = {
     "show_nav_level": 2,
     "navigation_with_keys": False,
     "show_prev_next": True,
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 5,
     "secondary_sidebar_items": ["page-toc"],
+    "footer_end": [],
 }
-html_sidebars = {"index": [], "changes": [], "measured": [], "contributing": []}
+# A list of all versions, when the pages are published: CONTRIBUTING.md, "Releases".
+if os.environ.get("DOCS_VERSIONS"):
+    html_theme_options["switcher"] = {"json_url": os.environ["DOCS_VERSIONS"], "version_match": version}
+    html_theme_options["navbar_end"] = ["version-switcher", "theme-switcher", "navbar-icon-links"]
+    html_theme_options["check_switcher"] = False
+html_sidebars = {
+    **dict.fromkeys(["index", "install", "changes", "contributing", "versions", "leakage", "reading_scores"], []),
+    "api/*": ["api-nav"],
+    "generated/*": ["api-nav"],
+}
+toc_object_entries_show_parents = "hide"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -161,5 +178,6 @@ def setup(app):
     """Connect the hooks."""
     app.connect("autodoc-skip-member", skip_inherited_members)
     app.connect("autodoc-process-docstring", link_citations, priority=400)  # before numpydoc
+    app.connect("autodoc-process-docstring", arrange_docstring, priority=600)  # after numpydoc
     app.connect("missing-reference", resolve_public_name, priority=400)
     app.connect("missing-reference", keep_private_name)
