@@ -59,7 +59,9 @@ if os.environ.get("DOCS_VERSIONS"):
     html_theme_options["navbar_end"] = ["version-switcher", "theme-switcher", "navbar-icon-links"]
     html_theme_options["check_switcher"] = False
 html_sidebars = {
-    **dict.fromkeys(["index", "install", "changes", "contributing", "versions", "leakage", "reading_scores"], []),
+    **dict.fromkeys(
+        ["index", "install", "changes", "contributing", "versions", "leakage", "reading_scores"], []
+    ),
     "api/*": ["api-nav"],
     "generated/*": ["api-nav"],
 }

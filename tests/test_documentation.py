@@ -221,6 +221,37 @@ def test_local_links_exist(path):
             assert (path.parent / target).exists(), f"{name_of(path)} links to {target}"
 
 
+# --- figures: drawn by tools/draw_figures.py ------------------------------------------------------------
+
+FIGURES = DOCS / "_static" / "figures"
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "guide").glob("*.md")), ids=name_of)
+def test_guide_chapter_shows_a_figure(path):
+    assert re.search(
+        r"^!\[.{20,}\]\(\.\./_static/figures/\w+\.svg\)$", path.read_text(encoding="utf-8"), re.M
+    )
+
+
+@pytest.mark.parametrize("name", sk_b2s.plotting.__all__)
+def test_plotting_function_has_a_figure(name):
+    assert (FIGURES / f"{name}.svg").is_file(), f"draw it: python tools/draw_figures.py {name}"
+
+
+def test_figures_are_small_and_follow_color_scheme():
+    for path in FIGURES.glob("*.svg"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text) < 40_000, path.name
+        assert "prefers-color-scheme: dark" in text, path.name
+
+
+def test_measured_pages_include_each_section_once():
+    readme = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    pages = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "measured").glob("*.md"))
+    included = re.findall(r'^:start-after: "(## `\S+`)"$', pages, re.M)
+    assert sorted(included) == sorted(re.findall(r"^## `\S+`$", readme, re.M)), "list it in docs/measured/"
+
+
 def test_readme_lists_every_example():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     examples = sorted((ROOT / "examples").glob("plot_*.py"))

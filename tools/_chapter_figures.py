@@ -52,12 +52,12 @@ def remove_frame(*axes):
         ax.tick_params(length=0)
 
 
-@draws("start", width=6.4, height=5.2, rows=3)
+@draws("start", width=5.4, height=5.0, rows=3)
 def draw_start(axes, results):
     """Draw speech, recording and candidates of one held-out window."""
     result = results.retrieved["ridge"]
     row = result.rows.iloc[3]
-    before, after = 1.0, 3.0
+    before, after = 0.8, 2.0
     start, stop = row["onset"] - before, row["onset"] + row["duration"] + after
     late = row["onset"] - row["sound_onset"]
     show_mel(axes[0], compute_mel(row["sound"], start - late, stop - late), start, stop)
@@ -143,7 +143,7 @@ def draw_events(ax, results):
     remove_frame(ax)
 
 
-@draws("model_selection", height=3.0)
+@draws("model_selection", width=5.6, height=3.0)
 def draw_model_selection(ax, results):
     """Draw which rows are in training, in the gap and in the test set."""
     X, y = results.segments
@@ -213,7 +213,7 @@ def draw_datasets(ax, results):
     remove_frame(ax)
 
 
-@draws("decoding", height=3.0)
+@draws("decoding", width=5.6, height=3.0)
 def draw_decoding(ax, results):
     """Draw the steps from EEG and speech to a ranking."""
     boxes = {
@@ -316,7 +316,7 @@ def draw_saving(ax, results):
     remove_frame(ax)
 
 
-@draws("command_line", width=6.2, height=2.6)
+@draws("command_line", width=5.6, height=2.6)
 def draw_command_line(ax, results):
     """Draw what ``sk-b2s folds`` prints."""
     from sk_b2s._cli._parser import main
@@ -327,7 +327,7 @@ def draw_command_line(ax, results):
         main(command.split())
     lines = [f"$ sk-b2s {command}"]
     for line in printed.getvalue().splitlines():
-        lines += textwrap.wrap(line, 80, replace_whitespace=False, drop_whitespace=False) or [""]
+        lines += textwrap.wrap(line, 76, replace_whitespace=False, drop_whitespace=False) or [""]
     for place, line in enumerate(lines):
         text = line.rstrip().replace(" ", "\N{NO-BREAK SPACE}")
         ax.text(0, -place, text, family="monospace", fontsize=8, va="top", color=INK if place else COLORS[0])

@@ -134,7 +134,7 @@ def draw_training(ax, results):
         )
     labels = [f"{row['training'].split(',')[0]}, {row['precision']}" for row in table]
     ax.set_yticks(range(len(table), 0, -1), labels)
-    ax.set_xlabel("windows per second, and limit of matrix products (gray)")
+    ax.set_xlabel("windows per second (gray: limit)")
     style_axes(ax, grid="x")
 
 
@@ -207,6 +207,6 @@ def draw_shared_machines(ax, results):
         values = [to_numbers(row[column])[0] for row in table]
         ax.barh(at + 0.2 - 0.4 * place, values, 0.36, color=COLORS[place], label=column)
     ax.set_yticks(at, [row["environment"] for row in table], fontsize=9)
-    ax.set_xlabel("windows per second, small network, two threads")
+    ax.set_xlabel("windows per second, small network")
     style_axes(ax, grid="x")
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9)

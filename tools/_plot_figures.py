@@ -21,12 +21,12 @@ def draw_subjects(ax, results):
     plotting.plot_subjects(results.results, ax=ax)
 
 
-@draws("plot_comparison")
+@draws("plot_comparison", width=5.6)
 def draw_comparison(ax, results):
     plotting.plot_comparison(results.results, ax=ax)
 
 
-@draws("plot_controls", height=3.4)
+@draws("plot_controls", width=5.6, height=3.4)
 def draw_controls(ax, results):
     plotting.plot_controls(results.results, ax=ax)
 

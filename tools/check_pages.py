@@ -91,7 +91,9 @@ def main():
                         print(f"{name}, {width} px, {scheme}: {len(faults) - 5} more")
                     if arguments.shoot:
                         arguments.shoot.mkdir(exist_ok=True)
-                        shoot_page(browser, arguments.shoot / f"{name.replace('/', '_')}-{width}-{scheme}.png")
+                        shoot_page(
+                            browser, arguments.shoot / f"{name.replace('/', '_')}-{width}-{scheme}.png"
+                        )
         finally:
             browser.close()
     print(f"{len(names)} pages, {n_faults} faults")

@@ -38,7 +38,7 @@ STYLE = {
 FIGURES = {}
 
 
-def draws(name, width=5.6, height=3.0, rows=1):
+def draws(name, width=4.8, height=3.0, rows=1):
     """Register a function that draws on the axes of a figure."""
 
     def register(function):
