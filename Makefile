@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY
 # Without cached bytecode, each worker and each subprocess of the tests compiles the package and the tests again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo demo-live test test-random test-fast docs format check constraints clean
+.PHONY: install demo demo-live test test-random test-fast docs figures format check constraints clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +45,10 @@ $(VENV)/.docs: install
 # The pages, in docs/_build/html; they are executed, which takes some minutes. `make docs GALLERY=0` leaves that out.
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html -D plot_gallery=$(GALLERY) docs docs/_build/html
+
+# The figures of the pages, in docs/_static/figures.
+figures: install
+	$(BIN)/python tools/draw_figures.py
 
 $(VENV)/.dev: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"

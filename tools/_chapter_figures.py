@@ -1,4 +1,4 @@
-"""Figures of the start page and of the chapters without a plotting function."""
+"""Figures of the start page and of chapters without a plotting function."""
 
 import contextlib
 import io

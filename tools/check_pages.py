@@ -57,7 +57,7 @@ def check_page(browser, path, width, scheme):
 
 
 def shoot_page(browser, path, height=2400):
-    """Write a picture of the upper part of the page."""
+    """Write a screenshot of the upper part of the page."""
     size = browser.evaluate("[innerWidth, document.documentElement.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], height), "scale": 1}
     shot = browser.send("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
@@ -69,7 +69,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder of the built pages")
     parser.add_argument("begins", nargs="*", metavar="PAGE", help="beginnings of page names; all by default")
-    parser.add_argument("--shoot", type=Path, metavar="FOLDER", help="also write a picture of each page")
+    parser.add_argument("--shoot", type=Path, metavar="FOLDER", help="also write a screenshot of each page")
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
     from helpers.browser import Browser, find_browser
