@@ -60,7 +60,7 @@ DECODERS = {
     "network, half a million weights": (
         "clip-mel", {"encoder__hidden": 128, "encoder__depth": 3, "encoder__n_virtual_channels": 64}
     ),
-    # at the rate and on the target of the other networks; it needs a GPU
+    # at the rate and on the target of the other networks; hours per fit without a GPU
     "network, size of the paper": (
         "clip-mel", {f"encoder__{name}": BrainEncoder().get_params()[name] for name in SIZES["laptop"].network}
     ),
