@@ -16,7 +16,7 @@ from sk_b2s._utils._text import join_text_items, make_text_visible
 from sk_b2s._utils._validation import validate_count
 from sk_b2s.datasets._registry import load_dataset
 from sk_b2s.decoding._presets import XLSR, make_decoders
-from sk_b2s.evaluation._benchmark import benchmark
+from sk_b2s.evaluation._benchmark import run_benchmark
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._results._table import read_results
 from sk_b2s.evaluation._tasks._benchmark_task import (
@@ -78,22 +78,25 @@ def _run_folds(args):
     print(make_text_visible(f"results file: {out}\n"), flush=True)
     common = {
         "cv": cv, "path": out, "seeds": args.seeds, "controls": args.controls, "oracle": dataset.oracle,
-        "only": args.fold, "n_shifts": args.shifts, "n_jobs": args.n_jobs,
+        "only": args.fold, "n_jobs": args.n_jobs,
+        "note": {"command": hide_home_folder(args.shown_command)},
     }  # fmt: skip
     if spec is None:
-        results = benchmark(
-            estimators,
-            X,
-            y,
-            k=10 if args.k is None else args.k,
-            n_candidates=getattr(args, "pool", 50),
-            **common,
-        )
+        k, n_candidates = 10 if args.k is None else args.k, getattr(args, "pool", 50)
+        settings = {"k": k, "n_candidates": n_candidates, "n_shifts": args.shifts}
+        results = run_benchmark(estimators, (X, y), settings=settings, verbose=1, **common)
     else:
         rows = describe_benchmark_task_rows(_list_window_options(args))
-        results = run_benchmark_task(spec, estimators, (X, y), options=options, rows=rows, **common)
+        results = run_benchmark_task(
+            spec, estimators, (X, y), options=options, n_shifts=args.shifts, rows=rows, **common
+        )
     print(make_text_visible(f"\n{format_cli_scores_table(summarize(results))}\n\nresults: {out}"))
     return results
+
+
+def hide_home_folder(text):
+    """Replace the home folder of a command by "~"."""
+    return text.replace(str(Path.home()), "~")
 
 
 def _check_features(estimators):
@@ -132,6 +135,8 @@ def run_folds_command(args):
 
 def run_report_command(args):
     """Print a summary of results files, and write a report and a table."""
+    if args.page == "none" and args.stimuli_dir is not None:
+        raise ValueError("--stimuli-dir requires an HTML report. Remove --stimuli-dir, or --page none.")
     if args.page == "none" and args.title is not None:
         raise ValueError("--title requires an HTML report. Remove --title, or --page none.")
     results = read_results(args.results, args.conflicts)
@@ -139,10 +144,10 @@ def run_report_command(args):
     print(f"\n{wrap_cli_table_text(generate_methods_text(results))}\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
-        results.to_csv(args.csv, index=False)
+        results.drop(columns="details").to_csv(args.csv, index=False)
         print(f"table of {len(results)} rows: {args.csv}")
     if args.page != "none":
-        _write_page(results, args.page, args.title)
+        _write_page(results, args.page, args.title, args.stimuli_dir)
     return _get_status(results)
 
 
@@ -297,9 +302,9 @@ def _make_splitter(args, spec=None):
     return make_command_splitter(args.cv, args.folds, args.gap)
 
 
-def _write_page(results, path, title=None):
+def _write_page(results, path, title=None, stimuli=None):
     try:
-        print(make_text_visible(f"HTML report: {write_report(results, path, title)}"))
+        print(make_text_visible(f"HTML report: {write_report(results, path, title, stimuli=stimuli)}"))
     except ModuleNotFoundError as error:
         raise ImportError(
             f"The HTML report requires {error.name}. Install it by pip install 'sk_b2s[plot]', or use --page none."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -80,6 +81,8 @@ def main(argv=None):
         if args.tmax is None and args.question is None:  # a task has windows of its own
             args.tmax = DEMO["tmax"]
         args.shown_command = format_demo_command_of_parser(args, argv[1:])
+    elif args.command == "benchmark":
+        args.shown_command = shlex.join(["sk-b2s", *argv])
     _configure_streams()
     try:
         with _interruptible(), warnings.catch_warnings():

@@ -199,6 +199,10 @@ def _add_report(commands):
         "--page", metavar="FILE", default="report.html", help="HTML file, or none (default: report.html)"
     )
     parser.add_argument("--title", help="title of the HTML report")
+    parser.add_argument(
+        "--stimuli-dir", metavar="FOLDER", action="append",
+        help="folder with the audio files of the stimuli, to embed short clips; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--csv", metavar="FILE", help="also write all scores to this CSV file")
     parser.add_argument(
         "--conflicts", choices=["raise", "last"], default="raise",

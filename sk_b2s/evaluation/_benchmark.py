@@ -163,6 +163,8 @@ def benchmark(
         - ``error``: "" unless the fit failed. Other fits continue, and the
           next run repeats it.
         - ``key``: identifies equal fits. ``plan``: all folds and fits.
+          ``details``: JSON text in the first row of a fit, with counts of
+          ranks, training curves and guesses for :func:`~sk_b2s.write_report`.
 
     Raises
     ------
@@ -219,7 +221,7 @@ def benchmark(
 
 def run_benchmark(
     estimators, data, cv, path, seeds, controls, oracle, only, settings, n_jobs, verbose,
-    among=None, always=(), stacklevel=3,
+    among=None, always=(), stacklevel=3, note=None,
 ):  # fmt: skip
     """Fit and score decoders and controls of :func:`benchmark` or of a task.
 
@@ -236,6 +238,8 @@ def run_benchmark(
         Controls that run with any value of ``controls``.
     stacklevel : int, default=3
         Of warnings.
+    note : None or dict, default=None
+        Details of all fits for the report, such as the command.
 
     Returns
     -------
@@ -278,7 +282,7 @@ def run_benchmark(
             f"n_shifts must be 1 or more for the controls {tests}. Got 0. Pass controls=False without a null."
         )
     only = _check_only(only, named, folds)
-    tasks = list(iter_fits(named, data, cv, folds, seeds, chosen, oracle, settings, only))
+    tasks = list(iter_fits(named, data, cv, folds, seeds, chosen, oracle, settings, only, note))
     lines = run_fits(
         tasks, data, None if path is None else JsonLinesFile(path, find_line_problem), n_jobs, verbose
     )

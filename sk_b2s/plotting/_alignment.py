@@ -6,7 +6,7 @@ import numpy as np
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._alignment._notes import AlignmentVerdict
-from sk_b2s.plotting._style import COLORS, MUTED, get_styled_axes, style_axes
+from sk_b2s.plotting._style import COLORS, MUTED, get_styled_axes, place_style_legend, style_axes
 
 VERDICT_COLORS = {
     AlignmentVerdict.ALIGNED: COLORS[2],
@@ -72,8 +72,8 @@ def plot_alignment(table, max_curves=24, ax=None):
     for verdict, color in VERDICT_COLORS.items():
         if (shown["verdict"] == verdict).any():
             ax.fill_between([], [], color=color, alpha=0.7, label=verdict.replace("_", " "))
-    ax.legend(frameon=False, loc="upper right", fontsize="small")
     style_axes(ax, grid="x")
+    place_style_legend(ax)
     return ax
 
 

@@ -18,6 +18,7 @@ from sk_b2s.plotting._style import (
     MUTED,
     assign_style_colors,
     get_styled_axes,
+    place_style_legend,
     spread_positions_in_style,
     style_axes,
     style_score_ticks,
@@ -100,7 +101,7 @@ def plot_adaptation(results, score="top_k", ax=None):
     )  # fmt: skip
     style_score_ticks(ax.yaxis, is_score_correlation(rows, score))
     style_axes(ax)
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    place_style_legend(ax)
     return ax
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.plotting._style import COLORS, DASHED, get_styled_axes, style_axes, style_ticks_as_percent
+from sk_b2s.plotting._style import (
+    COLORS,
+    DASHED,
+    get_styled_axes,
+    place_style_legend,
+    style_axes,
+    style_ticks_as_percent,
+)
 
 
 def _find_free_color(ax):
@@ -56,7 +63,7 @@ def plot_reliability(result, n_bins=10, label=None, ax=None):
     for axis in (ax.xaxis, ax.yaxis):
         style_ticks_as_percent(axis)
     style_axes(ax, "both")
-    ax.legend(frameon=False)
+    place_style_legend(ax)
     return ax
 
 
@@ -98,5 +105,5 @@ def plot_risk_coverage(result, k=1, confidence="probability", label=None, ax=Non
     for axis in (ax.xaxis, ax.yaxis):
         style_ticks_as_percent(axis)
     style_axes(ax, "both")
-    ax.legend(frameon=False)
+    place_style_legend(ax)
     return ax

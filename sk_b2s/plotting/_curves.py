@@ -19,6 +19,7 @@ from sk_b2s.plotting._style import (
     MUTED,
     draw_styled_chance,
     get_styled_axes,
+    place_style_legend,
     style_axes,
     style_score_ticks,
 )
@@ -78,20 +79,50 @@ def plot_history(history, ax=None):
         train_ax.set_ylabel(name, color=COLORS[0])
         train_ax.spines["top"].set_visible(False)
     lines += [line for line in ax.lines if line not in lines]
-    # Below the label of the axis, because curves of training fill the axes.
-    from matplotlib.transforms import ScaledTranslation
+    place_style_legend(ax, lines, [line.get_label() for line in lines])
+    return ax
 
-    below = ax.transAxes + ScaledTranslation(0, -0.42, ax.figure.dpi_scale_trans)
-    labels = [fill(line.get_label(), 56) for line in lines]
-    ax.legend(
-        lines,
-        labels,
-        frameon=False,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0),
-        bbox_transform=below,
-        fontsize="small",
-    )
+
+def draw_training_curves(histories):
+    """Draw the losses of several fits of one network by epoch.
+
+    Parameters
+    ----------
+    histories : list of dict
+        ``loss, epoch, train_loss`` and, with validation, ``valid_loss`` and
+        ``valid_candidates``, as in the details of a fit.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        Training losses have an axis on the right if they are not a
+        cross-entropy.
+    """
+    name, ax = label_loss_curve(histories[0]["loss"]), get_styled_axes(None)
+    valid = [one for one in histories if "valid_loss" in one]
+    is_other = bool(valid) and name not in (CROSS_ENTROPY, "loss")
+    train_ax = ax.twinx() if is_other else ax
+    alpha = max(0.3, 1 / len(histories))
+    for one in histories:
+        train_ax.plot(one["epoch"], one["train_loss"], color=COLORS[0], linewidth=1.6, alpha=alpha)
+    for one in valid:
+        ax.plot(one["epoch"], one["valid_loss"], color=COLORS[1], linewidth=1.6, alpha=alpha)
+        best = int(np.argmin(one["valid_loss"]))
+        ax.plot(one["epoch"][best], one["valid_loss"][best], "o", color=COLORS[1], markersize=5)
+    handles = [train_ax.lines[0]]
+    labels = [f"training {name}"]
+    if valid:
+        handles += ax.lines[-2:]
+        labels += [f"validation {CROSS_ENTROPY}", "best epoch, used"]
+    if known := {one["valid_candidates"] for one in valid if "valid_candidates" in one}:
+        handles.append(ax.axhline(np.log(np.mean(list(known))), **DASHED))
+        labels.append("chance of validation")
+    ax.set(xlabel="epoch", ylabel=CROSS_ENTROPY if is_other else name)
+    style_axes(ax)
+    if is_other:
+        train_ax.set_ylabel(name, color=COLORS[0])
+        train_ax.spines["top"].set_visible(False)
+    place_style_legend(ax, handles, labels)
     return ax
 
 
@@ -166,7 +197,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
            title=fill(f"{title}. {note}", 60) if note else title)  # fmt: skip
     style_score_ticks(ax.yaxis, is_score_correlation(curve, score))
     style_axes(ax)
-    ax.legend(frameon=False)
+    place_style_legend(ax)
     return ax
 
 

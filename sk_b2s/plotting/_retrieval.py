@@ -9,8 +9,19 @@ from sk_b2s._utils._text import make_plain_text, with_visible_text
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
+from sk_b2s.evaluation._results._rank_curves import average_rank_curves
 from sk_b2s.metrics._word_scores import word_probabilities
-from sk_b2s.plotting._style import COLORS, DASHED, get_styled_axes, style_axes, style_ticks_as_percent
+from sk_b2s.plotting._style import (
+    COLORS,
+    DASHED,
+    get_styled_axes,
+    place_style_legend,
+    style_axes,
+    style_ticks_as_percent,
+    wrap_style_label,
+)
+
+LONGEST_WORD = 16  # characters of a tick label
 
 # --- ranks -----------------------------------------------------------------------------------------
 
@@ -71,7 +82,7 @@ def plot_ranks(result, bins=20, ax=None):
            f"{result.median_relative_rank():.2f} (chance 0.50)")  # fmt: skip
     style_ticks_as_percent(ax.yaxis)
     style_axes(ax)
-    ax.legend(frameon=False)
+    place_style_legend(ax)
     return ax
 
 
@@ -81,13 +92,15 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
 
     Parameters
     ----------
-    ranks : RetrievalResult or array-like of int of shape (n_windows,)
-        Retrieval result of a decoder, or ranks of the target segments, as
+    ranks : RetrievalResult, DataFrame or array-like of int
+        Retrieval result of a decoder, results of :func:`~sk_b2s.benchmark`, or
+        ranks of the target segments of shape (n_windows,), as
         :meth:`~sk_b2s.BrainEncoder.ranks` returns them. 0 is best.
     n_candidates : int, default=None
-        Number of candidates. Not needed with a retrieval result.
+        Number of candidates. Only needed with ranks.
     label : str, default=None
-        Label of the curve in the legend.
+        Label of the curve in the legend. Not used with a DataFrame, which has
+        a curve for each decoder.
     ax : matplotlib.axes.Axes, default=None
         Axes to draw on. If None, new axes are made.
 
@@ -95,24 +108,53 @@ def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
     -------
     ax : matplotlib.axes.Axes
         Chance is drawn once for each number of candidates.
+
+    Raises
+    ------
+    ValueError
+        If the DataFrame was read from a file of an earlier version, which has
+        no ranks.
     """
+    ax = get_styled_axes(ax)
+    if isinstance(ranks, pd.DataFrame):
+        curves = average_rank_curves(ranks)
+        if not curves:
+            raise ValueError(
+                "The results have no ranks, which earlier versions did not store. Run the benchmark again, or pass a "
+                "RetrievalResult."
+            )
+        for name, curve in curves.items():
+            _draw_rank_curve(ax, curve.k, curve.accuracy, curve.n_candidates, name)
+        return ax
     if isinstance(ranks, RetrievalResult):
         ranks, n_candidates = ranks.ranks, ranks.n_candidates
-    ax = get_styled_axes(ax)
-    k = np.arange(1, n_candidates + 1)
     accuracy = np.cumsum(np.bincount(np.asarray(ranks), minlength=n_candidates)) / len(ranks)
+    _draw_rank_curve(ax, np.arange(1, n_candidates + 1), accuracy, n_candidates, label)
+    return ax
+
+
+def _draw_rank_curve(ax, k, accuracy, n_candidates, label):
+    """Draw one curve, and chance if it is not drawn for this number."""
     drawn = [line for line in ax.lines if line.get_label().startswith("chance")]
     n_curves = len(ax.lines) - len(drawn)
-    if n_candidates not in [len(line.get_xdata()) for line in drawn]:
+    if not any(
+        np.isclose(n_candidates, line.get_xdata()[-1], rtol=0.02) for line in drawn
+    ):  # folds differ a little
         chance_label = f"chance, {n_candidates} candidates" if drawn else "chance"
-        ax.plot(k, k / n_candidates, **DASHED, label=chance_label)
+        at = np.geomspace(1, n_candidates, 100)
+        ax.plot(at, at / n_candidates, **DASHED, label=chance_label)
     ax.plot(k, accuracy, label=label, color=COLORS[n_curves % len(COLORS)], linewidth=1.8)
-    ax.set(xscale="log", xlabel="k", ylabel="top-k accuracy", ylim=(0, 1), title=f"{n_candidates} candidates")
+    ax.set(
+        xscale="log",
+        xlabel="k, number of guesses",
+        ylabel="top-k accuracy",
+        ylim=(0, 1),
+        title=f"{n_candidates} candidates",
+    )
     ax.xaxis.set_major_formatter("{x:g}")
     style_ticks_as_percent(ax.yaxis)
     style_axes(ax, "both")
-    ax.legend(frameon=False)
-    return ax
+    place_style_legend(ax)
 
 
 def _check_common_candidates(result):
@@ -208,14 +250,15 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
     words = result.candidates["word"].to_numpy(object)[columns] if "word" in result.candidates else None
     if words is not None and len(columns) <= max_windows:
         names = [word if isinstance(word, str) else "·" for word in words]
+        names = [wrap_style_label(name, LONGEST_WORD, 1) for name in names]
         ax.set_xticks(range(len(columns)), names, rotation=90)
         ax.set_yticks(place, [names[column] for column in target])
     subject = result.rows["subject"].iloc[rows[0]] if "subject" in result.rows else ""
     hits = int((best == target).sum())
     ax.set(xlabel="segment of the sentence", ylabel="EEG/MEG window")
     title = f"{subject}: {hits} of {len(rows)} correct, {len(rows) / len(columns):.1f} by chance"
-    ax.set_title(title.lstrip(": "), pad=26)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    ax.set_title(wrap_style_label(title.lstrip(": "), 50))
+    place_style_legend(ax)
     return ax
 
 
@@ -304,7 +347,8 @@ def plot_words(result, n_words=12, ax=None):
     bar.set_ticks(ticks, labels=[f"{tick:.2g}×" for tick in ticks])
     bar.minorticks_off()
     place = range(len(table))
-    ax.set_xticks(place, table.columns, rotation=90)
-    ax.set_yticks(place, table.index)
+    names = [wrap_style_label(word, LONGEST_WORD, 1) for word in table]
+    ax.set_xticks(place, names, rotation=90)
+    ax.set_yticks(place, names)
     ax.set(xlabel="decoded word", ylabel="presented word", title=f"the {len(table)} most frequent words")
     return ax

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import fill
-
 import numpy as np
 import pandas as pd
 
@@ -25,9 +23,11 @@ from sk_b2s.plotting._style import (
     assign_style_colors,
     draw_styled_chance,
     get_styled_axes,
+    place_style_legend,
     spread_positions_in_style,
     style_axes,
     style_score_ticks,
+    wrap_style_label,
 )
 
 # --- chance, null and legend -----------------------------------------------------------------------
@@ -55,12 +55,13 @@ def _draw_chances(ax, places, chance, half_width, is_correlation=False):
     if len(known) and np.isfinite(known).all() and np.ptp(known) < 1e-9:
         draw_styled_chance(ax, known[0], f"chance {known[0]:.4g}" if is_correlation else None)
         return
-    label = f"chance {100 * np.nanmin(known):.1f} to {100 * np.nanmax(known):.1f} %"
+    low, high = f"{100 * np.nanmin(known):.1f}", f"{100 * np.nanmax(known):.1f}"
+    label = f"chance {low} %" if low == high else f"chance {low} to {high} %"
     style = {**DASHED, "linestyle": (0, (3, 2))}
     ax.hlines(known, np.subtract(places, half_width), np.add(places, half_width), label=label, **style)
 
 
-def _add_legend(ax, null=True, **options):
+def _add_legend(ax, null=True):
     """Add a legend, with an entry for the shaded null if there is one."""
     from matplotlib.patches import Patch
 
@@ -68,7 +69,7 @@ def _add_legend(ax, null=True, **options):
     if null:
         handles.append(Patch(color=MUTED, alpha=0.28, linewidth=0))
         names.append("95 % of the null")
-    ax.legend(handles, names, frameon=False, **options)
+    place_style_legend(ax, handles, names)
 
 
 # --- subjects --------------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
             ax.errorbar(x + 0.14, np.nanmean(values), pd.Series(values).sem(), fmt="D", markersize=6, color=color,
                         capsize=4, linewidth=1.8, zorder=3)  # fmt: skip
     ax.set(
-        xticks=place, xticklabels=[fill(str(label), 18) for label in scores], xlim=(-0.5, len(place) - 0.5),
+        xticks=place, xticklabels=[wrap_style_label(label, 18, 4) for label in scores], xlim=(-0.5, len(place) - 0.5),
         ylim=(0, None), ylabel=name,
         title=f"One point per subject (n = {len(scores)}), mean ± s.e.m.",
     )  # fmt: skip
@@ -198,14 +199,14 @@ def plot_subjects(results, score="top_k", ax=None):
         chances += list(own["chance"])
     _draw_chances(ax, places, chances, 0.5 * width, summary.is_correlation(score))
     ax.set(
-        xticks=range(len(subjects)), xticklabels=subjects, xlim=(-0.6, len(subjects) - 0.4), ylim=(0, None),
+        xticks=range(len(subjects)), xticklabels=[wrap_style_label(name, 24, 2) for name in subjects], xlim=(-0.6, len(subjects) - 0.4), ylim=(0, None),
         xlabel="subject", ylabel=summary.label_score(score),
     )  # fmt: skip
     if max(len(str(name)) for name in subjects) * len(subjects) > 70:
         ax.tick_params(axis="x", labelrotation=90)
     style_score_ticks(ax.yaxis, summary.is_correlation(score))
     style_axes(ax)
-    _add_legend(ax, table["null_high"].notna().any(), loc="upper left", bbox_to_anchor=(1, 1))
+    _add_legend(ax, table["null_high"].notna().any())
     return ax
 
 
@@ -251,12 +252,13 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         ax.scatter(difference, points, s=22, color=COLORS[0], alpha=0.55, linewidth=0)
         ax.errorbar(row.mean_difference, at + 0.28, xerr=row.sem, fmt="D", markersize=6, color=COLORS[1], capsize=4,
                     linewidth=1.8, zorder=3)  # fmt: skip
-        text = f"p = {row.p_holm:.2g} (smallest possible {row.smallest_p_holm:.2g})"
-        text += f"\nbetter in {row.n_better} of {row.n_subjects}"
-        ax.annotate(text, (1.02, at), xycoords=("axes fraction", "data"), va="center", fontsize="small")
+        text = f"p = {row.p_holm:.2g} (smallest possible {row.smallest_p_holm:.2g}), better in {row.n_better} of {row.n_subjects}"
+        ax.annotate(text, (0.01, at - 0.4), xycoords=("axes fraction", "data"), va="bottom", fontsize="small")
     ax.set(
-        yticks=place, yticklabels=[f"{row.estimator} − {row.reference}" for row in table.itertuples()],
-        ylim=(len(table) - 0.4, -0.6), xlabel=f"difference in {get_summary_score_label(rows, score)}, one point per subject",
+        yticks=place, yticklabels=[
+            f"{wrap_style_label(row.estimator)}\n− {wrap_style_label(row.reference)}" for row in table.itertuples()
+        ],
+        ylim=(len(table) - 0.4, -0.75), xlabel=f"difference in {get_summary_score_label(rows, score)}, one point per subject",
     )  # fmt: skip
     style_score_ticks(ax.xaxis, is_score_correlation(rows, score))
     style_axes(ax, "x")
@@ -307,7 +309,7 @@ def plot_controls(results, ax=None):
            xlabel=f"{summary.score_label}, mean ± s.e.m. over subjects")  # fmt: skip
     style_score_ticks(ax.xaxis, summary.is_correlation())
     style_axes(ax, "x")
-    _add_legend(ax, table["null_high"].notna().any(), loc="upper left", bbox_to_anchor=(1, 1))
+    _add_legend(ax, table["null_high"].notna().any())
     return ax
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 import numpy as np
 
 from sk_b2s._utils._text import format_percent_text
@@ -10,14 +12,26 @@ from sk_b2s._utils._text import format_percent_text
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MUTED = "#808080"  # visible on white and on black: chance, nulls and single subjects
 ALPHA = 0.25
+LONGEST_LABEL = 56  # characters of a line in a legend
 DASHED = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1.4, "zorder": 1.5}  # lines of chance
 
 
 def get_styled_axes(ax, **size):
-    """Return ``ax``, or create new axes if ``ax is None``."""
+    """Return ``ax``, or create new axes if ``ax is None``.
+
+    Widths are for the default width of figures in matplotlib, and follow it.
+    """
     import matplotlib.pyplot as plt
 
-    return plt.subplots(layout="constrained", **size)[1] if ax is None else ax
+    if ax is not None:
+        return ax
+    if "figsize" in size:
+        width, height = size["figsize"]
+        size["figsize"] = (
+            width * plt.rcParams["figure.figsize"][0] / plt.rcParamsDefault["figure.figsize"][0],
+            height,
+        )
+    return plt.subplots(layout="constrained", **size)[1]
 
 
 def assign_style_colors(names):
@@ -29,6 +43,53 @@ def assign_style_colors(names):
     {'ridge': '#0072b2', 'clip': '#d55e00'}
     """
     return {name: COLORS[place % len(COLORS)] for place, name in enumerate(names)}
+
+
+def wrap_style_label(text, width=24, max_lines=3):
+    r"""Break a label into lines, with an ellipsis after the last one.
+
+    Examples
+    --------
+    >>> wrap_style_label("linear decoder of the envelope", 16)
+    'linear decoder\nof the envelope'
+    """
+    lines = wrap(str(text), width) or [""]
+    if len(lines) > max_lines:
+        lines = [*lines[: max_lines - 1], f"{lines[max_lines - 1][: width - 1]}…"]
+    return "\n".join(lines)
+
+
+def place_style_legend(ax, handles=None, labels=None, title=None):
+    """Place the legend below the axes, where it covers no data.
+
+    It follows the height of tick labels, and has as many columns as fit.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        After its labels and ticks are set.
+    handles, labels : list, default=None
+        Entries. If None, those of ``ax``.
+    title : str, default=None
+    """
+    from matplotlib import rcParams
+    from matplotlib.transforms import ScaledTranslation
+
+    if handles is None:
+        handles, labels = ax.get_legend_handles_labels()
+    if not handles:
+        return
+    figure, box = ax.figure, ax.xaxis.get_tightbbox()
+    depth = 0.0 if box is None else max(0.0, ax.bbox.y0 - box.y0) / figure.dpi
+    n_characters = int(72 * figure.get_figwidth() / (0.52 * rcParams["font.size"]))
+    labels = [wrap_style_label(label, min(n_characters - 8, LONGEST_LABEL)) for label in labels]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    n_columns = int(np.clip(n_characters // (longest + 7), 1, 4))
+    below = ax.transAxes + ScaledTranslation(0, -depth - 0.05, figure.dpi_scale_trans)
+    ax.legend(
+        handles, labels, frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, 0),
+        bbox_transform=below, ncols=n_columns, title=title, title_fontsize="small",
+    )  # fmt: skip
 
 
 def draw_styled_chance(ax, chance, label=None):

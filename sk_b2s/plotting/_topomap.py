@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._text import with_visible_text
+from sk_b2s.evaluation._results._topography import compute_attention_topomap
 from sk_b2s.plotting._style import get_styled_axes
 
 RADIUS = 0.095  # m, of the head that MNE draws
@@ -106,47 +106,6 @@ def plot_topography(values, positions, label="", limits=None, diverging=None, ax
     image = draw_topography(values, places, (low, high), ax, "PuOr_r" if diverging else "viridis")
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.75)
     return ax
-
-
-def compute_attention_topomap(encoder, positions, virtual=None):
-    r"""Compute the attention of a fitted encoder to each sensor.
-
-    With :math:`a_{vc}` the weights of virtual channel v, which sum to one over
-    the C sensors, the value of sensor c is :math:`C \cdot \mathrm{mean}_v\,
-    a_{vc}`. It is one for uniform attention, approximately as before training.
-
-    Parameters
-    ----------
-    encoder : BrainEncoder, Pipeline that ends in one, or search over either
-        Fitted, with ``spatial_attention=True``.
-    positions : array-like of shape (n_channels, 2)
-        Positions in [0, 1]², as in ``Windows.positions[0]``. NaN if unknown.
-    virtual : None or int, default=None
-        Index of one virtual channel. If None, the mean over all.
-
-    Returns
-    -------
-    values : ndarray of shape (n_channels,)
-        NaN if the position is unknown.
-    """
-    import torch
-
-    decoder, _ = find_decoder_in_estimator(encoder, fitted=True)
-    attention = getattr(decoder.net_.module_, "spatial_attention", None) if hasattr(decoder, "net_") else None
-    if attention is None:
-        raise ValueError(
-            "The 'encoder' parameter of plot_attention must be a fitted BrainEncoder with spatial_attention=True. "
-            f"Got {type(decoder).__name__} without spatial attention instead."
-        )
-    training = attention.training
-    attention.eval()  # without dropout
-    with torch.no_grad():
-        place = torch.as_tensor(np.asarray(positions, np.float32))[None].to(attention.heads.device)
-        weights = attention.weights(place)[0].double().cpu().numpy()
-    attention.train(training)
-    known = np.isfinite(np.asarray(positions, float)).all(1)
-    weights = weights.mean(0) if virtual is None else weights[virtual]
-    return np.where(known, weights * known.sum(), np.nan)
 
 
 def plot_attention(encoder, positions, virtual=None, ax=None):

@@ -7,7 +7,7 @@ import numpy as np
 from sk_b2s._utils._estimators import find_innermost_estimator
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin, select_trf_weights
-from sk_b2s.plotting._style import ALPHA, COLORS, DASHED, MUTED, get_styled_axes
+from sk_b2s.plotting._style import ALPHA, COLORS, DASHED, MUTED, get_styled_axes, place_style_legend
 
 SIGNIFICANT = 0.05  # largest p of clusters that are marked
 
@@ -98,7 +98,7 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", cl
     ax.set(xlabel="lag (s)", ylabel=f"{kind} ({unit})" if unit else kind)
     if clusters is not None:
         _mark_clusters(ax, clusters)
-    ax.legend(frameon=False, fontsize="small", loc="best")
+    place_style_legend(ax)
     return ax
 
 

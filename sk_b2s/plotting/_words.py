@@ -7,7 +7,15 @@ import pandas as pd
 
 from sk_b2s._utils._text import format_percent_text, with_visible_text
 from sk_b2s.decoding._retrieval._word_result import WordResult
-from sk_b2s.plotting._style import COLORS, DASHED, get_styled_axes, style_axes, style_ticks_as_percent
+from sk_b2s.plotting._style import (
+    COLORS,
+    DASHED,
+    get_styled_axes,
+    place_style_legend,
+    style_axes,
+    style_ticks_as_percent,
+    wrap_style_label,
+)
 
 MOST_LABELED = 60  # words whose names are printed
 DOTTED = (0, (1, 1.5))  # curves of timing
@@ -59,8 +67,9 @@ def plot_word_confusion(result, n_words=20, source="decoder", ax=None):
     bar = ax.figure.colorbar(image, ax=ax, label="share of the windows of the presented word", shrink=0.85)
     style_ticks_as_percent(bar.ax.yaxis)
     if len(table) <= MOST_LABELED:
-        ax.set_xticks(range(len(table)), table.columns, rotation=90)
-        ax.set_yticks(range(len(table)), table.index)
+        names = [wrap_style_label(word, 16, 1) for word in table]
+        ax.set_xticks(range(len(table)), names, rotation=90)
+        ax.set_yticks(range(len(table)), names)
     own = f"balanced accuracy {format_percent_text(np.nanmean(np.diag(whole)))}"
     chance = f"chance {format_percent_text(1 / words.n_words)}"
     if source == "timing":
@@ -132,5 +141,5 @@ def plot_keywords(result, words=None, n_words=4, timing=True, ax=None):
     for axis in (ax.xaxis, ax.yaxis):
         style_ticks_as_percent(axis)
     style_axes(ax, "both")
-    ax.legend(frameon=False, title="area under the curve")
+    place_style_legend(ax, title="area under the curve")
     return ax

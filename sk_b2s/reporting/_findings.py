@@ -127,11 +127,18 @@ def write_findings_headline(summary):
     style, text = _judge(summary)
     if summary.unfinished:
         style = "neutral" if style == "good" else style
-        text = f"Not complete: {'; '.join(summary.unfinished)}. {text}"
+        missing = "; ".join(summary.unfinished)
+        n = len(summary.unfinished)
+        text = f"Not complete: {missing if n <= 2 else f'parts of {n} decoders and controls are missing'}. {text}"
+    envelope = compare_with_envelope(summary)
+    if style == "good" and envelope:
+        style = "neutral"
     notes = [
-        *_note_leak_tests(summary), *_note_overlap(summary.results), *_note_missing(summary.scored),
+        *envelope, *_note_ranking(summary), *_note_truth(summary), *_note_leak_tests(summary), *_note_overlap(summary.results), *_note_missing(summary.scored),
         *_note_timing(summary), *_note_convergence(summary),
     ]  # fmt: skip
+    if len(summary.unfinished) > 2:
+        notes.append(f"Missing: {'; '.join(summary.unfinished)}.")
     if not summary.is_plan_known:
         notes.append(
             "The results do not contain their plan, so missing subjects or folds cannot be detected."
@@ -184,6 +191,72 @@ def _decode(labels):
 
 def _format_null_owner(labels):
     return "its null" if len(labels) == 1 else "their nulls"
+
+
+# --- what scores higher -----------------------------------------------------------------------------
+
+
+def compare_with_envelope(summary):
+    """Describe the decoders that the envelope alone scores above.
+
+    Returns a list with one text, or an empty list.
+    """
+    table = summary.controls[summary.controls["control"] == "envelope_only"]
+    if not len(table) or table["top_k"].isna().all():
+        return []
+    best, is_correlation = table.loc[table["top_k"].idxmax()], summary.is_correlation()
+    lower = summary.scored[summary.scored["top_k"] <= best["top_k"]]
+    if not len(lower):
+        return []
+    score = format_finding_share(best["top_k"], is_correlation)
+    named = _list_scores(lower, is_correlation)
+    return [
+        f"Loudness alone scores higher than {named}: {best['label']} with the envelope in place of its speech features "
+        f"scores {score}. {'This score is' if len(lower) == 1 else 'These scores are'} not evidence of decoding more than "
+        f"loudness."
+    ]
+
+
+def _list_scores(rows, is_correlation):
+    return join_text_items([
+        f"{row['label']} ({format_finding_share(row['top_k'], is_correlation)})" for row in rows.to_dict("records")
+    ])  # fmt: skip
+
+
+def _note_ranking(summary):
+    """Compare the best decoder with the next one."""
+    scored, is_correlation = summary.scored.sort_values("top_k", ascending=False), summary.is_correlation()
+    if len(scored) < 2 or scored["k"].nunique() > 1:
+        return []
+    text = f"The highest score is that of {_list_scores(scored.head(1), is_correlation)}, followed by {_list_scores(scored.iloc[1:], is_correlation)}."
+    try:
+        found = summary.compare()
+    except ValueError:
+        return [text]
+    names = list(scored["estimator"])[:2]
+    row = next((row for row in found.itertuples() if {row.estimator, row.reference} == set(names)), None)
+    if row is None:
+        return [text]
+    n_better = row.n_better if row.estimator == names[0] else row.n_worse
+    verdict = "is significant" if row.p_holm < 0.05 else "is not significant"
+    smallest = f", smallest possible {row.smallest_p_holm:.2g}" if row.smallest_p_holm >= 0.05 else ""
+    return [
+        f"{text} The difference between {names[0]} and {names[1]} {verdict}: better in {n_better} of "
+        f"{format_finding_count(row.n_subjects, 'subject')}, corrected p {row.p_holm:.2g}{smallest}."
+    ]
+
+
+def _note_truth(summary):
+    """Note the score of exact speech and silence, and of the oracle."""
+    is_correlation, notes = summary.is_correlation(), []
+    for control, text in (
+        ("silence_truth", "The exact times of speech and silence, without neural data, would score"),
+        ("oracle", "The simulated truth, an upper bound, scores"),
+    ):
+        own = summary.controls[summary.controls["control"] == control]
+        if len(own) and own["top_k"].notna().any():
+            notes.append(f"{text} {format_finding_share(own['top_k'].max(), is_correlation)}.")
+    return notes
 
 
 # --- notes -----------------------------------------------------------------------------------------
@@ -310,7 +383,11 @@ def _get_leak_meaning(row):
 
 
 def list_finding_folds(summary):
-    """List the folds of decoders as columns and rows of texts."""
+    """List the folds of decoders as columns and rows of texts.
+
+    The first cell of a row is a dict of the decoder and whether it is its
+    first row.
+    """
     columns = ["decoder", "seed", "fold", "subjects", "training windows", "test windows", "candidates",
                summary.score_label, "chance", "fit, s", "score, s", "memory, MB"]  # fmt: skip
     rows, is_correlation = [], summary.is_correlation()
@@ -321,7 +398,7 @@ def list_finding_folds(summary):
         subjects = pd.unique(own["subject"])
         cost = [own[column].iloc[0] for column in ("seconds_fit", "seconds_score", "peak_memory_mb")]
         rows.append([
-            str(name), f"{seed}", f"{fold}",
+            {"label": str(name), "is_first": name not in {row[0]["label"] for row in rows}}, f"{seed}", f"{fold}",
             ", ".join(subjects) if len(subjects) <= 3 else f"{len(subjects)} subjects",
             _format_number(own["n_train"].iloc[0]), _format_number(own["n_windows"].sum()),
             _format_number(own["n_candidates"].iloc[0]), format_finding_share((weight * own["top_k"]).sum(), is_correlation),

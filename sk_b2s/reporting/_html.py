@@ -43,12 +43,16 @@ def make_html_badge(text, style):
     return {"text": text, "style": style}
 
 
-def make_html_cell(text="", small="", badge=None, is_code=False):
-    """Make a table cell with a small text and a badge below."""
-    return {"text": text, "small": small, "badge": badge, "is_code": is_code}
+def make_html_cell(text="", small="", badge=None, is_code=False, link=None, anchor=None):
+    """Make a table cell with a small text and a badge below.
+
+    ``link`` is the identifier of the part of the page that the text links to,
+    and ``anchor`` that of the cell.
+    """
+    return {"text": text, "small": small, "badge": badge, "is_code": is_code, "link": link, "anchor": anchor}
 
 
-def make_html_table(columns, rows, caption):
+def make_html_table(columns, rows, caption, is_number=False, is_tall=False):
     """Make a table. The first cell of a row is its header.
 
     Parameters
@@ -56,10 +60,19 @@ def make_html_table(columns, rows, caption):
     columns : sequence of str
     rows : list of list of (str or cell)
     caption : str
+    is_number : bool, default=False
+        Whether all columns but the first are aligned to the right. If False,
+        columns whose first value has words are aligned to the left.
+    is_tall : bool, default=False
+        Whether the height is limited, and rows scroll.
     """
     first = rows[0] if rows else columns
     styles = [_has_words(value if isinstance(value, str) else _text_of(value)) for value in first]
-    return {"kind": "table", "columns": columns, "rows": rows, "caption": caption, "styles": styles}
+    if is_number:
+        styles = [True, *[False] * (len(columns) - 1)]
+    return {
+        "kind": "table", "columns": columns, "rows": rows, "caption": caption, "styles": styles, "is_tall": is_tall,
+    }  # fmt: skip
 
 
 def make_html_items(texts, code=False):
@@ -82,19 +95,46 @@ def group_html_blocks(*blocks):
     return {"kind": "group", "blocks": blocks}
 
 
-def make_html_player(wav, label, caption):
+def make_html_player(content, label, caption, media_type="audio/wav"):
     """Make a player of audio that is embedded in the page.
 
     Parameters
     ----------
-    wav : bytes
-        WAV file.
+    content : bytes
+        Audio file.
     label : str
         Text for screen readers.
     caption : str
+    media_type : str, default="audio/wav"
     """
-    source = f"data:audio/wav;base64,{b64encode(wav).decode()}"
+    source = f"data:{media_type};base64,{b64encode(content).decode()}"
     return {"kind": "player", "source": source, "label": label, "caption": caption}
+
+
+def make_html_download(content, name, text):
+    """Make a link that saves a text file that is embedded in the page.
+
+    Parameters
+    ----------
+    content : str
+    name : str
+        File name.
+    text : str
+        Text of the link.
+    """
+    source = f"data:text/csv;charset=utf-8;base64,{b64encode(make_text_visible(content).encode()).decode()}"
+    return {"kind": "download", "source": source, "name": name, "text": text}
+
+
+def make_html_id(*names):
+    """Make an identifier of a part of the page from any names.
+
+    Examples
+    --------
+    >>> make_html_id("folds", "ridge").startswith("folds-")
+    True
+    """
+    return f"{names[0]}-{crc32(repr(names[1:]).encode('utf-8', 'backslashreplace')):x}"
 
 
 def _text_of(value):
@@ -119,7 +159,7 @@ def style_html_figures():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({
             **dict.fromkeys(TEXT_COLORS, INK), "text.parse_math": False, "axes.unicode_minus": True,
-            "axes.titlesize": 11, "svg.fonttype": "none", "svg.hashsalt": "sk_b2s", "axes.facecolor": "none",
+            "axes.titlesize": 11, "font.size": 11, "figure.figsize": (5.2, 4.0), "svg.fonttype": "none", "svg.hashsalt": "sk_b2s", "axes.facecolor": "none",
             "figure.facecolor": "none",
         })  # fmt: skip
         before = set(plt.get_fignums())
@@ -171,7 +211,7 @@ def _draw_svg(drawn, alt):
         ) from error
     source = make_text_visible(text.getvalue())
     svg = minidom.parseString(source).documentElement
-    _prefix_ids(svg, f"p{crc32(source.encode()):x}-")
+    _prefix_ids(svg, f"p{crc32((source + alt).encode()):x}-")
     svg.setAttribute("role", "img")
     svg.setAttribute("aria-label", alt)
     return Markup(svg.toxml())

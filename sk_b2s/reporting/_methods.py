@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jinja2
 import pandas as pd
 
@@ -19,6 +21,7 @@ from sk_b2s.evaluation._controls._verdicts import (
 )
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
 from sk_b2s.evaluation._results._plan import read_plan
+from sk_b2s.evaluation._results._rank_curves import select_detailed_fits
 from sk_b2s.evaluation._scores import is_score_correlation
 from sk_b2s.evaluation._statistics._subjects import compute_null_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import BenchmarkSummary
@@ -41,7 +44,7 @@ def generate_methods_text(results, cv=None):
         subject``. Optional columns: ``study, control, seed, fold, condition,
         pool, n_train, n_windows, n_candidates, k, chance, top_1, top_5,
         top_10, top_k, null_low, null_mean, null_high, n_train_overlap,
-        verdict, verdict_text, versions, error``.
+        verdict, verdict_text, versions, error, details``.
     cv : None, splitter or str, default=None
         Splitter, or a description of the split. If None, the column ``cv`` of
         the results.
@@ -99,10 +102,15 @@ def generate_methods_text(results, cv=None):
 def _describe_data(summary, cv):
     """Collect what the template needs from rows without errors."""
     good, mine = summary.rows, summary.decoders
+    fits = (
+        select_detailed_fits(good)
+        if {"details", "control"} <= set(good)
+        else good.iloc[:0].assign(details=None, label="")
+    )
     return {
         "task": _describe_task(mine),
         "own_candidates": _describe_own_candidates(mine),
-        **_describe_tests(mine, cv),
+        **_describe_tests(mine, cv), "hours": _describe_hours(fits), "recordings": _describe_recordings(fits),
         "estimators": [str(name) for name in pd.unique(mine["estimator"])],
         "n_train": _format_range(mine, "n_train"),
         "n_seeds": mine["seed"].nunique() if "seed" in mine else 1,
@@ -128,10 +136,10 @@ def _describe_tests(mine, cv):
     keys = [column for column in ("subject", "fold", "condition") if column in mine]
     tested = mine.drop_duplicates(keys)  # one estimator and seed
     n_subjects, has_folds = tested["subject"].nunique(), "fold" in tested
+    cv = str(cv) if cv is not None else join_text_items(_list_texts(tested, "cv"))
     facts = {
         "n_subjects": n_subjects, "n_windows": None, "windows_each": None, "studies": _list_texts(tested, "study"),
-        "n_folds": tested["fold"].nunique() if has_folds else None,
-        "cv": str(cv) if cv is not None else join_text_items(_list_texts(tested, "cv")),
+        "n_folds": tested["fold"].nunique() if has_folds else None, "cv": cv, "guarantee": _find_guarantee(cv),
         "is_one_subject_per_fold": has_folds
         and n_subjects > 1
         and bool((tested.groupby("fold")["subject"].nunique() == 1).all()),
@@ -140,6 +148,65 @@ def _describe_tests(mine, cv):
         n = tested.groupby("subject", as_index=False)["n_windows"].sum()
         facts |= {"n_windows": int(n["n_windows"].sum()), "windows_each": _format_range(n, "n_windows")}
     return facts
+
+
+def _find_guarantee(cv):
+    """Return the guarantee in the description of a splitter, or ""."""
+    found = re.fullmatch(r"\w+\(.*?\)\s+(?:\((?P<old>.*)\)|# (?P<repr>.*))", cv, re.DOTALL)
+    return (found["old"] or found["repr"] or "").strip() if found else ""
+
+
+def _describe_hours(fits):
+    """Describe the duration of all recordings, None if it is unknown."""
+    hours = [details["hours"] for details in fits["details"] if "hours" in details]
+    if not hours:
+        return None
+    return f"{max(hours):.1f} hours" if max(hours) >= 1 else f"{60 * max(hours):.0f} minutes"
+
+
+def _describe_recordings(fits):
+    """Describe channels, filters and rate, one sentence for each kind."""
+    kinds: dict[str, list[str]] = {}
+    for label, details in zip(fits["label"], fits["details"], strict=True):
+        if found := details.get("recordings"):
+            names = kinds.setdefault(_describe_preprocessing(found), [])
+            names += [label] * (label not in names)
+    if len(kinds) == 1:
+        return [f"The recordings had {text}." for text in kinds]
+    return [f"For {join_text_items(names)}, the recordings had {text}." for text, names in kinds.items()]
+
+
+def _describe_preprocessing(found):
+    """Describe the preprocessing of recordings, from the details of a fit."""
+    text = f"{found['n_channels']:.0f} channels"
+    if "montage" in found:
+        text += f" (montage {found['montage']})"
+    elif n := found.get("n_positions"):
+        text += (
+            " with known sensor positions" if n == found["n_channels"] else f", {n:.0f} with known positions"
+        )
+    parts = []
+    if "reference" in found:
+        is_average = found["reference"] == "average"
+        parts.append(f"were referenced to {'the average' if is_average else found['reference']}")
+    low, high = found.get("l_freq"), found.get("h_freq")
+    if low is not None and high is not None:
+        parts.append(f"were band-pass filtered from {low:g} to {high:g} Hz")
+    elif low is not None or high is not None:
+        kind = "high" if high is None else "low"
+        parts.append(f"were {kind}-pass filtered at {low if high is None else high:g} Hz")
+    if "notch" in found:
+        parts.append(
+            f"had line noise removed at {join_text_items([f'{value:g}' for value in found['notch']])} Hz"
+        )
+    if "sfreq" in found:
+        parts.append(f"were sampled at {found['sfreq']:g} Hz")
+    text = f"{text} and {join_text_items(parts)}" if parts else text
+    return (
+        f"{text}; windows began {1000 * found['lag']:.0f} ms after those of the stimulus"
+        if found.get("lag")
+        else text
+    )
 
 
 def _describe_task(mine):

@@ -11,6 +11,12 @@ from sk_b2s._utils._text import make_texts_visible
 from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.evaluation._summary import BenchmarkSummary
+from sk_b2s.reporting._clips import StimulusClips, is_simulated
+from sk_b2s.reporting._detail_sections import (
+    make_rank_curve_section,
+    pair_detail_sections,
+    show_guesses,
+)
 from sk_b2s.reporting._findings import (
     LIMITS,
     describe_finding_counts,
@@ -20,17 +26,20 @@ from sk_b2s.reporting._findings import (
     write_findings_headline,
 )
 from sk_b2s.reporting._html import (
+    group_html_blocks,
     make_html_badge,
     make_html_cell,
     make_html_details,
     make_html_heading,
+    make_html_id,
     make_html_items,
     make_html_paragraph,
     make_html_table,
+    pair_html_blocks,
     render_html_page,
     style_html_figures,
 )
-from sk_b2s.reporting._methods import generate_methods_text
+from sk_b2s.reporting._provenance_sections import show_provenance
 from sk_b2s.reporting._score_sections import (
     make_score_section_card,
     show_calibration_scores,
@@ -39,14 +48,14 @@ from sk_b2s.reporting._score_sections import (
     show_score_tables,
     show_subject_scores,
 )
-from sk_b2s.reporting._sections import make_appendix_section, show_parameters_section
+from sk_b2s.reporting._sections import make_appendix_section
 
-OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan")  # columns that a table may lack
+OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan", "details")  # columns that a table may lack
 
 
 def write_report(
     results, path="report.html", title=None, *, cv=None, results_by_decoder=None, encoders=None, positions=None,
-    curves=None, figures=None,
+    curves=None, figures=None, stimuli=None,
 ):  # fmt: skip
     """Write benchmark results to a self-contained HTML report.
 
@@ -85,6 +94,11 @@ def write_report(
     figures : dict of str to (Figure or Axes, str), default=None
         Other matplotlib figures by heading, each with an alternative text that
         describes it.
+    stimuli : path-like or sequence of path-like, default=None
+        Folders with the audio files of the stimuli, searched with their
+        sub-folders, to embed short clips of what was presented and decoded.
+        Files must have the names and contents of the benchmark. If None, only
+        the speech of simulated data is embedded.
 
     Returns
     -------
@@ -96,6 +110,8 @@ def write_report(
     ValueError
         If the table lacks columns or rows without errors, or a figure has no
         alternative text.
+    FileNotFoundError
+        If ``stimuli`` is not a folder.
 
     Examples
     --------
@@ -113,12 +129,15 @@ def write_report(
     title, cv, results_by_decoder, encoders, curves = map(
         make_texts_visible, (title, cv, results_by_decoder or {}, encoders or {}, curves or {})
     )
+    clips = StimulusClips(summary.results, stimuli)
     with style_html_figures():
         blocks = [
             *_show_findings(summary), *_show_task(summary), *show_score_tables(summary.table), *show_calibration_scores(summary),
-            *show_subject_scores(summary), *show_score_comparison(summary), *show_control_scores(summary), *_show_limits(summary),
+            *show_subject_scores(summary, make_rank_curve_section(summary.results)), *show_score_comparison(summary),
+            *show_control_scores(summary), *show_guesses(summary.results, clips), *pair_detail_sections(summary.results),
             *make_appendix_section(results_by_decoder, encoders, positions, curves, figures or {}),
-            *_show_folds(summary), *_show_methods(summary.results, cv), *_show_help(summary),
+            *_show_folds(summary), *show_provenance(summary.results, cv),
+            pair_html_blocks(group_html_blocks(*_show_help(summary)), group_html_blocks(*_show_limits(summary))),
         ]  # fmt: skip
     text = render_html_page(title or _make_title(summary.results), describe_finding_counts(summary), blocks)
     path = Path(path)
@@ -164,6 +183,9 @@ def _make_title(results):
 
 def _show_findings(summary):
     """Show the headline, leaks, and the main score of each decoder."""
+    if is_simulated(summary.results):
+        note = "Scores show that the analysis works, and say nothing about people."
+        yield {"kind": "banner", "text": "Simulated data.", "note": note}
     style, text, notes = write_findings_headline(summary)
     statement = {"kind": "statement", "code": False}
     yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
@@ -197,7 +219,7 @@ def _show_limits(summary):
     yield make_html_items(LIMITS)
 
 
-# --- folds, methods, help --------------------------------------------------------------------------
+# --- folds, help --------------------------------------------------------------------------
 
 
 def _show_folds(summary):
@@ -218,8 +240,11 @@ def _show_folds(summary):
         yield make_html_paragraph(f"and {'is' if n == 1 else 'are'} not included in any mean.", badge=count)
         yield make_html_table(["decoder", "control", "seed", "fold", "error"], body, "Failed fits")
     columns, body = list_finding_folds(summary)
-    folds = make_html_table(columns, body, "Decoders, all candidates, one row for each fold")
-    yield folds if len(body) <= 12 else make_html_details(f"All {len(body)} rows", folds)
+    for row in body:
+        anchor = make_html_id("folds", row[0]["label"]) if row[0]["is_first"] else None
+        row[0] = make_html_cell(row[0]["label"], anchor=anchor)
+    caption = "Decoders, all candidates, one row for each fold"
+    yield make_html_table(columns, body, caption, is_tall=len(body) > 12)
     overlap = summary.results.dropna(subset=["leakage"]).drop_duplicates("fold")
     lists = {
         "What training and test sets share": [
@@ -232,17 +257,6 @@ def _show_folds(summary):
     for title, texts in lists.items():
         if texts:
             yield make_html_details(title, make_html_items(texts))
-
-
-def _show_methods(results, cv):
-    """Show the methods text, parameters and versions."""
-    yield make_html_heading("Methods text")
-    yield {"kind": "quote", "text": generate_methods_text(results.dropna(axis=1, how="all"), cv)}
-    yield from show_parameters_section(results)
-    versions = [str(text) for text in pd.unique(results["versions"].dropna()) if text]
-    if versions:
-        yield make_html_heading("Versions")
-        yield make_html_items(versions, code=True)
 
 
 def _show_help(summary):

@@ -5,17 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s.evaluation._controls._registry import CONTROLS
+from sk_b2s.evaluation._controls._registry import CONTEXT, CONTROLS
+from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._scores import SCORES, is_score_correlation
-from sk_b2s.evaluation._summary import get_summary_score_label
+from sk_b2s.evaluation._summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.plotting._calibration import plot_adaptation
-from sk_b2s.plotting._scores import (
-    plot_comparison,
-    plot_controls,
-    plot_scores,
-    plot_subjects,
-)
+from sk_b2s.plotting._scores import plot_comparison, plot_controls, plot_subjects
 from sk_b2s.reporting._findings import (
     format_finding_count,
     format_finding_error,
@@ -24,13 +20,16 @@ from sk_b2s.reporting._findings import (
     get_finding_style,
 )
 from sk_b2s.reporting._html import (
+    group_html_blocks,
     make_html_badge,
     make_html_cell,
     make_html_details,
     make_html_figure,
     make_html_heading,
+    make_html_id,
     make_html_paragraph,
     make_html_table,
+    pair_html_blocks,
 )
 
 
@@ -47,53 +46,60 @@ def make_score_section_card(row):
         "label": row["label"], "number": number, "badge": _make_badge(row),
         "score": f"{100 * max(row['top_k'], 0):.2f}", "chance": f"{100 * row['chance']:.2f}",
         "bar_text": f"A bar of {number} with chance at {chance}.",
-        "details": f"{label}{among}, {sem}chance {chance}{null}",
+        "details": f"{label}{among}, {sem}chance {chance}{null}", "link": make_html_id("folds", row["estimator"]),
     }  # fmt: skip
 
 
 def _make_badge(row):
-    return make_html_badge(row["verdict_text"], get_finding_style(row["verdict"]))
+    """Make the badge of a verdict. Only decoders have good news."""
+    style = get_finding_style(row["verdict"])
+    if row["verdict_text"] != TEXTS[Verdict.ABOVE_NULL] and style == "good":  # not above timing alone
+        style = "neutral"
+    is_control = row.get("control", "decoder") != "decoder"
+    return make_html_badge(row["verdict_text"], "neutral" if is_control and style == "good" else style)
 
 
 def show_score_tables(means):
-    """Show tables of all scores, one for each pool of candidates."""
+    """Show tables of all scores, one for each pool of candidates.
+
+    Scores are rows, so that a table is as narrow as its decoders are few.
+    """
     yield make_html_heading("Scores")
-    yield make_html_paragraph("Means ± standard errors over subjects, with the chance level below.")
-    for pool, own in means[means["control"] == "decoder"].groupby("pool", sort=False):
-        k = own["k"].dropna().unique()
-        names = [
-            name
-            for name, spec in SCORES.items()
-            if spec.higher_is_better and name in own and own[name].notna().any()
-        ]
-        main = own["main_score"].iloc[0] if "main_score" in own else "top_k"  # is in the column top_k
-        has_ranks = bool(own["median_relative_rank"].notna().any())
-        names = [
-            "top_k",
-            *(
-                name
-                for name in names
-                if name not in ("top_k", main, *(f"top_{n}" for n in k[:1] if len(k) == 1))
-            ),
-        ]
-        labels = {name: get_summary_score_label(own, name).replace(" accuracy", "") for name in names}
-        columns = [
-            "decoder",
-            labels.pop("top_k"),
-            "null",
-            "verdict",
-            *labels.values(),
-            *["median rank"] * has_ranks,
-            "subjects",
-        ]
-        body = [
-            [row["label"], _make_score_cell(row, "top_k"), format_finding_null(row, is_score_correlation(row)), make_html_cell(badge=_make_badge(row)),
-             *(_make_score_cell(row, name) for name in labels),
-             *[_make_rank_cell(row["median_relative_rank"])] * has_ranks,
-             make_html_cell(f"{row['n_subjects']}", f"{row['n_windows']} windows")]
-            for row in own.to_dict("records")
-        ]  # fmt: skip
-        yield make_html_table(columns, body, _describe_pool(pool, own["n_candidates"]))
+    yield make_html_paragraph(
+        "Means ± standard errors over subjects, with the chance level below. Numbers in the first row link to their folds."
+    )
+    tables = [
+        _make_score_table(pool, own)
+        for pool, own in means[means["control"] == "decoder"].groupby("pool", sort=False)
+    ]
+    yield pair_html_blocks(*map(group_html_blocks, tables)) if len(tables) > 1 else tables[0]
+
+
+def _make_score_table(pool, own):
+    """Make the table of one pool, with a column for each decoder."""
+    k = own["k"].dropna().unique()
+    main = own["main_score"].iloc[0] if "main_score" in own else "top_k"  # is in the column top_k
+    left_out = ("top_k", main, *(f"top_{n}" for n in k[:1] if len(k) == 1))
+    names = [
+        name for name, spec in SCORES.items()
+        if spec.higher_is_better and name in own and own[name].notna().any() and name not in left_out
+    ]  # fmt: skip
+    rows = own.to_dict("records")
+    body = [
+        [get_summary_score_label(own, "top_k"),
+         *(_make_score_cell(row, "top_k", link=make_html_id("folds", row["estimator"])) for row in rows)],
+        ["95 % of the null", *(format_finding_null(row, is_score_correlation(row)) for row in rows)],
+        ["verdict", *(make_html_cell(badge=_make_badge(row)) for row in rows)],
+        *([get_summary_score_label(own, name), *(_make_score_cell(row, name) for row in rows)] for name in names),
+    ]  # fmt: skip
+    if own["median_relative_rank"].notna().any():
+        body.append(["median relative rank", *(_make_rank_cell(row["median_relative_rank"]) for row in rows)])
+    body.append([
+        "subjects", *(make_html_cell(f"{row['n_subjects']}", f"{row['n_windows']} windows") for row in rows)
+    ])  # fmt: skip
+    return make_html_table(
+        ["score", *own["label"]], body, _describe_pool(pool, own["n_candidates"]), is_number=True
+    )
 
 
 def _make_rank_cell(rank):
@@ -110,7 +116,7 @@ def _describe_pool(pool, n):
     )
 
 
-def _make_score_cell(row, name, badge=None):
+def _make_score_cell(row, name, badge=None, link=None):
     """Make a cell with a score, its standard error and chance level."""
     if not np.isfinite(row[name]):
         return make_html_cell("–", badge=badge)
@@ -122,7 +128,7 @@ def _make_score_cell(row, name, badge=None):
     p_column = SCORES[name].p_column
     if p_column in row and np.isfinite(row[p_column]):
         small += f", p {row[p_column]:.2g}"
-    return make_html_cell(text, small, badge)
+    return make_html_cell(text, small, badge, link=link)
 
 
 def _describe_scores(scores, is_correlation):
@@ -147,27 +153,31 @@ def show_calibration_scores(summary):
     yield make_html_figure(plot_adaptation(summary.results).figure, alt, caption)
 
 
-def show_subject_scores(summary):
-    """Show scores, chance and null of each subject."""
-    means, own, name = summary.means(), summary.means(by=("label", "subject")), summary.score_label
+def show_subject_scores(summary, rank_curves=None):
+    """Show the scores of each subject over their nulls, and rank curves.
+
+    Parameters
+    ----------
+    summary : BenchmarkSummary
+    rank_curves : dict, default=None
+        Block next to the subjects.
+    """
+    own, name = summary.means(by=("label", "subject")), summary.score_label
     is_correlation = summary.is_correlation()
-    yield make_html_heading("Subjects")
-    yield from _count_significant(own[own["null_high"].notna()])
-    yield make_html_figure(
-        plot_scores(summary).figure, f"{name} of each decoder, mean over subjects. {_describe_scores(means, is_correlation)}.",
-        "A point for each subject, mean ± s.e.m. The null is the null of the mean.",
-    )  # fmt: skip
-    if own["score"].groupby("label").size().max() > 1:
-        text = "; ".join(
-            f"{label}: "
-            + ", ".join(
-                f"{who} {format_finding_share(score, is_correlation)}"
-                for (_, who), score in part["score"].items()
-            )
-            for label, part in own.groupby("label", sort=False)
+    blocks = [make_html_heading("Subjects")]
+    text = "; ".join(
+        f"{label}: "
+        + ", ".join(
+            f"{who} {format_finding_share(score, is_correlation)}"
+            for (_, who), score in part["score"].items()
         )
-        alt = f"{name} of each subject. {text}."
-        yield make_html_figure(plot_subjects(summary).figure, alt, "Score of each subject over its own null.")
+        for label, part in own.groupby("label", sort=False)
+    )
+    caption = "Score of each subject. The shaded area is 95 % of its own null."
+    blocks.append(
+        make_html_figure(plot_subjects(summary).figure, f"{name} of each subject. {text}.", caption)
+    )
+    blocks += _count_significant(own[own["null_high"].notna()])
     body = [
         [
             subject,
@@ -179,7 +189,8 @@ def show_subject_scores(summary):
         for (label, subject), row in own.iterrows()
     ]
     columns = ["subject", "decoder", name, "chance", "95 % of the null"]
-    yield make_html_details("Scores of each subject", make_html_table(columns, body, name))
+    blocks.append(make_html_details("Table of subjects", make_html_table(columns, body, name)))
+    yield pair_html_blocks(*[rank_curves] * (rank_curves is not None), group_html_blocks(*blocks))
 
 
 def _count_significant(known):
@@ -224,17 +235,19 @@ def show_score_comparison(summary):
         f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
         for row in found.itertuples()
     )
-    yield make_html_figure(plot_comparison(summary).figure, f"Differences in {name}: {text}.")
-    columns = ["comparison", "difference", "better", "worse", "p", "p, corrected", "smallest possible"]
+    figure = make_html_figure(plot_comparison(summary).figure, f"Differences in {name}: {text}.")
+    columns = ["comparison", "difference", "subjects", "corrected p", "p"]
     body = [
         [f"{row.estimator} − {row.reference}",
          _format_difference(row.mean_difference, is_correlation) + format_finding_error(row.sem, is_correlation),
-         f"{row.n_better}", f"{row.n_worse}", f"{row.p:.2g}", f"{row.p_holm:.2g}", f"{row.smallest_p_holm:.2g}"]
+         make_html_cell(f"{row.n_better} better", f"{row.n_worse} worse"),
+         make_html_cell(f"{row.p_holm:.2g}", f"smallest {row.smallest_p_holm:.2g}"), f"{row.p:.2g}"]
         for row in found.itertuples()
     ]  # fmt: skip
-    yield make_html_table(
+    table = make_html_table(
         columns, body, f"Differences in {name}{'' if is_correlation else ', percentage points'}"
     )
+    yield pair_html_blocks(group_html_blocks(figure), group_html_blocks(table))
 
 
 def _format_difference(difference, is_correlation):
@@ -252,7 +265,12 @@ def show_control_scores(summary):
         return
     name, scores = summary.score_label, summary.means(by=("control", "label"), decoders_only=False)
     alt = f"{name} of controls and decoders. {_describe_scores(scores, summary.is_correlation())}."
-    yield make_html_figure(plot_controls(summary).figure, alt)
+    without = summary.results[~summary.results["control"].isin(CONTEXT)]  # others are far from chance
+    is_split = 0 < without["control"].nunique() - 1 < len(names)
+    drawn = plot_controls(BenchmarkSummary(without) if is_split else summary)
+    figure = make_html_figure(
+        drawn.figure, alt, "Controls without neural data are in the table." if is_split else None
+    )
     cells = {
         (row["control"], row["label"]): _make_score_cell(row, "top_k", _make_badge(row))
         for row in pd.concat([summary.scored, summary.controls]).to_dict("records")
@@ -260,9 +278,10 @@ def show_control_scores(summary):
     labels = list(dict.fromkeys(label for _, label in cells))
     body = [
         [control, *(cells.get((control, label), "–") for label in labels),
-         CONTROLS[control].meaning if control in CONTROLS else ""]
+         make_html_cell(small=CONTROLS[control].meaning if control in CONTROLS else "")]
         for control in names
     ]  # fmt: skip
-    yield make_html_table(
+    table = make_html_table(
         ["control", *labels, "meaning"], body, f"{name} of controls, computed with the same code"
     )
+    yield pair_html_blocks(group_html_blocks(figure), group_html_blocks(table))

@@ -9,6 +9,7 @@ from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.evaluation._curves import describe_learning_curve_edge
 from sk_b2s.evaluation._results._plan import read_plan
+from sk_b2s.evaluation._results._topography import compute_attention_topomap
 from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import get_summary_score_label
 from sk_b2s.nn._losses import CROSS_ENTROPY
@@ -22,7 +23,7 @@ from sk_b2s.plotting._retrieval import (
     plot_similarity,
     plot_words,
 )
-from sk_b2s.plotting._topomap import compute_attention_topomap, plot_attention, plot_topography
+from sk_b2s.plotting._topomap import plot_attention, plot_topography
 from sk_b2s.reporting._findings import format_finding_count, format_finding_share
 from sk_b2s.reporting._html import (
     make_html_details,

@@ -57,6 +57,7 @@ def test_score_similarities_equals_benchmark(done):
         *MADE,
         *COST,
         "plan",
+        "details",
         "key",
         "n_train",
         "verdict",

@@ -1,5 +1,7 @@
 """Score tables, curves and retrieval results, as evaluation returns them."""
 
+import json
+
 import numpy as np
 import pandas as pd
 
@@ -27,7 +29,7 @@ def make_score_table(estimators=("ridge", "encoder"), subjects="abcd", leak=None
                             "null_low": chance - 0.05, "null_high": chance + 0.06, "peak_memory_mb": 100.0,
                             "verdict": "above_null" if control == "decoder" else "at_null", "leak_sources": "",
                             "versions": "sk_b2s 0.1.0 torch 2.4", "error": "", "key": "",
-                            "cv": "StimulusKFold(2)", "leakage": np.nan, "warnings": "",
+                            "details": None, "cv": "StimulusKFold(2)", "leakage": np.nan, "warnings": "",
                         }
                     )  # fmt: skip
     table = pd.DataFrame(rows)
@@ -53,6 +55,45 @@ def make_retrieval_result(n_words=6, repeats=5, subjects="ab", seed=0, gain=2.0)
     scores = rng.normal(size=(len(target), n))
     scores[np.arange(len(target)), target] += gain
     return RetrievalResult(scores.astype(np.float32), target, candidates, rows, k=5)
+
+
+def make_plan_with_sounds(sounds):
+    """Make a plan of one fold whose data has digests of stimuli."""
+    return {
+        "cv": "StimulusKFold(n_splits=1) (no stimulus is shared)", "questions": ["q"], "subjects": ["a"], "tests": [[0]], "minutes": None,
+        "work": {"ridge": {"decoder": [[0], 1]}}, "settings": {"k": 10, "n_shifts": 5}, "data": {"sounds": sounds},
+    }  # fmt: skip
+
+
+def make_details(text="she saw maps", seed=0):
+    """Make the details of a fit, with a text in all its places."""
+    rng = np.random.default_rng(seed)
+    n, k = 40, [1, 5, 10, 100]
+    hits = {name: [n, *np.sort(rng.integers(1, n, 3)).tolist(), n] for name in ("a", "b")}
+    stimulus = {"text": text, "sound": text, "start": 1.0, "duration": 2.0}
+    guess = {"subject": text, "onset": 80.0, "rank": 3, "n_candidates": 100, "probability": 0.1,
+             "target_probability": 0.05, "is_calibrated": True, "target": stimulus, "guess": stimulus}  # fmt: skip
+    places = rng.uniform(0.2, 0.8, (3, 12)).round(3).tolist()
+    return {
+        "command": f"sk-b2s benchmark {text}", "hours": 1.5, "ranks": {"n_candidates": 100, "k": k, "hits": hits},
+        "guesses": [guess, {**guess, "onset": 90.0, "rank": 1}],
+        "history": {"loss": "clip", "epoch": [1, 2, 3], "train_loss": [3.0, 2.0, 1.0], "valid_loss": [3.0, 2.5, 2.6],
+                    "valid_candidates": 20},
+        "topography": {"label": text, "neutral": 1.0, "values": places[0], "x": places[1], "y": places[2]},
+        "recordings": {"n_channels": 12, "n_positions": 12, "sfreq": 50.0, "l_freq": 1.0, "h_freq": 15.0, "lag": 0.15,
+                       "reference": "average", "notch": [50.0]},
+    }  # fmt: skip
+
+
+def add_details(results, text="she saw maps"):
+    """Add the details of each fit to a table of scores."""
+    is_first = ~results.duplicated(["estimator", "control", "seed", "fold"])
+    own = json.dumps(make_details(text))
+    ranks = json.dumps({"ranks": make_details(text)["ranks"]})
+    details = pd.Series(
+        np.where(results["control"] == "decoder", own, ranks), index=results.index, dtype=object
+    )
+    return results.assign(details=details.where(is_first, None))
 
 
 # --- curves ------------------------------------------------------------------------------------------

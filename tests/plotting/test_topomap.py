@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from sk_b2s.evaluation._results._topography import compute_attention_topomap
 from sk_b2s.plotting import plot_attention, plot_topography
-from sk_b2s.plotting._topomap import compute_attention_topomap, project_to_topomap
+from sk_b2s.plotting._topomap import project_to_topomap
 
 
 def test_project_to_topomap_averages_places():

@@ -1,16 +1,19 @@
 """Matplotlib without a display, and a page with all sections."""
 
-import os
-import shutil
-
 import pytest
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 pytest.importorskip("matplotlib.pyplot")
 
+from helpers.browser import Browser, find_browser  # noqa: E402
 from helpers.pages import EVIL, Reader  # noqa: E402
-from helpers.score_tables import make_curve, make_retrieval_result, make_score_table  # noqa: E402
+from helpers.score_tables import (  # noqa: E402
+    add_details,
+    make_curve,
+    make_retrieval_result,
+    make_score_table,
+)
 
 from sk_b2s import write_report  # noqa: E402
 from sk_b2s.reporting import _html  # noqa: E402
@@ -19,7 +22,7 @@ from sk_b2s.reporting import _html  # noqa: E402
 @pytest.fixture(scope="session")
 def full_page(tmp_path_factory):
     """Write a page with all sections, a leak and an HTML injection."""
-    results = make_score_table(("ridge", "encoder"), leak="ridge")
+    results = add_details(make_score_table(("ridge", "encoder"), leak="ridge"), EVIL)
     failed = (
         (results["estimator"] == "encoder")
         & (results["control"] == "phase_randomized")
@@ -48,15 +51,8 @@ def parsed_page(full_page):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """Start a headless Chromium with playwright."""
-    drive = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")]
-    program = next((path for path in found if path), None)
-    with drive.sync_playwright() as driver:
-        program = program or driver.chromium.executable_path
-        if not os.path.exists(program):
-            pytest.skip("Chromium or Chrome is not installed")
-        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
+def browser(tmp_path_factory):
+    """Start a headless Chromium or Chrome."""
+    started = Browser(find_browser(), tmp_path_factory.mktemp("profile"))
+    yield started
+    started.close()

@@ -14,10 +14,12 @@ from sk_b2s.reporting._html import (
     make_html_badge,
     make_html_cell,
     make_html_details,
+    make_html_download,
     make_html_figure,
     make_html_heading,
     make_html_items,
     make_html_paragraph,
+    make_html_player,
     make_html_table,
     pair_html_blocks,
     render_html_page,
@@ -29,7 +31,17 @@ def make_blocks(text):
     """Make one block of each kind with a text in all places."""
     mark = make_html_badge(text, "bad")
     card = dict.fromkeys(("label", "number", "bar_text", "score", "chance", "details"), text) | {
-        "badge": mark
+        "badge": mark,
+        "link": None,
+    }
+    player = make_html_player(b"", text, text)
+    guess = {
+        "label": text,
+        "is_correct": False,
+        "rank": text,
+        "probability": text,
+        "text": text,
+        "player": player,
     }
     return [
         make_html_heading(text), make_html_paragraph(text, badge=mark, code=text), make_html_items([text]), make_html_items([text], code=True),
@@ -38,6 +50,8 @@ def make_blocks(text):
         {"kind": "terms", "terms": {text: text}}, {"kind": "cards", "cards": [card]},
         {"kind": "statement", "label": text, "style": "bad", "text": text, "notes": [text], "texts": [text],
          "code": False},
+        {"kind": "guesses", "cards": [{"title": text, "text": text, "player": player, "guesses": [guess]}]},
+        {"kind": "code", "text": text}, {"kind": "banner", "text": text, "note": text}, make_html_download(text, "a.csv", text),
     ]  # fmt: skip
 
 

@@ -116,15 +116,11 @@ def test_report_spectrograms_have_one_scale(controls, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_page_plays_offline_in_browser(browser, page, width):
-    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
-    sheet, messages, requests = context.new_page(), [], []
-    sheet.on("console", lambda message: messages.append(message.text))
-    sheet.on("request", lambda request: requests.append(request.url))
-    sheet.goto(page.as_uri())
-    durations = sheet.evaluate("""Promise.all([...document.querySelectorAll('audio')].map(a => new Promise(done => {
+    browser.open(page.as_uri(), width, "light")
+    browser.wait_for("document.readyState === 'complete'")
+    durations = browser.evaluate("""Promise.all([...document.querySelectorAll('audio')].map(a => new Promise(done => {
       if (a.readyState) done(a.duration); a.onloadedmetadata = () => done(a.duration); a.onerror = () => done(0) })))""")
     assert durations == [3.0] * 6
-    assert not messages
-    assert [url for url in requests if not url.startswith("data:")] == [page.as_uri()]
-    assert sheet.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    context.close()
+    assert not browser.messages
+    assert [url for url in browser.requests if not url.startswith("data:")] == [page.as_uri()]
+    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,17 +1,28 @@
 """HTML report: numbers of the table, safe for any text, in any browser."""
 
+import base64
+import io
+import json
 import re
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from helpers.hidden import ALL_NAMES, NAMES
 from helpers.pages import EVIL, Reader
-from helpers.score_tables import make_curve, make_retrieval_result, make_score_table
+from helpers.score_tables import (
+    add_details,
+    make_curve,
+    make_plan_with_sounds,
+    make_retrieval_result,
+    make_score_table,
+)
 
 from sk_b2s import score_similarities, summarize, write_report
 from sk_b2s._utils._text import HIDDEN, make_text_visible
+from sk_b2s.events._stimuli import digest_stimulus
 
 
 def read_page(results, folder, **options):
@@ -138,7 +149,7 @@ def test_page_escapes_names(parsed_page):
 def test_page_loads_nothing(parsed_page):
     for _, attributes in parsed_page.elements:
         for key in ("src", "href", "xlink:href", "action", "data"):
-            assert attributes.get(key, "#").startswith(("#", "data:image/")), attributes
+            assert attributes.get(key, "#").startswith(("#", "data:image/", "data:text/csv;")), attributes
     style = "".join(parsed_page.within["style"])
     assert "@import" not in style
     assert "url(" not in style
@@ -146,7 +157,8 @@ def test_page_loads_nothing(parsed_page):
 
 
 def test_page_figures_have_alternative_texts(parsed_page):
-    sections = {"subjects": 2, "comparison": 1, "controls": 1, "retrieval": 1 + 2 * 3, "curve": 1, "own": 1}
+    sections = {"subjects": 1, "comparison": 1, "controls": 1, "retrieval": 1 + 2 * 3, "curve": 1, "own": 1}
+    sections |= {"ranks": 1, "training": 2, "sensors": 2}
     assert len(parsed_page.all("svg")) == sum(sections.values())
     for attributes in parsed_page.pictures:
         words = attributes.get("alt") or attributes.get("aria-label")
@@ -208,7 +220,7 @@ def test_write_report_isolates_right_to_left_names(tmp_path):
 
 # --- in a browser ----------------------------------------------------------------------------------
 
-CONTRAST = """() => {
+CONTRAST = """(() => {
   const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= 255;
     return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4 }); return .2126 * r + .7152 * g + .0722 * b };
   const paper = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
@@ -220,31 +232,82 @@ CONTRAST = """() => {
     const style = getComputedStyle(e), ink = e.namespaceURI.endsWith('svg') ? style.fill : style.color;
     const [a, b] = [light(ink), light(paper(e))].sort((x, y) => y - x);
     if ((a + .05) / (b + .05) < 4.5) out.push([e.tagName, e.textContent.slice(0, 40), ink, paper(e)]);
-  } return out }"""
+  } return out })()"""
+BEYOND = """[...document.querySelectorAll('main *')].filter(e => {
+  const box = e.getBoundingClientRect();
+  if (!box.width || e.parentElement.closest('.scroll, pre, svg')) return false;
+  return box.right > innerWidth + 1 || box.left < -1;
+}).map(e => [e.tagName, e.className, e.textContent.slice(0, 40)])"""
+CLIPPED = """[...document.querySelectorAll('.badge, .card, .verdict, h2, td, th, figure, svg')].filter(e => {
+  const box = e.getBoundingClientRect(), around = e.parentElement.getBoundingClientRect();
+  return box.width && (box.right > around.right + 1 || e.scrollWidth > e.clientWidth + 1 && e.clientWidth);
+}).map(e => [e.tagName, e.className.baseVal ?? e.className, e.textContent.slice(0, 40)])"""
+UNNAMED = "[...document.querySelectorAll('img, svg, audio')].filter(e => !(e.alt || e.getAttribute('aria-label'))).length"
+COLUMNS = "getComputedStyle(document.querySelector('.pair')).gridTemplateColumns.split(' ').length"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_page_opens_offline_in_browser(browser, full_page, scheme, width):
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-    sheet, messages, requests = context.new_page(), [], []
-    sheet.on("console", lambda message: messages.append(message.text))
-    sheet.on("pageerror", lambda error: messages.append(str(error)))
-    sheet.on("dialog", lambda dialog: messages.append(dialog.message))
-    sheet.on("request", lambda request: requests.append(request.url))
-    sheet.goto(full_page.as_uri())
-    assert not messages
-    assert [url for url in requests if not url.startswith("data:")] == [full_page.as_uri()]
-    assert sheet.title().startswith("All of it <script>")
-    unnamed = "[...document.querySelectorAll('img, svg')].filter(e => !(e.alt || e.getAttribute('aria-label'))).length"
-    assert sheet.evaluate("document.querySelectorAll('svg').length") > 10
-    assert sheet.evaluate(unnamed) == 0
-    assert sheet.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-        "only tables and figures scroll"
-    )
+    browser.open(full_page.as_uri(), width, scheme)
+    browser.wait_for("document.readyState === 'complete'")
+    assert browser.evaluate("document.title").startswith("All of it <script>")
+    assert browser.evaluate("innerWidth") == width
+    assert browser.evaluate("document.querySelectorAll('svg').length") > 10
+    assert browser.evaluate(UNNAMED) == 0
+    browser.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.evaluate(BEYOND) == []
+    assert browser.evaluate(CLIPPED) == []
     empty = "[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().width < 100).length"
-    assert sheet.evaluate(empty) == 0
-    sheet.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
-    assert sheet.evaluate(CONTRAST) == []
-    context.close()
+    assert browser.evaluate(empty) == 0
+    assert browser.evaluate(CONTRAST) == []
+    assert browser.evaluate(COLUMNS) == (2 if width == 1280 else 1)
+    links = "[...document.querySelectorAll('a[href^=\"#\"]')].filter(e => !document.getElementById(e.hash.slice(1))).length"
+    assert browser.evaluate(links) == 0
+    assert not browser.messages
+    assert [url for url in browser.requests if not url.startswith("data:")] == [full_page.as_uri()]
+
+
+# --- details ---------------------------------------------------------------------------------------
+
+
+def test_write_report_shows_details(tmp_path, empty_figures):
+    results = add_details(make_score_table()).assign(study="simulated")
+    results["plan"] = json.dumps(make_plan_with_sounds({}))
+    read = read_page(results, tmp_path)
+    for expected in (
+        "Simulated data.", "sk-b2s benchmark she saw maps", "rank 3", "subject she saw maps , 80.0 s",
+        "How many guesses are needed", "Training of ridge", "Sensors of encoder", "Download the table of scores",
+        "The recordings had 12 channels with known sensor positions and were referenced to the average, were band-pass "
+        "filtered from 1 to 15 Hz",
+        "Windows covered 1.5 hours of recordings.",
+    ):  # fmt: skip
+        assert expected.replace(" , ", ", ") in read.text.replace(" , ", ", "), expected
+    (link,) = (found for found in read.all("a") if "download" in found)
+    table = pd.read_csv(io.BytesIO(base64.b64decode(link["href"].partition("base64,")[2])))
+    assert table["top_k"].tolist() == pytest.approx(results["top_k"].tolist())
+    assert "details" not in table
+
+
+def test_write_report_embeds_clips(tmp_path, empty_figures):
+    name = tmp_path / "a.wav"
+    soundfile.write(name, 0.1 * np.random.default_rng(0).standard_normal(40000), 8000)
+    results = add_details(make_score_table(("ridge",)), "a.wav")
+    sounds = {"a.wav": digest_stimulus(str(name))[:16]}
+    results["plan"] = json.dumps(make_plan_with_sounds(sounds))
+    players = read_page(results, tmp_path, stimuli=tmp_path).all("audio")
+    assert len(players) == 3  # two targets, and one guess that is not the target
+    assert all(player["src"].startswith("data:audio/") for player in players)
+    assert not read_page(results, tmp_path).all("audio")
+
+
+def test_write_report_states_what_envelope_beats(tmp_path, empty_figures):
+    results = make_score_table()
+    own = results["control"] == "phase_randomized"
+    results.loc[own, "control"] = "envelope_only"
+    results.loc[own & (results["estimator"] == "encoder"), "top_k"] = 0.4
+    text = read_page(results, tmp_path).text
+    assert "Loudness alone scores higher than ridge (32" in text
+    assert "encoder with the envelope in place of its speech features scores 40.0" in text
+    assert "The highest score is that of encoder" in text

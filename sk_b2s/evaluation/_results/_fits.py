@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from sk_b2s.decoding._retrieval._scoring import retrieve
 from sk_b2s.evaluation._controls._fold import ControlFold
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import run_control_outcome
+from sk_b2s.evaluation._results._details import describe_fit_details, measure_recorded_hours
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._progress import format_progress, format_progress_time_left
 from sk_b2s.evaluation._results._provenance import (
@@ -70,6 +72,7 @@ class BenchmarkFit:
     settings: dict
     plan: dict | None = None
     made: dict = field(default_factory=dict)
+    note: dict = field(default_factory=dict)
 
     def with_data(self, X, y, rows):
         """Return a ControlFold with the data."""
@@ -91,7 +94,7 @@ class BenchmarkFit:
 # --- plan --------------------------------------------------------------------------------------------
 
 
-def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(None, None)):
+def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(None, None), note=None):
     """Plan the tasks fold by fold, so that early results have all estimators.
 
     Parameters
@@ -112,6 +115,8 @@ def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
         ``k, n_candidates, n_shifts``, and of a task ``task`` and its options.
     only : tuple of (None or str, None or int), default=(None, None)
         Estimator and fold to run. The plan contains all of them.
+    note : None or dict, default=None
+        Details of all fits for the report, such as the command.
 
     Yields
     ------
@@ -142,6 +147,8 @@ def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
         "settings": settings | {"code": here}, "data": digest_data_provenance(windows, stimuli, y),
     }  # fmt: skip
     named = [(name, estimator) for name, estimator in named if only[0] in (None, name)]
+    note, hours = dict(note or {}), measure_recorded_hours(rows)
+    note |= {} if hours is None else {"hours": hours}
     made = {
         (name, seed): _describe_estimator(estimator, seed, y) for name, estimator in named for seed in seeds
     }
@@ -158,7 +165,7 @@ def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
                     )
                     yield BenchmarkFit(
                         name, seeded, seed, fold, control, key, train, test, draw, own_oracle[0],
-                        about[fold] | {"place": list(controls).index(name)}, settings, plan, made[name, seed]
+                        about[fold] | {"place": list(controls).index(name)}, settings, plan, made[name, seed], note
                     )  # fmt: skip
 
 
@@ -347,12 +354,13 @@ def fits_rank_segments(settings):
 
 def _make_line(task, fold):
     """Fit and score one task: a line with results, or with an error."""
-    outcome, error, trace = None, "", ""
+    outcome, error, trace, details = None, "", "", {}
     reset_monitored_peak_memory()
     with monitor_warnings() as caught:
         try:
             (result,) = CONTROLS[task.control].factory(fold)
             rows, outcome = _score(task, fold, result)
+            details = _describe_details(task, fold, result)
         except Exception as exception:  # stored in the line, so that other folds continue
             error, trace = f"{type(exception).__name__}: {exception}", traceback.format_exc()
             subjects = fold.rows["subject"].iloc[fold.test].value_counts(sort=False)
@@ -378,7 +386,20 @@ def _make_line(task, fold):
     return {
         "common": task.common(fold.n_left_out), "about": about, "cost": cost, "rows": rows,
         "outcome": outcome, "error": error, "trace": trace, "plan": task.plan, "made": made,
+        "details": details,
     }  # fmt: skip
+
+
+def _describe_details(task, fold, result):
+    """Describe a fit for the report, or warn, because its scores are valid."""
+    try:
+        is_decoder = task.control == "decoder"
+        return describe_fit_details(fold, result, task.note, is_decoder, is_decoder and task.fold == 0)
+    except Exception as exception:
+        warnings.warn(
+            f"The report lacks details of this fit: {type(exception).__name__}: {exception}", stacklevel=2
+        )
+        return dict(task.note)
 
 
 def _find_train_overlap(fold, about):

@@ -88,7 +88,9 @@ def find_line_problem(line):
             or _problem_of_choices(line["about"])
             or _problem_of_rows(line["rows"], bool(line["error"]))
             or _problem_of_outcome(line["outcome"])
-            or _problem("line", line, {"made": dict} if "made" in line else {}, {"plan": dict})
+            or _problem(
+                "line", line, {"made": dict} if "made" in line else {}, {"plan": dict, "details": dict}
+            )
         )
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, zlib.error) as error:
         return f"{type(error).__name__}: {error}"[:200]

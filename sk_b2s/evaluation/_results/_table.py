@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -36,7 +37,7 @@ MADE = ("parameters", "features", "chosen")  # of the estimator
 COLUMNS = (
     "study", "estimator", "control", "seed", "fold", "subject", "condition", "pool", "n_train", "n_windows",
     "n_candidates", *(name for name in SCORE_COLUMNS if name not in OPTIONAL_COLUMNS), *VERDICT_COLUMNS, *ABOUT, *MADE,
-    *COST, "error", "key", "plan",
+    *COST, "error", "key", "plan", "details",
 )  # fmt: skip
 OF_TASK = ("task", "main_score")  # first columns of the results of a task
 CELL = ["estimator", "seed", "fold", "control"]  # identify a fit
@@ -87,9 +88,10 @@ def make_results_table(lines):
         {
             **row, **line["common"], **line["about"], **_get_made(line), **line["cost"],
             "error": line["error"], "key": line["key"], "plan": plan,
+            "details": json.dumps(line["details"]) if not place and line.get("details") else None,
         }
         for line, plan in zip(lines, plans, strict=True)
-        for row in line["rows"]
+        for place, row in enumerate(line["rows"])
     ]  # fmt: skip
     results = pd.DataFrame(rows)
     names = _list_columns(results)

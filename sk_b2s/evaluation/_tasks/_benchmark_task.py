@@ -120,7 +120,7 @@ def benchmark_task(
 
 def run_benchmark_task(
     spec, estimators, data, cv, path, seeds, controls, oracle, only, options, n_shifts, n_jobs, verbose=1, rows=None,
-    stacklevel=4,
+    stacklevel=4, note=None,
 ):  # fmt: skip
     """Fit and score decoders on the rows of a task.
 
@@ -138,6 +138,8 @@ def run_benchmark_task(
         Description of the rows for the methods text, None if it is unknown.
     stacklevel : int, default=4
         Of warnings.
+    note : None or dict, default=None
+        Details of all fits for the report, such as the command.
 
     Returns
     -------
@@ -149,6 +151,7 @@ def run_benchmark_task(
     return run_benchmark(
         estimators, _drop_condition(*data), spec.make_splitter() if cv is None else cv, path, seeds, controls, oracle,
         only, settings, n_jobs, verbose, spec.controls, spec.always, stacklevel=stacklevel,
+        note=note,
     )  # fmt: skip
 
 

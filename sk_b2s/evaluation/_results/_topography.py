@@ -1,0 +1,103 @@
+"""Topographies of fitted decoders: spatial attention and patterns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_nested_estimators
+from sk_b2s._utils._validation import is_valid_segment_table
+from sk_b2s.preprocessing._epocher import Epocher
+from sk_b2s.preprocessing._windows import Windows
+
+
+def compute_attention_topomap(encoder, positions, virtual=None):
+    r"""Compute the attention of a fitted encoder to each sensor.
+
+    With :math:`a_{vc}` the weights of virtual channel v, which sum to one over
+    the C sensors, the value of sensor c is :math:`C \cdot \mathrm{mean}_v\,
+    a_{vc}`. It is one for uniform attention, approximately as before training.
+
+    Parameters
+    ----------
+    encoder : BrainEncoder, Pipeline that ends in one, or search over either
+        Fitted, with ``spatial_attention=True``.
+    positions : array-like of shape (n_channels, 2)
+        Positions in [0, 1]², as in ``Windows.positions[0]``. NaN if unknown.
+    virtual : None or int, default=None
+        Index of one virtual channel. If None, the mean over all.
+
+    Returns
+    -------
+    values : ndarray of shape (n_channels,)
+        NaN if the position is unknown.
+    """
+    import torch
+
+    decoder, _ = find_decoder_in_estimator(encoder, fitted=True)
+    attention = getattr(decoder.net_.module_, "spatial_attention", None) if hasattr(decoder, "net_") else None
+    if attention is None:
+        raise ValueError(
+            "The 'encoder' parameter of plot_attention must be a fitted BrainEncoder with spatial_attention=True. "
+            f"Got {type(decoder).__name__} without spatial attention instead."
+        )
+    training = attention.training
+    attention.eval()  # without dropout
+    with torch.no_grad():
+        place = torch.as_tensor(np.asarray(positions, np.float32))[None].to(attention.heads.device)
+        weights = attention.weights(place)[0].double().cpu().numpy()
+    attention.train(training)
+    known = np.isfinite(np.asarray(positions, float)).all(1)
+    weights = weights.mean(0) if virtual is None else weights[virtual]
+    return np.where(known, weights * known.sum(), np.nan)
+
+
+def find_epocher(estimator):
+    """Return the fitted Epocher in an estimator, None without one."""
+    return next((step for step in iter_nested_estimators(estimator) if isinstance(step, Epocher)), None)
+
+
+def find_fit_positions(fitted, X, row):
+    """Find the sensor positions of one row of X, without reading signals.
+
+    Returns an array of shape (n_channels, 2), or None if they are unknown.
+    """
+    epocher = find_epocher(fitted)
+    if is_valid_segment_table(X):
+        X = None if epocher is None else epocher.transform(X.iloc[[row]])
+        row = 0
+    if not isinstance(X, Windows) or X.positions is None:
+        return None
+    return X.positions[0 if X.layout is None else X.layout[X.which[row]]]
+
+
+def describe_topography(fitted, X, row):
+    """Describe what a fitted decoder uses of each sensor.
+
+    Parameters
+    ----------
+    fitted : estimator
+    X : DataFrame or Windows
+    row : int
+        Row of X whose sensor layout is used.
+
+    Returns
+    -------
+    topography : dict or None
+        ``label``, ``neutral`` (value without information), ``values``, ``x``
+        and ``y``. None without spatial attention or positions.
+    """
+    decoder, _ = find_decoder_in_estimator(fitted, fitted=True)
+    if not getattr(decoder, "spatial_attention", False) or not hasattr(decoder, "net_"):
+        return None
+    positions = find_fit_positions(fitted, X, row)
+    if positions is None:
+        return None
+    values = compute_attention_topomap(decoder, positions)
+    known = np.isfinite(values)
+    if known.sum() < 4:
+        return None
+    return {
+        "label": "attention (1 is uniform)", "neutral": 1.0,
+        "values": [float(f"{value:.4g}") for value in values[known]],
+        **{name: [round(float(at), 4) for at in positions[known, axis]] for axis, name in enumerate("xy")},
+    }  # fmt: skip

@@ -1,0 +1,214 @@
+"""Sections of a report on ranks, guesses, training and topographies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sk_b2s._utils._text import make_texts_visible
+from sk_b2s.evaluation._results._rank_curves import average_rank_curves, select_detailed_fits
+from sk_b2s.nn._losses import CROSS_ENTROPY
+from sk_b2s.plotting._curves import draw_training_curves, label_loss_curve
+from sk_b2s.plotting._retrieval import plot_rank_curve
+from sk_b2s.plotting._topomap import plot_topography
+from sk_b2s.reporting._findings import format_finding_count, format_finding_share
+from sk_b2s.reporting._html import (
+    group_html_blocks,
+    make_html_figure,
+    make_html_heading,
+    make_html_paragraph,
+    make_html_player,
+    pair_html_blocks,
+)
+
+SHOWN_K = (1, 5, 10, 50)  # numbers of guesses in texts
+ENVELOPE = "envelope_only"
+
+
+# --- ranks -----------------------------------------------------------------------------------------
+
+
+def make_rank_curve_section(results):
+    """Make the block of top-k accuracy for all k, None without ranks."""
+    curves = average_rank_curves(results)
+    if not curves:
+        return None
+    ax = plot_rank_curve(results)
+    for label, curve in average_rank_curves(results, ENVELOPE).items():
+        if label in curves:
+            color = ax.get_legend_handles_labels()
+            line = next(line for line, name in zip(*color, strict=True) if name == label)
+            ax.plot(
+                curve.k,
+                curve.accuracy,
+                color=line.get_color(),
+                linestyle=":",
+                label=f"{label}, envelope only",
+            )
+    _refresh_legend(ax)
+    text = "; ".join(
+        f"{label}: " + ", ".join(
+            f"top-{k} {format_finding_share(np.interp(k, curve.k, curve.accuracy))} (chance {format_finding_share(k / curve.n_candidates)})"
+            for k in SHOWN_K if k < curve.n_candidates
+        )
+        for label, curve in curves.items()
+    )  # fmt: skip
+    figure = make_html_figure(
+        ax.figure, f"Top-k accuracy for all k, mean over subjects. {text}.",
+        "Accuracy for each number of guesses, mean over subjects. A decoder without information follows the dashed line.",
+    )  # fmt: skip
+    return group_html_blocks(make_html_heading("How many guesses are needed"), figure)
+
+
+def _refresh_legend(ax):
+    from sk_b2s.plotting._style import place_style_legend
+
+    place_style_legend(ax)
+
+
+# --- training --------------------------------------------------------------------------------------
+
+
+def list_training_sections(results):
+    """List the blocks of training curves, one for each network."""
+    fits = select_detailed_fits(results)
+    blocks = []
+    for label, own in fits.groupby("label", sort=False):
+        histories = [details["history"] for details in own["details"] if "history" in details]
+        if not histories:
+            continue
+        ax = draw_training_curves(histories)
+        first, last = (np.mean([one["train_loss"][at] for one in histories]) for at in (0, -1))
+        alt = (
+            f"Training of {label}, {format_finding_count(len(histories), 'fit')}: training "
+            f"{label_loss_curve(histories[0]['loss'])} {first:.2f} to {last:.2f}"
+        )
+        valid = [one for one in histories if "valid_loss" in one]
+        if valid:
+            best = np.mean([min(one["valid_loss"]) for one in valid])
+            chance = np.mean([np.log(one["valid_candidates"]) for one in valid if "valid_candidates" in one])
+            alt += f"; best validation {CROSS_ENTROPY} {best:.2f}, chance {chance:.2f}"
+        caption = "One line for each fit. A validation loss below the dashed line is better than chance."
+        blocks.append(
+            group_html_blocks(
+                make_html_heading(f"Training of {label}"), make_html_figure(ax.figure, f"{alt}.", caption)
+            )
+        )
+    return blocks
+
+
+# --- topographies ----------------------------------------------------------------------------------
+
+
+def list_topography_sections(results):
+    """List the blocks of topographies, one for each decoder that has one."""
+    fits, blocks = select_detailed_fits(results), []
+    for label, own in fits.groupby("label", sort=False):
+        found = next((details["topography"] for details in own["details"] if "topography" in details), None)
+        if found is None:
+            continue
+        values, places = np.array(found["values"]), np.column_stack([found["x"], found["y"]])
+        try:
+            ax = plot_topography(values, places, found["label"], diverging=False)
+        except ValueError:  # sensors at fewer than four places
+            continue
+        x, y = places[values.argmax()]
+        side = "left" if x < 0.45 else "right" if x > 0.55 else "middle"
+        place = "front" if y > 0.55 else "back" if y < 0.45 else "center"
+        alt = (
+            f"{found['label']} of {label} on the head: {values.min():.2f} to {values.max():.2f}, highest {side}, {place}; "
+            f"{found['neutral']:g} without information."
+        )
+        caption = "Seen from above, nose up. Of the first fold. Attention does not measure importance."
+        blocks.append(group_html_blocks(
+            make_html_heading(f"Sensors of {label}"), make_html_figure(ax.figure, alt, caption, fixed=True),
+        ))  # fmt: skip
+    return blocks
+
+
+# --- guesses ---------------------------------------------------------------------------------------
+
+
+def show_guesses(results, clips):
+    """Show what was presented and what each decoder selected, with audio.
+
+    Parameters
+    ----------
+    results : DataFrame of shape (n_rows, ...)
+    clips : StimulusClips
+    """
+    fits = select_detailed_fits(results)
+    found = {}
+    for row in fits.itertuples():
+        if row.details.get("guesses"):
+            found.setdefault(row.label, make_texts_visible(row.details["guesses"]))
+    if not found:
+        return
+    windows: dict[tuple, dict] = {}
+    for label, guesses in found.items():
+        for guess in guesses:
+            key = guess.get("subject", ""), guess.get("onset"), str(guess["target"])
+            windows.setdefault(key, {})[label] = guess
+    cards = [_make_guess_card(key, own, clips) for key, own in sorted(windows.items(), key=_get_time)]
+    first = next(iter(found.values()))[0]
+    text = (
+        f"Windows evenly spaced in the first fold, chosen without regard to scores. For each decoder: the most similar of "
+        f"{first['n_candidates']} candidates with its probability, and the rank of the presented one (1 is best)."
+    )
+    if not first["is_calibrated"]:
+        text += " Probabilities are not calibrated."
+    yield make_html_heading("What was presented and what was decoded")
+    yield make_html_paragraph(text)
+    yield {"kind": "guesses", "cards": cards}
+    if clips.is_full:
+        yield make_html_paragraph("Further audio is left out to limit the size of the page.")
+
+
+def _get_time(item):
+    (subject, onset, _), _ = item
+    return subject, -1.0 if onset is None else onset
+
+
+def _make_guess_card(key, own, clips):
+    """Make the card of one window with the guesses of all decoders."""
+    subject, onset, _ = key
+    target = next(iter(own.values()))["target"]
+    place = [f"subject {subject}"] * bool(subject) + ([] if onset is None else [f"{onset:.1f} s"])
+    return {
+        "title": ", ".join(place) or "window", "text": _get_text(target), "player": _make_player(target, clips, "presented"),
+        "guesses": [
+            {
+                "label": label, "is_correct": guess["rank"] == 1, "text": _get_text(guess["guess"]),
+                "rank": f"rank {guess['rank']:.0f}", "probability": format_finding_share(guess["probability"]),
+                "player": None if guess["rank"] == 1 else _make_player(guess["guess"], clips, f"guess of {label}"),
+            }
+            for label, guess in own.items()
+        ],
+    }  # fmt: skip
+
+
+def _get_text(stimulus):
+    """Return the text of a stimulus, or where it is in its file."""
+    if text := stimulus.get("text") or stimulus.get("word"):
+        return text
+    if {"sound", "start"} <= set(stimulus):
+        return f"{stimulus['sound']}, {stimulus['start']:.1f} s"
+    return f"segment {stimulus.get('segment', '')}"
+
+
+def _make_player(stimulus, clips, label):
+    clip = clips.cut(stimulus)
+    return None if clip is None else make_html_player(clip[0], f"{label}: {_get_text(stimulus)}", "", clip[1])
+
+
+def pair_detail_sections(results):
+    """Make the blocks of training curves and topographies in two columns."""
+    blocks = [*list_training_sections(results), *list_topography_sections(results)]
+    return [pair_html_blocks(*blocks)] if blocks else []
+
+
+def select_first_details(results, name):
+    """Return a detail of the first fit that has it, or None."""
+    for details in select_detailed_fits(results)["details"] if "details" in results else ():
+        if name in details:
+            return make_texts_visible(details[name])
+    return None
