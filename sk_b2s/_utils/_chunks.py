@@ -30,6 +30,20 @@ def slice_rows_into_chunks(n_rows, max_rows):
     return [slice(first, min(first + max_rows, n_rows)) for first in range(0, n_rows, max_rows)]
 
 
+def split_groups_into_chunks(rows, codes, max_rows):
+    """Split rows into chunks of about ``max_rows``, none of which cuts a group.
+
+    Examples
+    --------
+    >>> split_groups_into_chunks(np.arange(5), np.array([1, 0, 1, 0, 2]), 2)
+    [array([1, 3]), array([0, 2]), array([4])]
+    """
+    order = np.argsort(codes, kind="stable")
+    begins = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
+    chunk = np.repeat(begins // max_rows, np.diff(np.r_[begins, len(order)]))
+    return [rows[order[chunk == index]] for index in np.unique(chunk)]
+
+
 def split_rows_into_chunks(rows, max_rows):
     """Split rows into few parts of nearly equal length, at most ``max_rows``.
 

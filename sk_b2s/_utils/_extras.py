@@ -11,6 +11,7 @@ EXTRAS = {  # module: (name for pip, extra)
     "pocketsphinx": ("pocketsphinx", "align"),
     "h5py": ("h5py", "hdf5"),
     "openneuro": ("openneuro-py", "fetch"),
+    "mne_lsl": ("mne-lsl", "live"),
 }
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sk_b2s._utils._whitening import find_whitening_axes
+
 N_COMPONENTS = 16  # of the speech features
 N_LATENTS = 8  # of the evoked response
 N_LAGS = 21
@@ -160,12 +162,10 @@ def _fit_components(batches):
     if n < 2:
         return None
     mean = total / n
-    values, vectors = torch.linalg.eigh(square / n - torch.outer(mean, mean))
-    nonzero = values > 1e-9 * values[-1].clamp(min=1e-30)
-    values, vectors = values[nonzero][-N_COMPONENTS:], vectors[:, nonzero][:, -N_COMPONENTS:]
-    if not len(values):
+    axes, _ = find_whitening_axes(square / n - torch.outer(mean, mean), 1e-9, 1e-30)
+    if not axes.shape[1]:
         return None
-    return mean.numpy(), (vectors / values.sqrt()).T.numpy(), features.shape[2]
+    return mean.numpy(), axes[:, -N_COMPONENTS:].contiguous().T.numpy(), features.shape[2]
 
 
 def _choose_lags(n_frames, sfreq):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._chunks import count_chunk_rows
+from sk_b2s._utils._chunks import count_chunk_rows, split_groups_into_chunks
 from sk_b2s.metrics._group_context import average_context_groups
 from sk_b2s.preprocessing._windows import Windows, get_subjects_of_windows
 
@@ -94,7 +94,7 @@ def split_half_reliability(windows, segments, subjects=None, n_splits=20, random
             )
         half = count[count > 1].min() // 2
         moments = np.zeros((n_splits, 6, windows.shape[1]))
-        for rows in _split_chunks(windows, own, codes, np.flatnonzero(count > 1)):
+        for rows in _split_into_chunks(windows, own, codes, np.flatnonzero(count > 1)):
             batch, segment = _load_windows(windows, rows), pd.factorize(segments[rows])[0]
             for of_split in moments:
                 of_split += _sum_moments(*_average_halves(batch, segment, half, random))
@@ -185,7 +185,9 @@ def intersubject_correlation(windows, segments, subjects=None):
             f"Subjects {sorted(alone)} have no segment in common with other subjects. Remove them."
         )
     moments = np.zeros((len(names), 2, 6, windows.shape[1]))
-    for rows in _split_chunks(windows, np.arange(len(codes)), codes, np.flatnonzero(presented.sum(0) > 1)):
+    for rows in _split_into_chunks(
+        windows, np.arange(len(codes)), codes, np.flatnonzero(presented.sum(0) > 1)
+    ):
         cell, cells = pd.factorize(pd.MultiIndex.from_arrays([subject[rows], codes[rows]]))
         means = _average_groups(_load_windows(windows, rows), cell)  # (n_cells, n_channels, n_times)
         of_subject, of_segment = (cells.get_level_values(level).to_numpy() for level in (0, 1))
@@ -241,17 +243,11 @@ def _load_windows(windows, rows):
     return np.asarray(batch, dtype=np.float64)
 
 
-def _split_chunks(windows, rows, codes, wanted):
-    """Divide the rows of segments into chunks of bounded size.
-
-    The windows of a segment stay in one chunk.
-    """
+def _split_into_chunks(windows, rows, codes, wanted):
+    """Split the rows of some segments, so that a segment is in one chunk."""
+    is_wanted = np.isin(codes, wanted)
     most = count_chunk_rows(CHUNK_BYTES, *windows.shape[1:], itemsize=8)
-    order = np.argsort(codes, kind="stable")
-    order = order[np.isin(codes[order], wanted)]
-    begins = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
-    chunk = np.repeat(begins // most, np.diff(np.r_[begins, len(order)]))
-    return [rows[order[chunk == index]] for index in np.unique(chunk)]
+    return split_groups_into_chunks(rows[is_wanted], codes[is_wanted], most)
 
 
 def _average_groups(batch, groups):

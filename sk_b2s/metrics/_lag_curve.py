@@ -7,6 +7,7 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import welch
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
+from sk_b2s._utils._whitening import find_whitening_axes
 
 RESPONSE = 0.12  # s; usual lag of the largest response to an envelope
 REACH = 0.45  # s; lag where a response has ended
@@ -40,8 +41,10 @@ def whiten_for_lag_curve(signal):
     scaled = ((signal[:, good] - middle[good]) / (high - low)[good]).astype(np.float32)
     np.clip(scaled, -CLIP, CLIP, out=scaled)
     scaled -= scaled.mean(0)
-    values, vectors = np.linalg.eigh((scaled.T @ scaled).astype(np.float64) / len(scaled))
-    rotation = vectors / np.sqrt(np.maximum(values, 0) + SHRINKAGE * values.mean())
+    rotation, _ = find_whitening_axes(
+        (scaled.T @ scaled).astype(np.float64) / len(scaled),
+        shrink=lambda values: np.maximum(values, 0) + SHRINKAGE * values.mean(),
+    )
     return scaled @ rotation.astype(np.float32)
 
 

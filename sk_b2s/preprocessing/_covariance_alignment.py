@@ -11,6 +11,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from sk_b2s._utils._whitening import find_whitening_axes
 from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._constant import warn_of_constant
 from sk_b2s.preprocessing._windows import Windows
@@ -115,13 +116,10 @@ def compute_covariance_whitener(covariance, shrinkage=0.1):
            [0. , 0. , 0. ]])
     """
     _check_finite(covariance)
-    values, vectors = np.linalg.eigh(covariance)
-    in_range = values > MIN_EIGENVALUE * max(values[-1], 0.0)
-    if not in_range.any():
-        return np.zeros_like(covariance)
-    values, vectors = values[in_range], vectors[:, in_range]
-    values = (1 - shrinkage) * values + shrinkage * values.mean()
-    return (vectors / np.sqrt(values)) @ vectors.T
+    axes, vectors = find_whitening_axes(
+        covariance, MIN_EIGENVALUE, shrink=lambda values: (1 - shrinkage) * values + shrinkage * values.mean()
+    )
+    return axes @ vectors.T
 
 
 def compute_covariance_distance(a, b, shrinkage=0.1):

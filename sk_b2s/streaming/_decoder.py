@@ -14,6 +14,7 @@ from sk_b2s._utils._validation import validate_positive, validate_window_length
 from sk_b2s.preprocessing._windows import Windows
 from sk_b2s.streaming._candidates import CandidateSounds
 from sk_b2s.streaming._latency import find_look_ahead_latency
+from sk_b2s.streaming._onsets import LostOnsetError
 from sk_b2s.streaming._pipeline import (
     DELAY_AT,
     find_pipeline_settling_time,
@@ -244,7 +245,7 @@ class StreamingDecoder:
         if self._begin + min(self._first, 0) < self._kept_from:
             lost = self._kept_from / self.parts.epocher.sfreq
             self.onset = None
-            raise ValueError(
+            raise LostOnsetError(
                 f"onset={onset:g} s is too early: samples before {lost:.3f} s are not kept. Call start before the "
                 f"sounds, at most {self._n_history / self.parts.epocher.sfreq:.1f} s later, or with a longer history."
             )
@@ -340,6 +341,10 @@ class StreamingDecoder:
                 self._stop()
             predictions += self._add(piece)
         return self._report(predictions)
+
+    def _push_stored(self):
+        """Return the predictions of samples that were pushed before a start."""
+        return self._report(self._add(np.empty((len(self.is_bad), 0))))
 
     def _report(self, predictions):
         """Return predictions as a table, after the call of the callback."""

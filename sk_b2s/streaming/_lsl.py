@@ -8,6 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
+from sk_b2s._utils._extras import import_extra
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
 from sk_b2s.streaming._source_base import StreamSource, pick_source_channels
@@ -31,20 +32,15 @@ def make_lsl_source(stream, ch_names, unit):
 
 def _open_inlet(name):
     """Find an LSL stream by its name, and open an inlet."""
-    try:
-        from mne_lsl.lsl import StreamInlet, resolve_streams
-    except ImportError as error:
-        raise ImportError(
-            "LSL streams require mne-lsl. Install it with `pip install 'sk_b2s[live]'` or `pip install mne-lsl`."
-        ) from error
-    found = resolve_streams(TIMEOUT, name=name)
+    lsl = import_extra("mne_lsl.lsl", f"The LSL stream {name!r}")
+    found = lsl.resolve_streams(TIMEOUT, name=name)
     if len(found) != 1:
-        others = sorted({info.name for info in resolve_streams(1.0)} - {name})
+        others = sorted({info.name for info in lsl.resolve_streams(1.0)} - {name})
         raise ValueError(
             f"stream={name!r}: {len(found)} LSL streams have this name. Other streams: {shorten_list(others) or 'none'}. "
             f"Start the stream before, check that firewalls let LSL pass, or pass an inlet."
         )
-    inlet = StreamInlet(found[0])
+    inlet = lsl.StreamInlet(found[0])
     inlet.open_stream(timeout=TIMEOUT)
     return inlet
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 
@@ -21,6 +22,10 @@ EDGE = 1.0  # s, half of the filter of envelopes
 SHORTEST = 2.0  # s of audio that are compared
 AGREE = 0.05  # s between onsets by two candidates
 MARGIN = 0.1  # s before the latest place, where a maximum could still rise
+
+
+class LostOnsetError(ValueError):
+    """Samples after an onset are no longer stored."""
 
 
 class TriggerOnset:
@@ -49,7 +54,7 @@ class TriggerOnset:
 
     def __init__(self, code=None, threshold=0.5):
         self.code, self.threshold = code, threshold
-        if code is not None and (not np.isreal(code) or code != round(code)):
+        if code is not None and not (isinstance(code, Real) and np.isfinite(code) and code == round(code)):
             raise ValueError(f"code must be an integer or None. Got {code!r}.")
         self.reset()
 

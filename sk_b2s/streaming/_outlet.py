@@ -8,6 +8,8 @@ import uuid
 
 import numpy as np
 
+from sk_b2s._utils._extras import import_extra
+
 LOOPBACK = """[ports]
 IPv6 = disable
 [multicast]
@@ -37,21 +39,16 @@ class ReplayOutlet:
     """
 
     def __init__(self, raw, ch_names, speed=1.0, chunk=0.04):
-        try:
-            from mne_lsl.lsl import StreamInfo, StreamOutlet, local_clock
-        except ImportError as error:
-            raise ImportError(
-                "A replay through LSL requires mne-lsl. Install it by pip install 'sk_b2s[live]', or use --no-lsl."
-            ) from error
+        lsl = import_extra("mne_lsl.lsl", "A replay without --no-lsl")
         self.name = f"sk-b2s-replay-{uuid.uuid4().hex[:8]}"
         sfreq = float(raw.info["sfreq"])
-        info = StreamInfo(self.name, "eeg", len(ch_names), sfreq, "float64", self.name)
+        info = lsl.StreamInfo(self.name, "eeg", len(ch_names), sfreq, "float64", self.name)
         info.set_channel_names(list(ch_names))
         info.set_channel_units(["0"] * len(ch_names))  # exponent of ten: volts and tesla as in MNE
-        self._outlet = StreamOutlet(info)
+        self._outlet = lsl.StreamOutlet(info)
         self.is_done, self._stop = False, threading.Event()
         self._thread = threading.Thread(
-            target=self._send, args=(raw, list(ch_names), sfreq, speed, chunk, local_clock), daemon=True
+            target=self._send, args=(raw, list(ch_names), sfreq, speed, chunk, lsl.local_clock), daemon=True
         )
         self._thread.start()
 
@@ -108,19 +105,14 @@ class PosteriorOutlet:
     """
 
     def __init__(self, candidates, name="sk-b2s-posterior", source_id=None):
-        try:
-            from mne_lsl.lsl import StreamInfo, StreamOutlet, local_clock
-        except ImportError as error:
-            raise ImportError(
-                "PosteriorOutlet requires mne-lsl. Install it by pip install 'sk_b2s[live]'."
-            ) from error
+        lsl = import_extra("mne_lsl.lsl", "PosteriorOutlet")
         self.names = list(getattr(candidates, "candidates", candidates))
-        self.name, self._clock = name, local_clock
+        self.name, self._clock = name, lsl.local_clock
         channels = [*self.names, "stimulus_time", "age"]
-        info = StreamInfo(name, "posterior", len(channels), 0.0, "float64", source_id or name)
+        info = lsl.StreamInfo(name, "posterior", len(channels), 0.0, "float64", source_id or name)
         info.set_channel_names(channels)
         info.set_channel_types(["misc"] * len(channels))
-        self._outlet = StreamOutlet(info)
+        self._outlet = lsl.StreamOutlet(info)
 
     def __call__(self, predictions):
         """Send predictions.

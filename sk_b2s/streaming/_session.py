@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from sk_b2s.streaming._onsets import LostOnsetError
 from sk_b2s.streaming._prediction_records import COLUMNS, RecordWriter
 
 STORED = 60.0  # s of time stamps, for onsets that are found late
@@ -104,18 +105,30 @@ def _iter_predictions(decoder, chunks, onsets, counts, on_status):
     decoder.reset()
     trial, arrival = -1, getattr(chunks, "arrival", None)
     detector = OnsetDetector(onsets, decoder) if hasattr(onsets, "push") else None
+
+    def iter_lines(table, stop=np.inf):
+        for row in table.to_dict("records"):
+            if row["time"] < stop:
+                counts["n_predictions"] += 1
+                yield {
+                    **{name: row[name] for name in COLUMNS}, "trial": trial, "n_lost": counts["n_lost"],
+                    "probabilities": {name: float(row[name]) for name in decoder.candidates},
+                }  # fmt: skip
+
     for samples, timestamps in chunks:
         samples, arrived = np.asarray(samples), None if arrival is None else arrival()
         if detector is not None:
             samples, channel = samples[:-1], samples[-1]
         n_part = max(1, round(decoder.step * decoder.sfreq)) if arrived is None else max(1, samples.shape[1])
-        for first in range(0, samples.shape[1], n_part):
+        first = 0
+        while first < samples.shape[1]:
             part = slice(first, min(first + n_part, samples.shape[1]))
-            last = (decoder.n_samples_ + part.stop - first - 1) / decoder.sfreq
-            due = max(1, np.searchsorted(onsets, last, side="right")) - 1 if detector is None else trial
-            if due > trial:
-                trial = due
-                _start_trial(decoder, onsets[trial])
+            if detector is None:
+                part = _end_before_second_onset(part, onsets[trial + 2 :], decoder)
+                last = (decoder.n_samples_ + part.stop - first - 1) / decoder.sfreq
+                while trial < max(1, np.searchsorted(onsets, last, side="right")) - 1:
+                    trial += 1
+                    _start_trial(decoder, onsets[trial])
             begun = time.perf_counter()
             stamps = None if timestamps is None else timestamps[part]
             table = decoder.push(samples[:, part], stamps, arrived)
@@ -123,18 +136,25 @@ def _iter_predictions(decoder, chunks, onsets, counts, on_status):
             counts["n_samples"] += part.stop - part.start
             counts["samples"] = decoder.sample_counts_
             counts["n_lost"] = counts["samples"]["lost"] + counts["samples"]["interpolated"]
-            for row in table.to_dict("records"):
-                counts["n_predictions"] += 1
-                yield {
-                    **{name: row[name] for name in COLUMNS}, "trial": trial, "n_lost": counts["n_lost"],
-                    "probabilities": {name: float(row[name]) for name in decoder.candidates},
-                }  # fmt: skip
-            for onset in () if detector is None else detector.find(channel[part], stamps):
+            yield from iter_lines(table)
+            found = [] if detector is None else detector.find(channel[part], stamps)
+            for number, onset in enumerate(found, 1):
                 trial += 1
-                _start_trial(decoder, onset)
+                if _start_trial(decoder, onset) and number < len(found):
+                    yield from iter_lines(decoder._push_stored(), found[number])
+            first = part.stop
         if on_status is not None and samples.shape[1]:
             on_status(decoder.n_samples_ / decoder.sfreq, counts["n_lost"])
     counts["faults"] = decoder.faults_["kind"].value_counts().to_dict()
+
+
+def _end_before_second_onset(part, onsets, decoder):
+    """Shorten a part of a chunk so that at most one trial begins in it."""
+    if not len(onsets):
+        return part
+    times = (decoder.n_samples_ + np.arange(part.stop - part.start)) / decoder.sfreq
+    n_before = int(np.searchsorted(times, onsets[0]))
+    return slice(part.start, part.start + n_before) if n_before else part
 
 
 class OnsetDetector:
@@ -163,14 +183,14 @@ class OnsetDetector:
 
 
 def _start_trial(decoder, onset):
-    """Begin a trial, or warn if its begin was lost."""
+    """Begin a trial. Warn and return False if its begin was lost."""
     try:
         decoder.start(onset)
-    except ValueError as error:
-        if "too early" not in str(error):
-            raise
+    except LostOnsetError:
         warnings.warn(
             f"The trial of onset={onset:g} s has no predictions, because its begin is in a gap of the stream, or longer ago "
             f"than the history of the decoder.",
             stacklevel=5,
         )
+        return False
+    return True

@@ -81,8 +81,12 @@ def test_trigger_onset_in_any_chunks():
             (TriggerOnset(9), []),
         ):
             assert sum((finder.push(part) for part in parts), []) == expected
-    with pytest.raises(ValueError, match="code must be an integer or None. Got 1.5"):
-        TriggerOnset(1.5)
+
+
+@pytest.mark.parametrize("code", [1.5, np.nan, np.inf, [1], "1"])
+def test_trigger_onset_requires_an_integer(code):
+    with pytest.raises(ValueError, match="code must be an integer or None. Got "):
+        TriggerOnset(code)
 
 
 @pytest.mark.parametrize("has_stamps", [False, True])
@@ -107,3 +111,33 @@ def test_decode_live_starts_at_trigger(fitted, stream, has_stamps):
     )
     np.testing.assert_allclose([line["time"] for line in lines], expected["time"])
     assert {line["trial"] for line in lines} == {0}
+
+
+@pytest.mark.parametrize("has_stamps", [False, True])
+def test_decode_live_has_both_triggers_of_a_chunk(fitted, stream, has_stamps):
+    heard, candidates, data, onset = stream
+    first = round(onset * SFREQ)
+    second, stop = first + 15 * SFREQ, first + 17 * SFREQ
+    trigger = np.zeros(stop)
+    trigger[[first, second]] = 4
+    decoder = StreamingDecoder(
+        fitted(), candidates, SFREQ, TMAX, 0.25, subject=heard["subject"], history=25.0, max_age=30.0
+    )
+    samples = np.vstack([data[:, :stop], trigger])
+    stamps = 500 + np.arange(stop) / SFREQ if has_stamps else None
+    chunks = [(samples[:, :40], stamps if stamps is None else stamps[:40])]
+    chunks += [(samples[:, 40:], stamps if stamps is None else stamps[40:])]
+
+    class Chunks(list):
+        def arrival(self):
+            return 700.0
+
+    trials = {}
+    decode_live(
+        decoder, Chunks(chunks), TriggerOnset(),
+        callbacks=[lambda line: trials.setdefault(line["trial"], []).append(line["probabilities"]["heard"])],
+    )  # fmt: skip
+    expected = decoder.reset().start(first / SFREQ).push(data[:, :stop])
+    expected = expected.loc[expected["time"] < second / SFREQ, "heard"]
+    assert len(expected) > 3
+    np.testing.assert_allclose(trials[0], expected, atol=1e-6)

@@ -8,6 +8,7 @@ import pytest
 from helpers.hidden import ALL_NAMES
 
 from sk_b2s.streaming import decode_live, read_live_predictions, score_live_predictions
+from sk_b2s.streaming._onsets import LostOnsetError
 from sk_b2s.streaming._prediction_records import RecordWriter
 from sk_b2s.streaming._regularizer import StreamRegularizer
 
@@ -177,9 +178,27 @@ def test_decode_live_skips_trials_that_begin_in_gaps():
 
     def start(onset):
         if onset == 2:
-            raise ValueError("onset=2 s is too early")
+            raise LostOnsetError
         decoder.onset = onset
 
     decoder.start = start
     with pytest.warns(UserWarning, match="trial of onset=2 s has no predictions"):
         decode_live(decoder, make_chunks(4), [0, 2])
+
+
+def test_decode_live_has_each_trial_of_a_chunk():
+    lines, started = [], []
+    decoder = CountingDecoder()
+    start = decoder.start
+    decoder.start = lambda onset: (started.append(onset), start(onset))
+    decoder.best = ("a", NAMES[1], "a")
+
+    class Chunks(list):  # a source that states the arrival is not divided by steps
+        def arrival(self):
+            return 100.0
+
+    samples, stamps = np.arange(80.0).reshape(2, 40), np.arange(40) / 4
+    decode_live(decoder, Chunks([(samples, stamps)]), [0, 3, 6], callbacks=[lines.append])
+    assert started == [0, 3, 6]
+    assert [line["trial"] for line in lines] == [0, 1, 2]
+    assert [line["time"] for line in lines] == [3, 6, 10]

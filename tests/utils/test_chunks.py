@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks, split_rows_into_chunks
+from sk_b2s._utils._chunks import (
+    count_chunk_rows,
+    slice_rows_into_chunks,
+    split_groups_into_chunks,
+    split_rows_into_chunks,
+)
 
 
 @pytest.mark.parametrize(("n_rows", "max_rows"), [(0, 3), (1, 3), (3, 3), (7, 3), (7, 100)])
@@ -29,3 +34,14 @@ def test_split_rows_makes_fewest_equal_parts(n_rows, max_rows):
 )
 def test_count_chunk_rows(max_bytes, shape, itemsize, expected):
     assert count_chunk_rows(max_bytes, *shape, itemsize=itemsize) == expected
+
+
+@pytest.mark.parametrize("max_rows", [1, 3, 100])
+def test_split_groups_into_chunks_cuts_no_group(max_rows):
+    codes = np.array([2, 0, 1, 0, 2, 2, 5])
+    rows = np.arange(7) + 10
+    parts = split_groups_into_chunks(rows, codes, max_rows)
+    assert sorted(np.concatenate(parts)) == rows.tolist()
+    groups = [set(codes[part - 10]) for part in parts]
+    assert sum(map(len, groups)) == len(set(codes))
+    assert len(parts) == {1: 4, 3: 3, 100: 1}[max_rows]

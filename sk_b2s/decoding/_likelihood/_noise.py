@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from scipy.linalg import solve_toeplitz
 
+from sk_b2s._utils._whitening import find_whitening_axes
+
 LOAD = 0.03  # white noise added to the autocorrelation
 SMALLEST = 1e-6  # prediction error relative to the variance, and eigenvalue relative to the largest
 ORDERS = (4, 8, 12, 16, 24)  # that "auto" selects from
@@ -86,9 +88,8 @@ def _covariance_of(filters):
 
 def whiten_noise_covariance(covariance):
     """Return filters in columns that decorrelate channels."""
-    values, vectors = np.linalg.eigh(covariance)
-    safe = values > SMALLEST * max(values[-1], 1e-30)
-    return np.where(safe, vectors / np.sqrt(np.where(safe, values, 1)), 0)
+    axes, _ = find_whitening_axes(covariance, SMALLEST, 1e-30)
+    return np.ascontiguousarray(np.pad(axes, ((0, 0), (len(covariance) - axes.shape[1], 0))))
 
 
 def limit_noise_norm(frames, limit):
