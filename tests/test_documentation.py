@@ -34,6 +34,7 @@ BLOCK = re.compile(
     r"(?:^<!-- not run:(?P<reason>.*?)-->\n+)?^```python\n(?P<code>.*?)^```\n(?:\n+```text\n(?P<printed>.*?)^```)?",
     re.M | re.S,
 )
+INCLUDED = re.compile(r"^```\{include\} (\w+\.txt)\n```\n", re.M)
 WORD = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?|[^\s\d]+|\d+")
 
 
@@ -44,6 +45,7 @@ def name_of(path):
 def blocks_of(path):
     """Yield line, code, printed text and reason not to run of each block."""
     text = path.read_text(encoding="utf-8")
+    text = INCLUDED.sub(lambda found: (path.parent / found[1]).read_text(encoding="utf-8"), text)
     for found in BLOCK.finditer(text):
         line = text[: found.start("code")].count("\n")
         yield line, found["code"], found["printed"], found["reason"]
