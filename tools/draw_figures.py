@@ -2,7 +2,7 @@
 
     python tools/draw_figures.py                  # all, in some minutes
     python tools/draw_figures.py plot_ranks start # some
-    python tools/draw_figures.py --cache FOLDER   # keep results for the next run
+    python tools/draw_figures.py --cache FOLDER    # keep results for later
 
 All results come from simulated recordings with a fixed seed, except for the
 figures of measurements, which show the tables of benchmarks/README.md.
