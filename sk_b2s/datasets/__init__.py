@@ -12,6 +12,7 @@ from sk_b2s.datasets._registry import SPECS as _SPECS
 
 _public = {
     "_registry": ["load_dataset"],
+    "_sample": ["fetch_sample"],
     "libribrain._holdout": ["load_libribrain100_holdout"],
     "simulated._artifacts": ["ARTIFACTS"],
     "simulated._experiment": ["make_listening"],
