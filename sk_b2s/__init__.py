@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _SUBPACKAGES = (
     "metrics", "events", "io", "preprocessing", "model_selection", "features", "datasets", "nn", "decoding",
-    "evaluation", "synthesis", "streaming", "plotting", "reporting",
+    "pretraining", "evaluation", "synthesis", "streaming", "plotting", "reporting",
 )  # fmt: skip
 _FLAT = (
     "events",
@@ -22,6 +22,7 @@ _FLAT = (
     "model_selection",
     "features",
     "decoding",
+    "pretraining",
     "evaluation",
     "synthesis",
     "streaming",

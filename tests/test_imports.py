@@ -20,7 +20,7 @@ import sk_b2s
 PACKAGE = ROOT / "sk_b2s"
 ORDER = [
     "_utils", "metrics", "events", "io", "preprocessing", "model_selection", "features", "datasets", "nn", "decoding",
-    "evaluation", "synthesis", "streaming", "plotting", "reporting", "_persistence", "_cli",
+    "pretraining", "evaluation", "synthesis", "streaming", "plotting", "reporting", "_persistence", "_cli",
 ]  # fmt: skip
 MOST_PACKAGES = 15  # public ones, one per step of the flow
 MOST_FILES = 17  # of a folder, besides __init__.py

@@ -354,6 +354,8 @@ def _make_relative(estimator, parent, path, names):
         )
     _check_parent(encoder, known, path)
     shared = ["speech"] if _encode_equally(encoder.speech, known.speech, names) else []
+    if encoder.init is not None and _encode_equally(encoder.init, known.init, names):
+        shared.append("init")
     return replace_innermost_estimator(estimator, encoder._make_relative(known, shared))
 
 

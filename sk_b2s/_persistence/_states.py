@@ -259,6 +259,12 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "cv_scores_": state_numbers("n_tried", "n_ranks", finite=False),
         "adaptations_": state_of_type(pd.DataFrame, absent=True), "adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True),
     },
+    "sk_b2s.MaskedEncoder": {
+        **{name: DECODER[name] for name in (N, "n_times_in_", "n_features_out_", "sfreq_in_", "ch_names_in_", "subjects_")},
+        "architecture_": state_of_type(dict), "history_": StateAttribute(_records), "interrupted_": FLAG,
+        "recordings_": state_of_type(pd.DataFrame, none=True), "stimuli_": state_of_type(pd.DataFrame, none=True),
+        "weights": StateAttribute(_weights, finite=True),
+    },
     "sk_b2s.RidgeDecoder": {
         **DECODER, **REGRESSION, "_frames": state_numbers("n_times_in_", kinds="i", within=(0, "n_frames")),
         "lag_frames_": state_numbers("n_lags", kinds="i", within=("-n_frames", "n_frames")), "lags_": state_numbers("n_lags"),

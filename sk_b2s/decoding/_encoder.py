@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator, _clone_parametrized, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
@@ -23,6 +24,7 @@ from sk_b2s.decoding._encoder_network import (
 )
 from sk_b2s.decoding._encoder_state import EncoderStateMixin
 from sk_b2s.decoding._mixins import EstimatesMixin, RetrievalMixin
+from sk_b2s.decoding._pretrained_trunk import check_pretrained_trunk, load_pretrained_trunk
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._unseen_subjects import UnseenSubjectMixin
 from sk_b2s.nn._brain_module import ACTIVATIONS
@@ -229,6 +231,16 @@ class BrainEncoder(
         interruption, and its weights equal those of a fit without one to the
         bit. A fit that is complete is read instead of trained again. Requires
         an integer ``random_state``. If None, nothing is stored.
+    init : MaskedEncoder or None, default=None
+        Fitted :class:`~sk_b2s.MaskedEncoder` from whose weights all layers
+        before the head start. Layers and sampling rate must be equal, and
+        channels as well without spatial attention. Subjects that it has not
+        seen start from the average of its subject layers. It is not cloned, so
+        that it stays fitted in :func:`~sk_b2s.benchmark` and searches. If
+        None, all weights are random.
+    freeze : bool, default=False
+        If True, only the head and the layers after it are trained, on the
+        fixed output of ``init``. With ``head=False`` this is a linear probe.
 
     Attributes
     ----------
@@ -291,6 +303,7 @@ n_virtual_channels)
     --------
     RidgeDecoder : Linear decoder with the same methods.
     CalibratedDecoder : Pretrain on other subjects and adapt to a new one.
+    MaskedEncoder : Pretraining without labels, for ``init``.
     make_decoders : Pipelines with the settings of [1]_.
 
     Notes
@@ -378,6 +391,8 @@ n_virtual_channels)
         "module": [callable, None],
         "warm_start": ["boolean"],
         "checkpoint": [str, os.PathLike, None],
+        "init": [HasMethods(["get_trunk_weights", "transform"]), None],
+        "freeze": ["boolean"],
     }
 
     def __init__(
@@ -421,6 +436,8 @@ n_virtual_channels)
         module=None,
         warm_start=False,
         checkpoint=None,
+        init=None,
+        freeze=False,
         **module_params,
     ):
         self.speech = speech
@@ -463,6 +480,8 @@ n_virtual_channels)
         self.warm_start = warm_start
         self.checkpoint = checkpoint
         self._store_module_params(module_params)
+        self.init = init
+        self.freeze = freeze
 
     # --- fitting -----------------------------------------------------------------------------------
 
@@ -488,6 +507,7 @@ n_virtual_channels)
         check_encoder_network_parameters(self)
         previous = self._get_previous_fit()
         X = self._check_X(X, reset=True)
+        check_pretrained_trunk(self, X)
         y = self._check_y(y)
         validate_rows_in_step(X, y)
         if self.unseen_subject == "nearest":
@@ -504,6 +524,7 @@ n_virtual_channels)
         brain = self._make_inputs(store_prefetched_windows(choose_device(self.device), ready), in_fit=True)
         held_out = None if valid is None else PairDataset(brain, targets, valid, segments)
         self.net_ = self._make_net(random, held_out)
+        load_pretrained_trunk(self)
         self._load_previous_fit(previous)
         pairs = PairDataset(brain, targets, train, segments)
         train_net(self.net_, pairs, self._find_checkpoint(X, y, train, valid))
@@ -535,6 +556,14 @@ n_virtual_channels)
 
     def _device(self):
         return choose_device(self.device)
+
+    def __sklearn_clone__(self):
+        """Clone all parameters except ``init``, which stays fitted."""
+        copied = copy.copy(self)
+        copied.init = None
+        new = _clone_parametrized(copied)
+        new.init = self.init
+        return new
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -44,11 +44,7 @@ class EncoderNetworkMixin:
         """Check windows and, for spatial attention, their sensor positions."""
         attends = self.spatial_attention and self.module is None
         X = self._check_windows(X, reset, any_channels=attends)
-        if attends and X.positions is None:
-            raise ValueError(
-                "spatial_attention=True requires sensor positions, and X has none. Set Epocher(montage=...), wrap an "
-                "array with Windows.from_array(X, ch_names=..., montage=...), or set spatial_attention=False."
-            )
+        check_encoder_positions(X, attends)
         return X
 
     def _split(self, X, y, segments, random):
@@ -89,7 +85,7 @@ class EncoderNetworkMixin:
         }
         if self.module is None:
             own = {name: getattr(self, name) for name in ARCHITECTURE}
-            self.architecture_ = {**made, "look_ahead": self._count_look_ahead(X), **own}
+            self.architecture_ = {**made, "look_ahead": count_encoder_look_ahead(self.look_ahead, X), **own}
         else:
             self.architecture_ = self._infer_architecture(made, X.sfreq)
         self.speech_architecture_ = None
@@ -121,17 +117,6 @@ class EncoderNetworkMixin:
                 f"{X.shape[2] / X.sfreq:.3g} seconds. Got {self.lag_jitter}."
             )
         return shift
-
-    def _count_look_ahead(self, X):
-        """Return the number of later samples that an estimate may use."""
-        if self.look_ahead is None:
-            return None
-        if X.sfreq is None:
-            raise ValueError(
-                f"look_ahead={self.look_ahead} is in seconds and requires the sampling rate of X, which an array does not "
-                f"have. Pass Windows.from_array(X, sfreq=...), or set look_ahead=None."
-            )
-        return int(self.look_ahead * X.sfreq + 1e-6)
 
     def _make_net(self, random, held_out=None, kind=RetrievalNet, with_speech=True, **changes):
         """Build a skorch net with weights drawn from ``random``.
@@ -231,6 +216,27 @@ class EncoderNetworkMixin:
     def _drop_training(self):
         self.net_.drop_training()
         self.net_.module_.draw_from(None)
+
+
+def check_encoder_positions(X, spatial_attention):
+    """Raise if spatial attention has no sensor positions."""
+    if spatial_attention and X.positions is None:
+        raise ValueError(
+            "spatial_attention=True requires sensor positions, and X has none. Set Epocher(montage=...), wrap an "
+            "array with Windows.from_array(X, ch_names=..., montage=...), or set spatial_attention=False."
+        )
+
+
+def count_encoder_look_ahead(look_ahead, X):
+    """Return the number of later samples that an estimate may use."""
+    if look_ahead is None:
+        return None
+    if X.sfreq is None:
+        raise ValueError(
+            f"look_ahead={look_ahead} is in seconds and requires the sampling rate of X, which an array does not "
+            f"have. Pass Windows.from_array(X, sfreq=...), or set look_ahead=None."
+        )
+    return int(look_ahead * X.sfreq + 1e-6)
 
 
 def check_encoder_network_parameters(encoder):

@@ -139,26 +139,10 @@ class EncoderStateMixin:
         if with_speech and self.speech_architecture_ is not None:
             modules.append(("speech.", SpeechModule, self.speech_architecture_))
         for prefix, kind, made in modules:
-            counts = {name: COUNT for name in made if name.startswith("n_") and name not in constraints}
-            rules = {
-                **constraints,
-                **counts,
-                "n_averaged": [*COUNT, None],
-                "pooling": [None],
-                "max_shift": SHIFT,
-                "look_ahead": [*SHIFT, None],
-            }
-            if strange := sorted(set(made) - set(inspect.signature(kind).parameters)):
-                raise ValueError(
-                    f"the architecture has {', '.join(strange)[:80]}, which are not arguments of {kind.__name__}."
-                )
-            validate_parameter_constraints(rules, made, kind.__name__)
-            if made.get("depth", 0) > len(weights):
-                raise ValueError(
-                    f"the architecture has depth={made['depth']}, but only {len(weights)} weights."
-                )
-            state = _make_on_meta_device(kind, {**made, **(arguments if kind is own else {})})
-            shapes |= {prefix + name: (tuple(weight.shape), weight.dtype) for name, weight in state.items()}
+            own_shapes = compute_encoder_state_shapes(
+                kind, made, constraints, len(weights), arguments if kind is own else {}
+            )
+            shapes |= {prefix + name: shape for name, shape in own_shapes.items()}
         weights = torch.as_tensor(self.frame_weights_, dtype=torch.float32)
         loss = LOSSES[self.loss].module(weights=weights, duplicates=self.duplicates)
         return shapes | {
@@ -224,9 +208,9 @@ class EncoderStateMixin:
             raise ValueError(
                 "the names of new subjects are not distinct, or other subjects have their own networks."
             )
-        if not set(self.shared) <= {"speech"}:
+        if not set(self.shared) <= {"speech", "init"}:
             raise ValueError(
-                f"it takes {', '.join(self.shared)[:80]} from its parent. Only 'speech' is possible."
+                f"it takes {', '.join(self.shared)[:80]} from its parent. Only 'speech' and 'init' are possible."
             )
         if self._get_subject_layer() != (wanted := made.get("subject_layer")):
             raise ValueError(f"subject_layer={self.subject_layer!r}, but its parent has {wanted!r}.")
@@ -294,6 +278,33 @@ def _make_on_meta_device(kind, arguments):
             raise
         with torch.random.fork_rng([]):
             return kind(**arguments).state_dict()
+
+
+def compute_encoder_state_shapes(kind, made, constraints, n_weights, arguments=None):
+    """Return shape and type of each weight of a module, without memory.
+
+    ``made`` are its arguments in a file, ``constraints`` those of the
+    parameters of the estimator, and ``n_weights`` the weights in the file.
+    ``arguments`` are not checked.
+    """
+    counts = {name: COUNT for name in made if name.startswith("n_") and name not in constraints}
+    rules = {
+        **constraints,
+        **counts,
+        "n_averaged": [*COUNT, None],
+        "pooling": [None],
+        "max_shift": SHIFT,
+        "look_ahead": [*SHIFT, None],
+    }
+    if strange := sorted(set(made) - set(inspect.signature(kind).parameters)):
+        raise ValueError(
+            f"the architecture has {', '.join(strange)[:80]}, which are not arguments of {kind.__name__}."
+        )
+    validate_parameter_constraints(rules, made, kind.__name__)
+    if made.get("depth", 0) > n_weights:
+        raise ValueError(f"the architecture has depth={made['depth']}, but only {n_weights} weights.")
+    state = _make_on_meta_device(kind, {**made, **(arguments or {})})
+    return {name: (tuple(weight.shape), weight.dtype) for name, weight in state.items()}
 
 
 def check_encoder_state_weights(weights, shapes):

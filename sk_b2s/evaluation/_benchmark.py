@@ -153,7 +153,10 @@ def benchmark(
           ``calibration_minutes_used`` (recorded from the test subject in
           training).
         - ``transductive_steps``: steps of the fitted estimator that saw the
-          test recordings without their labels.
+          test recordings without their labels. "MaskedEncoder (test
+          windows)" is an ``init`` that has seen test windows, "(unseen
+          subjects)" other recordings of unseen subjects, and "(test
+          stimuli)" recordings with test stimuli.
         - ``n_without_candidates``: test windows of the fold that are left out
           because they have too few ``candidates_per_row``.
         - ``parameters, features`` and ``chosen`` hyperparameters.

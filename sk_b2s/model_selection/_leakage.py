@@ -14,6 +14,7 @@ from sk_b2s.events._intervals import GAP, StimulusIntervals, sum_recorded_interv
 from sk_b2s.events._stimuli import identify_stimuli
 from sk_b2s.model_selection._leakage_copies import LeakageCopies, find_leakage_copy_columns
 from sk_b2s.model_selection._leakage_report import make_leakage_verdict
+from sk_b2s.model_selection._pretraining import compare_pretraining, find_pretraining_exposure
 from sk_b2s.preprocessing._overlaps import (
     EXACT,
     HEARD,
@@ -32,7 +33,7 @@ SEEN = {
 }  # fmt: skip ; columns of X
 
 
-def check_leakage(X, y, cv=None, groups=None, gap=GAP):
+def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
     """Report what training and test set of each fold share, for any splitter.
 
     Windows of neighboring words overlap by seconds, so folds of rows or of
@@ -60,6 +61,10 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
     gap : float, default=1.0
         Seconds between training and test stimuli below which the verdict is a
         caution.
+    estimator : estimator, default=None
+        Estimator to be scored. If it starts from a fitted
+        :class:`~sk_b2s.MaskedEncoder` (``init``), its recordings and stimuli
+        are compared with the test windows.
 
     Returns
     -------
@@ -97,13 +102,20 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
         * ``copies``: text on recordings with the same content and different
           paths on both sides. Such copies count as one recording in the other
           columns. Files are compared if they exist and have equal duration.
+        * ``pretrained_windows``: fraction of test windows that pretraining
+          without labels has seen. ``pretrained_subjects``: number of unseen
+          subjects of whom it has seen a recording. ``pretrained_stimuli``:
+          fraction of test windows whose stimulus was presented in recordings
+          that it has seen. These columns exist if ``estimator`` has a
+          pretrained part.
         * ``retold``: number of blocks with the same text on both sides in
           different stimuli, such as another voice.
         * ``verdict``: "leak" if stimuli, segments or texts of the test are in
           training, or if a recording of a tested subject is in training under
           another subject's name. "caution" if training stimuli are nearer than
-          ``gap``, or if most tested seconds are in training with other
-          stimuli, and otherwise "no_leak". If ``y`` has no stimuli, "leak" if
+          ``gap``, if most tested seconds are in training with other stimuli,
+          or if pretraining without labels has seen test windows, unseen
+          subjects or test stimuli, and otherwise "no_leak". If ``y`` has no stimuli, "leak" if
           test windows share samples of their recording with training windows,
           "caution" if they are nearer than ``gap``, and "not_checked" if ``X``
           has no times of its windows.
@@ -158,10 +170,13 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP):
     copies = StimulusCopies(heard["sound"] if "sound" in heard else ())
     copies.warn("It counts as one sound here.", stacklevel=3)
     rows = _Rows(X, y, copies.mark(heard), copies)
+    pretrained = None if estimator is None else find_pretraining_exposure(estimator, X, y)
     folds = []
     for index, (train, test) in enumerate(_split(check_cv(cv), X, y, groups, copies)):
         sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
         fold = rows.compare(*sides)
+        if pretrained is not None:
+            fold |= compare_pretraining(pretrained, *sides, rows.names.get("subjects"))
         folds.append({**fold, **make_leakage_verdict(fold, gap)})
     return pd.DataFrame(folds).rename_axis("fold")
 

@@ -9,6 +9,7 @@ import numpy as np
 from sk_b2s._utils._text import format_percent_text, join_text_items
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._leakage_copies import OTHERS
+from sk_b2s.model_selection._pretraining import list_pretraining_texts
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED
 
 SAME = 0.75  # fraction of tested seconds in training with other stimuli that silences do not explain
@@ -127,6 +128,7 @@ def format_leakage_verdict(fold, gap):
         words = _describe_samples(fold, gap)
     else:
         words = _describe_stimuli(fold, gap)
+    words = [*words, *list_pretraining_texts(fold)]
     return "; ".join([f"{label}: {words[0]}", *words[1:], *_name_groups(fold)])
 
 
@@ -134,6 +136,8 @@ def _decide(fold, gap):
     """Return the verdict of a fold: LeakVerdict."""
     if _list_leaks(fold):
         return LeakVerdict.LEAK
+    if list_pretraining_texts(fold):
+        return LeakVerdict.CAUTION
     if not np.isnan(fold["leaking"]):
         is_near = fold["nearest"] < gap - EXACT or fold.get("brain_share", 0) >= SAME
     elif np.isnan(fold.get("brain_leaking", np.nan)):

@@ -373,10 +373,39 @@ class BrainModule(nn.Module):
             lost = torch.rand(len(subject), generator=self.generator) < self.subject_dropout
             subject = subject.masked_fill(lost.to(subject.device), -1)
         x = self.augmentation(x)
-        h = self.convolutions(self._mix_channels(x, subject, layout, positions)).mT
+        h = self._convolve(x, subject, layout, positions).mT
         if self.head is not None:
             h = self.head(h)
         return self.last(self._pool(h)).mT
+
+    def latent(
+        self,
+        x: Tensor,
+        subject: Tensor,
+        layout: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Return the output of the convolutions.
+
+        Parameters
+        ----------
+        x, subject, layout, positions : Tensor
+            As in :meth:`forward`.
+
+        Returns
+        -------
+        h : Tensor, shape (n_windows, hidden, n_times)
+            A view of time-major memory.
+        """
+        self._check(x, layout, positions)
+        return self._convolve(x, subject, layout, positions)
+
+    def _convolve(
+        self, x: Tensor, subject: Tensor, layout: Tensor | None, positions: Tensor | None
+    ) -> Tensor:
+        """Mix the channels, and apply all convolutions."""
+        h: Tensor = self.convolutions(self._mix_channels(x, subject, layout, positions))
+        return h
 
     def virtual_channels(
         self,

@@ -22,6 +22,7 @@ from sk_b2s.nn._speech_module import encode_by_speech_module
 from sk_b2s.nn._validation import ValidationEarlyStop
 from sk_b2s.nn.functional import calibrated_cross_entropy, retrieval_cross_entropy
 
+OUTPUT_LAYERS = ("augmentation", "head", "last")  # parts of BrainModule that are not part of its trunk
 CHECKED = 8  # windows of a batch on which reduced precision is checked
 
 
@@ -92,6 +93,7 @@ class RetrievalNet(NeuralNet):
         self.precision = precision
         self.k = k
         self.averaging = averaging
+        self.frozen = ()
         super().__init__(module, criterion, **kwargs)
 
     @property
@@ -102,6 +104,18 @@ class RetrievalNet(NeuralNet):
     @precision.setter
     def precision(self, value):
         self.guard = value if isinstance(value, Precision) else Precision(value)
+
+    def freeze_trunk(self):
+        """Exclude all layers before the head from training."""
+        self.frozen = [part for name, part in self.module_.named_children() if name not in OUTPUT_LAYERS]
+        for part in self.frozen:
+            part.requires_grad_(False)
+        return self
+
+    def _set_training(self, training=True):
+        super()._set_training(training)
+        for part in self.frozen:
+            part.eval()
 
     def get_iterator(self, dataset, training=False):
         """Return an iterator over whole batches."""
@@ -303,6 +317,7 @@ class RetrievalNet(NeuralNet):
         self.average = None
         self.train_split = None
         self.shuffle = None
+        self.frozen = ()
         for _, callback in self.callbacks_:
             if isinstance(callback, ValidationEarlyStop):
                 callback.best_state_ = None

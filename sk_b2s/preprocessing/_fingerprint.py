@@ -45,7 +45,8 @@ def describe_for_fingerprint(value):
 
     In contrast to a hash of a pickle, the result does not depend on shared
     objects. An estimator is described by its class and parameters, without
-    those in ``IGNORED``, which do not change results. Functions
+    those in ``IGNORED``, which do not change results. A fitted MaskedEncoder
+    is also described by its weights. Functions
     and classes outside of installed packages are described by their own code,
     without the code of functions they call.
 
@@ -89,9 +90,11 @@ def describe_for_fingerprint(value):
         return [f"{value.__module__}.{value.__qualname__}", *_describe_own_classes(value)]
     if hasattr(value, "get_params"):
         params = value.get_params(deep=False)
+        fitted = value._describe_fitted() if hasattr(value, "_describe_fitted") else None
         return [
             describe_for_fingerprint(type(value)),
             describe_for_fingerprint({k: v for k, v in params.items() if k not in IGNORED}),
+            *([] if fitted is None else [fitted]),
         ]
     if hasattr(value, "__code__"):
         held = [cell.cell_contents for cell in value.__closure__ or ()]
@@ -209,7 +212,7 @@ def fingerprint_array_rows(y):
     return np.array([make_stimulus_id(row.tobytes().hex()) for row in y], dtype=np.int64)
 
 
-ESTIMATOR_FOLDERS = ("preprocessing", "features", "nn", "decoding")
+ESTIMATOR_FOLDERS = ("preprocessing", "features", "nn", "decoding", "pretraining")
 
 
 @cache

@@ -52,10 +52,10 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
         If no window remains.
     """
     anchors = anchors.reset_index(drop=True)
-    extents, stretches, gaps = _read_extents(events, anchors)
+    extents, stretches, gaps = read_fitting_extents(events, anchors)
     # images may follow each other within a window, as in rapid serial presentation
     second = np.zeros(len(anchors), bool) if anchor == "image" else _contains_second_stimulus(events, anchors)
-    masks = _find_reasons(anchors, margin, reject, extents, stretches, gaps, second)
+    masks = find_fitting_faults(anchors, margin, reject, extents, stretches, gaps, second)
     reasons, free = {}, np.ones(len(anchors), bool)
     for reason, mask in masks.items():
         reasons[reason] = mask & free
@@ -77,7 +77,7 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     return free
 
 
-def _find_reasons(anchors, margin, reject, extents, stretches, gaps, second):
+def find_fitting_faults(anchors, margin, reject, extents, stretches, gaps, second):
     """Return a mask of excluded windows for each reason: dict."""
     start = anchors["onset"].to_numpy()
     stop = start + anchors["duration"].to_numpy()
@@ -97,7 +97,7 @@ def _find_reasons(anchors, margin, reject, extents, stretches, gaps, second):
     }
 
 
-def _read_extents(events, anchors):
+def read_fitting_extents(events, anchors):
     """Return extents, bad stretches and gaps of recordings: three dicts."""
     in_table = {}
     if "recording_duration" in events:

@@ -385,12 +385,17 @@ def _find_word_times(words):
     return begun
 
 
-def _make_tables(events, rows):
-    """Divide rows into a table of recordings and a table of stimuli."""
+def find_segment_extents(events):
+    """Return the times between which stimuli play in each recording."""
     played = events[events["type"].isin(("sound", "image"))].assign(
         stop=lambda e: e["onset"] + e["duration"] * get_table_times_clock_rate(e)
     )
-    played = played.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))
+    return played.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))
+
+
+def _make_tables(events, rows):
+    """Divide rows into a table of recordings and a table of stimuli."""
+    played = find_segment_extents(events)
     if played.empty:
         played = played.reindex(pd.unique(rows["recording"]))
     columns = [column for column in RECORDING_COLUMNS if column in rows]

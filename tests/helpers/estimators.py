@@ -21,6 +21,7 @@ from sk_b2s import (
     FeatureScaler,
     ForwardTRF,
     LikelihoodDecoder,
+    MaskedEncoder,
     MelSpectrogram,
     PrecomputedFeatures,
     RidgeDecoder,
@@ -32,6 +33,7 @@ from sk_b2s import (
     StimulusArray,
     SurrogateRecordings,
     Wav2Vec2Features,
+    Windows,
 )
 
 RATE = 16000  # Hz, of audio files
@@ -43,6 +45,7 @@ ENCODER = {
     "hidden": 8, "depth": 2, "n_virtual_channels": 8, "max_epochs": 2, "k": 1, "spatial_attention": False,
     "precision": "float32", "random_state": 0, "verbose": 0,
 }  # fmt: skip
+MASKED = {name: value for name, value in ENCODER.items() if name != "k"}
 PHONES = pd.DataFrame({
     "type": "word", "sound": "story.wav", "sound_onset": [0.1, 0.6, 1.2], "duration": 0.1, "text": list("aba"),
 })  # fmt: skip
@@ -83,6 +86,10 @@ def write_network(folder):
 
 def _on_arrays(estimator, y=None):
     return lambda folder: (estimator, (draw(24, 4, 20),) if y is None else (draw(24, 4, 20), y))
+
+
+def _on_windows(folder):
+    return MaskedEncoder(**MASKED), (Windows.from_array(draw(24, 4, 20).cumsum(2), sfreq=40),)
 
 
 def _on_audio(make):
@@ -145,6 +152,7 @@ EXAMPLES = {
     "LikelihoodDecoder": Example(
         [LikelihoodDecoder(k=1)], _on_arrays(LikelihoodDecoder(sfreq=10, k=2), TARGETS)
     ),
+    "MaskedEncoder": Example([MaskedEncoder(**MASKED)], _on_windows, False),
     "MelSpectrogram": Example(
         [MelSpectrogram()], _on_audio(lambda _: MelSpectrogram(n_mels=4, sfreq=25)), False
     ),

@@ -40,6 +40,7 @@ from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leakage import check_leakage
 from sk_b2s.model_selection._leakage_report import LEAK_SOURCES, LeakVerdict
+from sk_b2s.model_selection._pretraining import find_pretraining_exposure
 from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
 from sk_b2s.preprocessing._fingerprint import (
     describe_for_fingerprint,
@@ -422,8 +423,9 @@ def _find_train_overlap(fold, about):
 def _list_transductive_steps(fold):
     """List steps that saw the test recordings without their labels."""
     subject, steps = fold.rows["subject"].to_numpy(), []
+    estimator = fold.estimator if fold.fitted is None else fold.fitted
     is_known = np.isin(subject[fold.test], subject[fold.train]).all()
-    for step in iter_nested_estimators(fold.estimator if fold.fitted is None else fold.fitted):
+    for step in iter_nested_estimators(estimator):
         is_known = is_known and getattr(step, "method", None) != "none"
         if isinstance(step, BY_RECORDING) and (
             get_validated_table(fold.X) is not None or isinstance(fold.X, Windows)
@@ -431,4 +433,19 @@ def _list_transductive_steps(fold):
             steps.append(type(step).__name__)
         if getattr(step, "unseen_subject", None) == "nearest" and not is_known:
             steps.append("unseen_subject='nearest'")
+    steps += _list_pretraining(fold, estimator, subject)
     return ", ".join(dict.fromkeys(steps))
+
+
+def _list_pretraining(fold, estimator, subject):
+    """List what pretraining without labels has seen of the test."""
+    seen = find_pretraining_exposure(estimator, fold.X, fold.y)
+    if seen is None:
+        return []
+    unseen_subject = ~np.isin(subject[fold.test], subject[fold.train])
+    masks = {
+        "test windows": seen.windows[fold.test],
+        "unseen subjects": seen.subjects[fold.test] & unseen_subject,
+        "test stimuli": seen.stimuli[fold.test],
+    }
+    return [f"MaskedEncoder ({name})" for name, mask in masks.items() if mask.any()]

@@ -1,0 +1,12 @@
+"""Pretraining of encoders on EEG/MEG without labels."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_grid": ["make_grid_segments"],
+        "_masked_encoder": ["MaskedEncoder"],
+        "_trunk": ["make_masked_encoder"],
+    },
+)
