@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._estimators import iter_nested_estimators
 from sk_b2s._utils._text import format_percent_text
-from sk_b2s._utils._validation import get_validated_recordings, get_validated_table, validate_seconds
+from sk_b2s._utils._validation import get_validated_table, validate_seconds
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.preprocessing._overlaps import NEEDED
 
@@ -31,13 +31,13 @@ def describe_pretraining_rows(X):
     recordings = stimuli = None
     if table is not None and set(table) >= TIMES:
         start = validate_seconds(table, "onset", "X")
-        key = table["subject"].astype(str) if "subject" in table else pd.Series("", index=table.index)
-        key = key.str.cat(pd.Series(get_validated_recordings(table), index=table.index).astype(str), sep="\0")
         stop = start + validate_seconds(table, "duration", "X")
-        recordings = _tabulate(StimulusIntervals.from_spans(key.to_numpy(object), start, stop), "recording")
-        names = recordings.pop("recording").str.split("\0", n=1)
-        recordings.insert(0, "recording", names.str[1])
-        recordings.insert(0, "subject", names.str[0])
+        subject = table["subject"].astype(str).to_numpy(object) if "subject" in table else np.full(len(table), "")
+        names = pd.DataFrame({"subject": subject, "recording": table["recording"].astype(str).to_numpy(object)})
+        code = names.groupby(["subject", "recording"], sort=False).ngroup()
+        spans = _tabulate(StimulusIntervals.from_spans(code.to_numpy(object), start, stop), "code")
+        named = names.groupby(code).first().reindex(spans.pop("code")).reset_index(drop=True)
+        recordings = pd.concat([named, spans], axis=1)
     if table is not None and set(NEEDED) <= set(table):
         heard = table[table["sound"].notna()]
         if len(heard):

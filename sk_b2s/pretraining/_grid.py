@@ -86,16 +86,17 @@ def make_grid_segments(
         events = events[events["subject"].isin(subjects)].reset_index(drop=True)
     columns = [column for column in RECORDING_COLUMNS if column in events]
     recordings = events[columns].drop_duplicates("recording").reset_index(drop=True)
-    found = read_fitting_extents(events, recordings)
+    extents, stretches, gaps = read_fitting_extents(events, recordings)
+    found = extents, stretches if reject_by_annotation else dict.fromkeys(stretches, ()), gaps
     rows = pd.concat(
         [recordings.iloc[[i]].merge(_make_windows(found, name, duration, step, margin), how="cross")
          for i, name in enumerate(recordings["recording"])],
         ignore_index=True,
     )  # fmt: skip
-    faults = find_fitting_faults(rows, margin, reject_by_annotation, *found, np.zeros(len(rows), bool))
+    faults = find_fitting_faults(rows, margin, True, *found, np.zeros(len(rows), bool))
     keep = ~np.any(list(faults.values()), axis=0)
     if not keep.any():
-        longest = max(extent.duration for extent in found[0].values())
+        longest = max(extent.duration for extent in extents.values())
         raise ValueError(
             f"make_grid_segments found no window of {duration:g} s with margin={margin:g} s in {len(recordings)} "
             f"recordings. The longest one has {longest:.3f} s. Make windows shorter, or check gaps and bad stretches."

@@ -1,0 +1,283 @@
+"""Masked pretraining before training with few labeled minutes.
+
+``python benchmarks/bench_pretraining.py`` simulates subjects of three groups:
+*labeled* subjects, *unseen* subjects, and *others*. An encoder of size
+"laptop" is trained on 1 to 30 labeled minutes of each labeled subject, and
+scored on held-out stimuli of the labeled and of the unseen subjects. It starts
+from
+
+- ``scratch``: random weights,
+- ``others``: a MaskedEncoder fitted on all recordings of the others,
+- ``own``: the same, continued on the recordings of the labeled and the unseen
+  subjects, without labels and without the test stimuli,
+- ``shuffled``: a MaskedEncoder fitted on the others, whose windows have their
+  samples in random order. Anything that it gains is not temporal structure.
+
+All encoders take the same number of steps for all amounts of labels. Each line
+of ``pretraining.jsonl`` is one fit, written as soon as it exists, and is not
+computed again. ``--table`` prints the existing rows, with paired differences
+to ``scratch``. The subjects are those of ``--seed``, of which 0 was used for
+development.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from _machine import machine, markdown
+from _rows import append_row, name_of, read_rows
+from scipy.stats import wilcoxon
+from sklearn.base import clone
+
+from sk_b2s import StimulusKFold, Windows, make_decoders, make_grid_segments, make_masked_encoder, make_segments
+from sk_b2s.datasets import make_listening
+from sk_b2s.datasets.simulated._experiment import VERSION
+
+MINUTES = (5, 30, 1, 10, 2, 20)  # the most telling first
+STARTS = ("scratch", "others", "own", "shuffled")
+WINDOW = {"tmin": -0.5, "tmax": 2.5}
+
+
+class ShuffledTimes:
+    """Step of Windows that permutes the samples of each window."""
+
+    def __init__(self, seed):
+        self.random = np.random.RandomState(seed)
+
+    def __call__(self, batch, which):
+        order = torch.from_numpy(self.random.rand(len(batch), batch.shape[2]).argsort(1))
+        return batch.gather(2, order[:, None].expand(-1, batch.shape[1], -1))
+
+
+def apply_steps(windows):
+    """Apply the steps of windows to their whole signals, once."""
+    signals = []
+    for index, signal in enumerate(windows.signals):
+        whole = windows._replace(which=[index], start=[0], n_times=signal.shape[0], rows=None)
+        signals.append(np.ascontiguousarray(whole.gather()[0].T.numpy()))
+    return windows._replace(signals=signals, steps=())
+
+
+class Experiment:
+    """Windows of one simulated experiment."""
+
+    def __init__(self, data, n_labeled, n_unseen, n_steps, root):
+        self.n_steps, self.memory = n_steps, root / "cache"
+        events = make_listening(**data, sfreq=64.0, root=root)
+        X, self.y = make_segments(events, **WINDOW)
+        grid = make_grid_segments(events, duration=3.0, step=1.5)
+        self.decoder = make_decoders("clip-mel", memory=self.memory)["clip-mel"]
+        self.decoder.set_params(epochs__baseline=None, encoder__validation=None, encoder__patience=1)
+        prepare = self.decoder[:-1].fit(X)
+        self.X = apply_steps(prepare.transform(X))
+        self.grid = self._place(grid)
+        names = np.unique(X["subject"])
+        groups = np.split(names, [n_labeled, n_labeled + n_unseen])
+        self.labeled, self.unseen, self.others = (set(group) for group in groups)
+        train, test = next(StimulusKFold(6).split(X, self.y))
+        self.train = train[X["subject"].iloc[train].isin(self.labeled)]
+        self.test = test[X["subject"].iloc[test].isin(self.labeled | self.unseen)]
+        self.masked = {}
+
+    def _place(self, grid):
+        """Make Windows of a grid on the prepared signals."""
+        index = self.X.rows["recording"].groupby(self.X.which).first()
+        which = pd.Index(index).get_indexer(grid["recording"])
+        start = np.round(grid["onset"].to_numpy() * self.X.sfreq).astype(int) + round(0.15 * self.X.sfreq)
+        n_times = round(3.0 * self.X.sfreq)
+        return self.X._replace(which=which, start=start, n_times=n_times, rows=grid)
+
+    def select_grid(self, subjects, without_test=False):
+        """Return windows of a grid, optionally without test stimuli."""
+        rows = self.grid.rows
+        keep = rows["subject"].isin(subjects).to_numpy()
+        if without_test:
+            tested = self.X.rows.iloc[self.test]
+            for name, part in rows.groupby("recording"):
+                own = tested[tested["recording"] == name]
+                begin = part["onset"].to_numpy()[:, None]
+                near = (begin < own["onset"].to_numpy() + own["duration"].to_numpy()) & (
+                    begin + 3.0 > own["onset"].to_numpy()
+                )
+                keep[rows.index.get_indexer(part.index)] &= ~near.any(1)
+        return self.grid[np.flatnonzero(keep)]
+
+    def get_masked(self, start, seed, **params):
+        """Fit a MaskedEncoder once."""
+        if (start, seed) in self.masked:
+            return self.masked[start, seed]
+        masked = make_masked_encoder(self.decoder["encoder"], verbose=0, random_state=seed, **params)
+        if start == "own":
+            windows = self.select_grid(self.labeled | self.unseen, without_test=True)
+            masked = clone_fitted(self.get_masked("others", seed, **params)).set_params(
+                max_epochs=count_epochs(windows, masked, self.n_steps // 2)
+            )
+            masked.partial_fit(windows)
+        else:
+            windows = self.select_grid(self.others)
+            windows = windows.then(ShuffledTimes(seed)) if start == "shuffled" else windows
+            masked.set_params(max_epochs=count_epochs(windows, masked, self.n_steps)).fit(windows)
+        self.masked[start, seed] = masked
+        print(f"  {start}, seed {seed}: loss {masked.history_[-1]['train_loss']:.3f}", flush=True)
+        return masked
+
+    def select_minutes(self, minutes):
+        """Return training rows of the first minutes of stimuli."""
+        y = self.y.iloc[self.train]
+        length = (y["block_stop"] - y["block_start"]).groupby(y["block"]).first()
+        order = np.random.RandomState(0).permutation(len(length))
+        used = length.index[order[length.to_numpy()[order].cumsum() <= 60 * minutes + 10]]
+        return self.train[y["block"].isin(used).to_numpy()]
+
+    def score(self, start, minutes, seed, freeze=False):
+        """Train on some minutes, and score both groups of subjects."""
+        rows = self.select_minutes(minutes)
+        encoder = clone(self.decoder["encoder"]).set_params(random_state=seed, verbose=0, freeze=freeze)
+        encoder.set_params(max_epochs=count_epochs(rows, encoder, self.n_steps))
+        if start != "scratch":
+            encoder.set_params(init=self.get_masked(start, seed))
+        began = time.perf_counter()
+        encoder.fit(self.X[rows], self.y.iloc[rows])
+        seconds = time.perf_counter() - began
+        subjects = {}
+        for subject in sorted(self.labeled | self.unseen):
+            own = self.test[(self.X.rows["subject"].iloc[self.test] == subject).to_numpy()]
+            ranks, n_candidates = encoder.ranks(self.X[own], self.y.iloc[own])
+            subjects[subject] = {
+                "known": subject in self.labeled, "top_1": round(float(np.mean(ranks < 1)), 5),
+                "top_k": round(float(np.mean(ranks < 10)), 5), "chance": round(10 / n_candidates, 5),
+            }  # fmt: skip
+        seen = self.y.iloc[rows].drop_duplicates("block")
+        labeled = float((seen["block_stop"] - seen["block_start"]).sum() / 60)
+        return {"subjects": subjects, "seconds": round(seconds, 1), "labeled_minutes": round(labeled, 2)}
+
+
+def clone_fitted(masked):
+    """Copy a fitted encoder, because partial_fit changes it."""
+    import pickle
+
+    return pickle.loads(pickle.dumps(masked))
+
+
+def count_epochs(rows, encoder, n_steps):
+    """Return the number of epochs of about ``n_steps`` steps."""
+    return max(1, round(n_steps / -(-len(rows) // encoder.batch_size)))
+
+
+def list_jobs(seeds, minutes, starts):
+    """List (start, minutes, seed), the most telling rows first."""
+    for seed in seeds:
+        yield from ((start, amount, seed) for amount in minutes for start in starts)
+
+
+def run(experiments, jobs, given):
+    """Compute missing rows."""
+    path = given.folder / "pretraining.jsonl"
+    done = read_rows(path)
+    sizes = {"n_labeled": given.labeled, "n_unseen": given.unseen, "n_steps": given.steps}
+    made = {}
+    for data, (start, minutes, seed) in order_jobs(experiments, jobs):
+        key = {**data, **sizes, "simulation": VERSION, "start": start, "minutes_labeled": minutes, "seed": seed,
+               "freeze": given.freeze}  # fmt: skip
+        if name_of(key) in done:
+            continue
+        name = data["modality"]
+        if name not in made:
+            made[name] = Experiment(data, **sizes, root=given.folder)
+        values = made[name].score(start, minutes, seed, given.freeze)
+        done[name_of(key)] = append_row(path, key, **values, machine=machine())
+        means = pd.DataFrame(values["subjects"]).T.groupby("known")["top_k"].mean()
+        print(
+            f"{name}, {start}, {minutes} min, seed {seed}: top-10 known {means[True]:.3f}, unseen {means[False]:.3f}, "
+            f"{values['seconds']} s", flush=True,
+        )  # fmt: skip
+    return done
+
+
+def order_jobs(experiments, jobs):
+    """Yield pairs of experiment and job, seed by seed."""
+    jobs = list(jobs)
+    for seed in dict.fromkeys(job[2] for job in jobs):
+        yield from ((data, job) for data in experiments for job in jobs if job[2] == seed)
+
+
+def report(done, data, given):
+    """Print scores and paired differences to scratch of one experiment."""
+    rows = [
+        {"start": row["key"]["start"], "minutes": row["key"]["minutes_labeled"], "seed": row["key"]["seed"],
+         "subject": subject, **values}
+        for row in done.values() if all(row["key"].get(name) == value for name, value in data.items())
+        and row["key"]["freeze"] == given.freeze and row["key"]["n_steps"] == given.steps
+        for subject, values in row["subjects"].items()
+    ]  # fmt: skip
+    if not rows:
+        return
+    table = pd.DataFrame(rows)
+    for known, part in table.groupby("known", sort=False):
+        seeds = sorted(part["seed"].unique())
+        print(
+            f"\n**{data['modality'].upper()}, {'labeled' if known else 'unseen'} subjects "
+            f"({part['subject'].nunique()}), seeds {seeds}, top-10, chance {part['chance'].mean():.4f}"
+            f"{', frozen' if given.freeze else ''}**\n"
+        )
+        lines = []
+        for minutes in sorted(part["minutes"].unique()):
+            own = part[part["minutes"] == minutes]
+            scores = own.pivot_table(index=["subject", "seed"], columns="start", values="top_k")
+            line = {"minutes": minutes}
+            for start in STARTS:
+                line[start] = describe(scores, start) if start in scores else ""
+            lines.append(line)
+        print(markdown(list(lines[0]), [line.values() for line in lines]))
+
+
+def describe(scores, start):
+    """Format mean, s.e.m. over subjects and paired difference to scratch."""
+    by_subject = scores[start].dropna().groupby("subject").mean()
+    text = f"{by_subject.mean():.3f} ± {by_subject.sem():.3f}"
+    if start == "scratch" or "scratch" not in scores:
+        return text
+    pairs = (scores[start] - scores["scratch"]).dropna()
+    if not len(pairs):
+        return text
+    over_subjects = pairs.groupby("subject").mean()
+    p = wilcoxon(pairs).pvalue if (pairs != 0).any() and len(pairs) > 1 else np.nan
+    return (
+        f"{text} ({over_subjects.mean():+.3f} ± {over_subjects.sem():.3f}, {(pairs > 0).sum()} of {len(pairs)} pairs, "
+        f"p = {p:.3f})"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--modality", choices=["meg", "eeg"], nargs="*", default=["meg", "eeg"])
+    parser.add_argument("--minutes", type=int, nargs="*", default=list(MINUTES), help="labeled, of each subject")
+    parser.add_argument("--starts", nargs="*", choices=STARTS, default=list(STARTS))
+    parser.add_argument("--labeled", type=int, default=4, help="subjects")
+    parser.add_argument("--unseen", type=int, default=2, help="subjects")
+    parser.add_argument("--others", type=int, default=4, help="subjects")
+    parser.add_argument("--recorded", type=float, default=36.0, help="minutes of speech")
+    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--snr", type=float, default=-6.0, help="dB")
+    parser.add_argument("--steps", type=int, default=300, help="of each fit, half for continued pretraining")
+    parser.add_argument("--freeze", action="store_true", help="train only the last layer")
+    parser.add_argument("--seed", type=int, default=100, help="of the simulated subjects; 0 was used for development")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of the networks")
+    parser.add_argument("--folder", type=Path, default=Path("bench_pretraining"), help="recordings and rows (3 GB)")
+    parser.add_argument("--table", action="store_true", help="only print existing rows")
+    given = parser.parse_args()
+    given.folder.mkdir(exist_ok=True, parents=True)
+    size = {
+        "n_subjects": given.labeled + given.unseen + given.others, "minutes": given.recorded,
+        "n_channels": given.channels, "snr_db": given.snr, "random_state": given.seed,
+    }  # fmt: skip
+    experiments = [{**size, "modality": modality} for modality in given.modality]
+    if not given.table:
+        run(experiments, list(list_jobs(given.seeds, given.minutes, given.starts)), given)
+    done = read_rows(given.folder / "pretraining.jsonl")
+    for data in experiments:
+        report(done, data, given)
+    print(f"\n{machine()}")
