@@ -32,7 +32,13 @@ from _rows import append_row, name_of, read_rows
 from scipy.stats import wilcoxon
 from sklearn.base import clone
 
-from sk_b2s import StimulusKFold, Windows, make_decoders, make_grid_segments, make_masked_encoder, make_segments
+from sk_b2s import (
+    StimulusKFold,
+    make_decoders,
+    make_grid_segments,
+    make_masked_encoder,
+    make_segments,
+)
 from sk_b2s.datasets import make_listening
 from sk_b2s.datasets.simulated._experiment import VERSION
 
@@ -48,6 +54,7 @@ class ShuffledTimes:
         self.random = np.random.RandomState(seed)
 
     def __call__(self, batch, which):
+        """Return a batch with permuted samples."""
         order = torch.from_numpy(self.random.rand(len(batch), batch.shape[2]).argsort(1))
         return batch.gather(2, order[:, None].expand(-1, batch.shape[1], -1))
 
@@ -254,7 +261,9 @@ def describe(scores, start):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modality", choices=["meg", "eeg"], nargs="*", default=["meg", "eeg"])
-    parser.add_argument("--minutes", type=int, nargs="*", default=list(MINUTES), help="labeled, of each subject")
+    parser.add_argument(
+        "--minutes", type=int, nargs="*", default=list(MINUTES), help="labeled, of each subject"
+    )
     parser.add_argument("--starts", nargs="*", choices=STARTS, default=list(STARTS))
     parser.add_argument("--labeled", type=int, default=4, help="subjects")
     parser.add_argument("--unseen", type=int, default=2, help="subjects")
@@ -264,9 +273,13 @@ if __name__ == "__main__":
     parser.add_argument("--snr", type=float, default=-6.0, help="dB")
     parser.add_argument("--steps", type=int, default=300, help="of each fit, half for continued pretraining")
     parser.add_argument("--freeze", action="store_true", help="train only the last layer")
-    parser.add_argument("--seed", type=int, default=100, help="of the simulated subjects; 0 was used for development")
+    parser.add_argument(
+        "--seed", type=int, default=100, help="of the simulated subjects; 0 was used for development"
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of the networks")
-    parser.add_argument("--folder", type=Path, default=Path("bench_pretraining"), help="recordings and rows (3 GB)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("bench_pretraining"), help="recordings and rows (3 GB)"
+    )
     parser.add_argument("--table", action="store_true", help="only print existing rows")
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)

@@ -55,7 +55,9 @@ def check_pretrained_trunk(encoder, X):
             f"spatial_attention=True in both."
         )
     if None not in (X.ch_names, init.ch_names_in_) and tuple(X.ch_names) != tuple(init.ch_names_in_):
-        place = next(i for i, pair in enumerate(zip(X.ch_names, init.ch_names_in_, strict=True)) if pair[0] != pair[1])
+        place = next(
+            i for i, pair in enumerate(zip(X.ch_names, init.ch_names_in_, strict=True)) if pair[0] != pair[1]
+        )
         raise ValueError(
             f"X has other channels than init, or another order (channel {place} is {X.ch_names[place]!r}, in init "
             f"{init.ch_names_in_[place]!r}). Use the Epocher of init, or spatial_attention=True in both."
@@ -63,11 +65,13 @@ def check_pretrained_trunk(encoder, X):
 
 
 def load_pretrained_trunk(encoder):
-    """Copy the weights of ``init`` into the net, and freeze them if asked."""
+    """Copy the weights of ``init`` into the net, and freeze them with ``freeze``."""
     init = encoder.init
     if init is None:
         return
-    weights = add_subject_weights(init.get_trunk_weights(), encoder.subject_layer, init.subjects_, encoder.subjects_)
+    weights = add_subject_weights(
+        init.get_trunk_weights(), encoder.subject_layer, init.subjects_, encoder.subjects_
+    )
     encoder.net_.module_.load_state_dict({**encoder.net_.module_.state_dict(), **weights})
     if encoder.freeze:
         encoder.net_.freeze_trunk()
@@ -81,5 +85,7 @@ def add_subject_weights(weights, subject_layer, known, subjects):
     name = LAYER_NAMES.get(subject_layer)
     if name is None:
         return weights
-    rows = torch.cat([weights[name], weights[name].mean(0, keepdim=True)])  # unknown subjects have the index -1
+    rows = torch.cat(
+        [weights[name], weights[name].mean(0, keepdim=True)]
+    )  # unknown subjects have the index -1
     return {**weights, name: rows[torch.from_numpy(pd.Index(known).get_indexer(subjects))].clone()}

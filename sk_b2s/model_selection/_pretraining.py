@@ -32,8 +32,12 @@ def describe_pretraining_rows(X):
     if table is not None and set(table) >= TIMES:
         start = validate_seconds(table, "onset", "X")
         stop = start + validate_seconds(table, "duration", "X")
-        subject = table["subject"].astype(str).to_numpy(object) if "subject" in table else np.full(len(table), "")
-        names = pd.DataFrame({"subject": subject, "recording": table["recording"].astype(str).to_numpy(object)})
+        subject = (
+            table["subject"].astype(str).to_numpy(object) if "subject" in table else np.full(len(table), "")
+        )
+        names = pd.DataFrame(
+            {"subject": subject, "recording": table["recording"].astype(str).to_numpy(object)}
+        )
         code = names.groupby(["subject", "recording"], sort=False).ngroup()
         spans = _tabulate(StimulusIntervals.from_spans(code.to_numpy(object), start, stop), "code")
         named = names.groupby(code).first().reindex(spans.pop("code")).reset_index(drop=True)
@@ -138,7 +142,9 @@ def list_pretraining_texts(fold):
             f"pretraining without labels has seen {format_percent_text(windows, 0, clip=True)} of the test windows"
         )
     elif subjects:
-        texts.append(f"pretraining without labels has seen other recordings of {subjects:.0f} unseen subjects")
+        texts.append(
+            f"pretraining without labels has seen other recordings of {subjects:.0f} unseen subjects"
+        )
     if stimuli and not windows:
         texts.append(
             f"pretraining without labels has seen recordings with the stimuli of "

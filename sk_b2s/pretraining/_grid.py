@@ -16,9 +16,7 @@ from sk_b2s.preprocessing._segments import RECORDING_COLUMNS, find_segment_exten
 EXACT = 1e-6  # s
 
 
-def make_grid_segments(
-    events, duration=3.0, step=None, subjects=None, margin=0.5, reject_by_annotation=True
-):
+def make_grid_segments(events, duration=3.0, step=None, subjects=None, margin=0.5, reject_by_annotation=True):
     """Cut whole recordings into windows on a regular grid, without labels.
 
     Parameters
@@ -52,7 +50,7 @@ def make_grid_segments(
           scalers use the same part of the recording as for labeled windows;
         * ``sound, sound_onset``, the stimulus with the largest part in the
           window and the time of the window in it, None and NaN in silence.
-          They are no labels of :class:`MaskedEncoder`, which stores them for
+          :class:`MaskedEncoder` does not train on them, but stores them for
           :func:`~sk_b2s.check_leakage`.
 
     Raises
@@ -135,7 +133,9 @@ def _add_stimuli(rows, events):
     for sound, pace in zip(sounds.itertuples(), rate, strict=True):
         own = places.get(sound.recording, np.zeros(0, int))
         onset, length = rows["onset"].to_numpy()[own], rows["duration"].to_numpy()[own]
-        shared = np.minimum(onset + length, sound.onset + sound.duration * pace) - np.maximum(onset, sound.onset)
+        shared = np.minimum(onset + length, sound.onset + sound.duration * pace) - np.maximum(
+            onset, sound.onset
+        )
         own, onset, shared = (part[shared > best[own] + EXACT] for part in (own, onset, shared))
         best[own] = shared
         rows.loc[own, "sound"] = pd.Series([sound.sound] * len(own), index=own, dtype=object)

@@ -50,7 +50,7 @@ class MaskedNet(RetrievalNet):
     @allowed_threads()
     @torch.no_grad()
     def normalize_complete(self, brain):
-        """Compute the statistics of batch normalization on complete windows."""
+        """Compute statistics of batch normalization on complete windows."""
         rows = np.unique(np.linspace(0, len(brain) - 1, min(len(brain), MOST)).astype(int))
         with self._normalize_by_batch(momentum=None) as layers:  # cumulative average
             for layer in layers:

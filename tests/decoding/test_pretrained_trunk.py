@@ -46,13 +46,16 @@ def test_frozen_encoder_keeps_trunk(masked, tmp_path):
     save(encoder, tmp_path / "encoder.safetensors")
     copied = load(tmp_path / "encoder.safetensors")
     np.testing.assert_array_equal(copied.transform(X), encoder.transform(X))
-    np.testing.assert_array_equal(copied.init.transform(make_windows("a")), masked.transform(make_windows("a")))
+    np.testing.assert_array_equal(
+        copied.init.transform(make_windows("a")), masked.transform(make_windows("a"))
+    )
 
 
 def test_encoder_starts_from_init(masked):
     X = make_windows(["a"])
     fits = [
-        BrainEncoder(**NETWORK, validation=None, init=init, lr=1e-9, k=1).fit(X, SPEECH) for init in (masked, None)
+        BrainEncoder(**NETWORK, validation=None, init=init, lr=1e-9, k=1).fit(X, SPEECH)
+        for init in (masked, None)
     ]
     name = "convolutions.0.conv.weight"
     np.testing.assert_allclose(get_weights(fits[0])[name], get_weights(masked)[name], atol=1e-6)
@@ -62,14 +65,17 @@ def test_encoder_starts_from_init(masked):
 def test_clone_keeps_init_fitted(masked):
     encoder = BrainEncoder(**NETWORK, init=masked)
     copied = clone(encoder)
-    assert copied.init is masked and copied is not encoder
+    assert copied.init is masked
+    assert copied is not encoder
     assert copied.get_params(deep=False) == encoder.get_params(deep=False)
 
 
 def test_fingerprint_depends_on_init(masked):
     other = clone(masked).set_params(max_epochs=2).fit(make_windows(["a", "b"], sfreq=50))
     keys = [make_fingerprint(BrainEncoder(init=init)) for init in (masked, other, clone(masked))]
-    assert keys[0] != keys[2] and keys[1] != keys[2] and keys[0] != keys[1]
+    assert keys[0] != keys[2]
+    assert keys[1] != keys[2]
+    assert keys[0] != keys[1]
 
 
 @pytest.mark.parametrize(

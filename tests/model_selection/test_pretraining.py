@@ -9,7 +9,9 @@ import pytest
 from sk_b2s import StimulusArray, check_leakage, format_leakage, make_grid_segments, make_segments
 from sk_b2s.model_selection._pretraining import describe_pretraining_rows, unite_pretraining_rows
 
-STORIES = [StimulusArray(np.random.default_rng(i).standard_normal(64 * 60), sfreq=64, name=f"{i}") for i in range(2)]
+STORIES = [
+    StimulusArray(np.random.default_rng(i).standard_normal(64 * 60), sfreq=64, name=f"{i}") for i in range(2)
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,8 @@ def test_check_leakage_names_pretraining(events, seen, expected, text):
     assert tuple(found) == expected
     assert table["verdict"][0] == ("caution" if text else "no_leak")
     if text:
-        assert text in table["verdict_text"][0] and text in format_leakage(table)
+        assert text in table["verdict_text"][0]
+        assert text in format_leakage(table)
     assert "pretrained_windows" not in check_leakage(X, y, [(train, test)])
 
 
@@ -62,6 +65,6 @@ def test_unite_pretraining_rows_keeps_all(events):
     parts = [describe_pretraining_rows(make_grid_segments(events, subjects=name)) for name in "abc"]
     recordings, stimuli = unite_pretraining_rows(unite_pretraining_rows(*parts[:2]), parts[2])
     assert recordings["subject"].tolist() == ["a", "b", "c"]
-    assert len(stimuli) == 2  # a and b have heard the same
+    assert len(stimuli) == 2  # the same for a and b
     assert unite_pretraining_rows((None, None), parts[0])[0] is parts[0][0]
     assert describe_pretraining_rows(np.zeros((3, 2, 4))) == (None, None)

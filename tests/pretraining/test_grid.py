@@ -29,7 +29,10 @@ def test_make_grid_segments_covers_recordings(events):
     assert (X["duration"] == 3.0).all()
     labeled, _ = make_segments(events, anchor=1.0, tmin=0, tmax=3)
     columns = ["subject", "heard_start", "heard_stop"]
-    assert X[columns].drop_duplicates().to_numpy().tolist() == labeled[columns].drop_duplicates().to_numpy().tolist()
+    assert (
+        X[columns].drop_duplicates().to_numpy().tolist()
+        == labeled[columns].drop_duplicates().to_numpy().tolist()
+    )
 
 
 def test_make_grid_segments_names_stimuli(events):

@@ -39,16 +39,15 @@ def masked():
 def test_masked_encoder_explains_smooth_signals(masked):
     assert masked.score(make_windows(seed=1)) > 0.08
     rng = np.random.default_rng(2)
-    noise = Windows.from_array(
-        rng.standard_normal((64, 6, 40)), sfreq=40, positions=rng.uniform(size=(6, 2))
-    )
+    noise = Windows.from_array(rng.standard_normal((64, 6, 40)), sfreq=40, positions=rng.uniform(size=(6, 2)))
     assert masked.score(noise) < 0.05
 
 
 def test_transform_returns_latent_channels(masked):
     X = make_windows(seed=1)
     latent = masked.transform(X)
-    assert latent.shape == (64, 16, 40) and latent.dtype == np.float32
+    assert latent.shape == (64, 16, 40)
+    assert latent.dtype == np.float32
     np.testing.assert_allclose(masked.transform(X[5:8]), latent[5:8], rtol=1e-4, atol=1e-5)
 
 
@@ -105,7 +104,8 @@ def test_partial_fit_adds_subject(masked):
 def test_recordings_unite_windows(masked):
     table = masked.recordings_
     assert table.columns.tolist() == ["subject", "recording", "start", "stop"]
-    assert len(table) == 64 and table["stop"].max() == 64.0  # every second of each recording
+    assert len(table) == 64
+    assert table["stop"].max() == 64.0
     assert masked.stimuli_ is None
 
 
@@ -132,7 +132,9 @@ def test_fit_raises_for_single_samples():
 
 
 def test_make_masked_encoder_copies_layers():
-    decoder = make_decoders("clip-mel", random_state=3)["clip-mel"].set_params(encoder__subject_layer="embedding")
+    decoder = make_decoders("clip-mel", random_state=3)["clip-mel"].set_params(
+        encoder__subject_layer="embedding"
+    )
     masked = make_masked_encoder(decoder, max_epochs=2)
     assert list(masked.named_steps) == ["epochs", "scale", "align", "masked"]
     last, encoder = masked["masked"], decoder["encoder"]

@@ -34,7 +34,8 @@ def test_draw_block_mask_masks_blocks(ratio):
     mask = draw_block_mask(groups, 2, 60, 10, ratio, np.random.RandomState(0)).numpy()
     assert abs(mask[:, :7].mean() - ratio) < 0.05
     assert not mask[:, 7].any()
-    assert (mask[:, :4] == mask[:, :1]).all() and (mask[:, 4:7] == mask[:, 4:5]).all()
+    assert (mask[:, :4] == mask[:, :1]).all()
+    assert (mask[:, 4:7] == mask[:, 4:5]).all()
     assert (mask[:, 0] != mask[:, 4]).any(1).mean() > 0.5  # groups are masked independently
     edges = [np.flatnonzero(np.diff(row.astype(int))) for row in mask[:, 0]]
     assert all((np.diff(one) % 10 == 0).all() for one in edges)
@@ -55,7 +56,8 @@ def test_masked_dataset_hides_targets():
     brain = WindowInputs(Windows.from_array(data, sfreq=50), np.zeros(6), torch.device("cpu"))
     dataset = MaskedDataset(brain, 2, 10, 0.5, np.random.RandomState(0))
     inputs, (targets, mask) = dataset.__getitems__(np.arange(6))
-    assert mask.any() and not mask.all()
+    assert mask.any()
+    assert not mask.all()
     assert not inputs["x"][mask].any()
     np.testing.assert_allclose(inputs["x"][~mask], 2 * data[~mask.numpy()], rtol=1e-6)
     np.testing.assert_allclose(targets, scale_targets(torch.from_numpy(data))[0], atol=1e-5)
