@@ -100,7 +100,7 @@ class Experiment:
     def select_grid(self, subjects, without_test=False):
         """Return windows of a grid, optionally without test stimuli."""
         rows = self.grid.rows
-        keep = rows["subject"].isin(subjects).to_numpy()
+        keep = rows["subject"].isin(subjects).to_numpy(copy=True)
         if without_test:
             tested = self.X.rows.iloc[self.test]
             for name, part in rows.groupby("recording"):

@@ -65,7 +65,7 @@ def check_pretrained_trunk(encoder, X):
 
 
 def load_pretrained_trunk(encoder):
-    """Copy the weights of ``init`` into the net, and freeze them with ``freeze``."""
+    """Copy the weights of ``init`` into the net, and apply ``freeze``."""
     init = encoder.init
     if init is None:
         return
