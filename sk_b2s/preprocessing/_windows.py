@@ -11,6 +11,7 @@ import torch
 from sk_b2s._utils._callers import find_caller
 from sk_b2s._utils._svg import draw_svg_dots, draw_svg_lines
 from sk_b2s._utils._validation import get_validated_recordings
+from sk_b2s.preprocessing._exchange._imports import ImportTrialsMixin
 from sk_b2s.preprocessing._signals import (
     Signal,
     copy_signal_windows,
@@ -21,7 +22,7 @@ from sk_b2s.preprocessing._signals import (
 SHOWN = 8  # channels in HTML
 
 
-class Windows:
+class Windows(ImportTrialsMixin):
     """Lazy array of windows of continuous signals.
 
     It behaves like an array of shape ``(n_windows, n_channels, n_times)``,
