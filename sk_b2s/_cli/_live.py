@@ -18,6 +18,7 @@ from sk_b2s._persistence._save_load import load
 from sk_b2s._utils._text import make_text_visible, shorten_list, shorten_text
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.streaming._decoder import StreamingDecoder
+from sk_b2s.streaming._onsets import AudioOnset, TriggerOnset
 from sk_b2s.streaming._outlet import LOOPBACK, ReplayOutlet
 from sk_b2s.streaming._page import LivePage
 from sk_b2s.streaming._permuted_twin import PermutedTwin
@@ -45,12 +46,19 @@ def run_live_command(args):
         raise ValueError("--time-constant requires --evidence leaky. Add it, or remove --time-constant.")
     if args.port is not None and args.no_page:
         raise ValueError("--port and --no-page contradict each other. Remove one of them.")
+    if args.trigger_code is not None and args.trigger is None:
+        raise ValueError("--trigger-code requires --trigger. Add the channel, or remove --trigger-code.")
+    channel = args.trigger or args.audio  # of onsets, read after the channels of the model
+    if args.twin and channel is not None:
+        raise ValueError("--twin requires an onset in seconds. Use --onset, or remove --twin.")
     pipeline, digest = load_live_model(args.model)
     epocher, scalers, fitted = split_streaming_pipeline(pipeline)
     check_live_subject(fitted, args.subject)
     duration = args.window or (fitted.n_times_in_ - 1) / epocher.sfreq  # both ends are in the window
     with ExitStack() as stack:
-        source, sfreq = open_cli_live_source(args, list(epocher.ch_names_), stack)
+        source, sfreq = open_cli_live_source(
+            args, [*epocher.ch_names_, *([channel] if channel else [])], stack
+        )
         decoder = StreamingDecoder(
             pipeline, candidates, sfreq, duration, args.step, args.evidence,
             10.0 if args.time_constant is None else args.time_constant, args.temperature, args.subject,
@@ -60,8 +68,11 @@ def run_live_command(args):
             "model": str(args.model), "model_sha256": digest,
             "stream": args.stream or str(args.replay), "sk_b2s": importlib.import_module("sk_b2s").__version__, "truth": args.truth,
         }  # fmt: skip
+        onset = make_live_onset(args, candidates, sfreq)
         first, stop = find_live_span(args.onset, decoder, scalers)
         warm_up_live(decoder, first - args.onset)
+        if channel is not None:
+            stop = np.inf  # of a stream with any number of trials
         view = LiveTerminalView(list(candidates), args.quiet)
         callbacks, statuses = [view.show], [view.show_status]
         reason = "interrupted"
@@ -73,9 +84,13 @@ def run_live_command(args):
                 statuses.append(page.show_status)
                 print(f"page: {page.url}", flush=True)
             print(f"file: {make_text_visible(str(args.output))}\nCtrl-C ends the run.", flush=True)
-            print(f"Predictions come from about {first:.0f} s to {stop:.0f} s of the stream.", flush=True)
+            if channel is None:
+                print(f"Predictions come from about {first:.0f} s to {stop:.0f} s of the stream.", flush=True)
+            else:
+                print(f"Predictions begin {first:.0f} s after an onset in the channel {channel}.", flush=True)
+            factor = 1.0 if args.trigger is None else get_live_trigger_factor(source)
             counts = decode_live(
-                decoder, LimitedLiveSource(source, stop + END_MARGIN, sfreq, twin), args.onset, args.output, header, callbacks,
+                decoder, LimitedLiveSource(source, stop + END_MARGIN, sfreq, twin, factor), onset, args.output, header, callbacks,
                 lambda now, n_lost: [show(now, n_lost) for show in statuses],
             )  # fmt: skip
             reason = counts["reason"]
@@ -148,6 +163,19 @@ def read_live_positions(args, epocher, decoder, duration):
     return epocher.transform(row).positions[0]
 
 
+def make_live_onset(args, candidates, sfreq):
+    """Return the onset in seconds, or a finder of onsets in a channel."""
+    if args.trigger is not None:
+        return TriggerOnset(args.trigger_code)
+    return args.onset if args.audio is None else AudioOnset(candidates, sfreq)
+
+
+def get_live_trigger_factor(source):
+    """Return the factor of the last channel, which changes trigger codes."""
+    factors = getattr(source, "_factors", None)
+    return 1.0 if factors is None else float(np.ravel(factors)[-1])
+
+
 def find_live_span(onset, decoder, scalers):
     """Return the seconds of the stream of the first and last predictions."""
     sounds, delay = decoder._sounds, onset + decoder.latency_["total"]
@@ -169,13 +197,16 @@ def warm_up_live(decoder, seconds):
 class LimitedLiveSource:
     """Chunks of a source until some seconds of samples have been read."""
 
-    def __init__(self, source, seconds, sfreq, twin=None):
+    def __init__(self, source, seconds, sfreq, twin=None, trigger_factor=1.0):
         self._source, self._n_most, self._twin = source, seconds * sfreq, twin
+        self._trigger_factor = trigger_factor
         self.arrival = getattr(source, "arrival", None)  # of decode_live
 
     def __iter__(self):
         n_samples = 0
         for samples, timestamps in self._source:
+            if self._trigger_factor != 1:
+                samples = np.vstack([samples[:-1], samples[-1:] / self._trigger_factor])
             yield samples, timestamps
             if self._twin is not None:
                 self._twin.push(samples, timestamps, self.arrival and self.arrival())

@@ -236,9 +236,22 @@ def add_live_options(parser):
         type=_parse_positive,
         help="speed of a replay (default: 1, real time, with LSL)",
     )
-    group.add_argument(
+    onset = group.add_mutually_exclusive_group()
+    onset.add_argument(
         "--onset", metavar="S", type=_parse_onset, default=0.0, help="onset of the sounds, seconds after the first sample (default: 0)"
     )  # fmt: skip
+    onset.add_argument(
+        "--trigger", metavar="CHANNEL", help="channel with a pulse at each onset of the sounds"
+    )
+    onset.add_argument(
+        "--audio", metavar="CHANNEL", help="channel that records the sounds, to find each onset"
+    )
+    group.add_argument(
+        "--trigger-code",
+        metavar="N",
+        type=int,
+        help="value of the pulses of --trigger (default: any above 0.5)",
+    )
     group = parser.add_argument_group("output")
     group.add_argument(
         "--output", metavar="FILE", default="live.jsonl",

@@ -31,7 +31,7 @@ def slice_rows_into_chunks(n_rows, max_rows):
 
 
 def split_groups_into_chunks(rows, codes, max_rows):
-    """Split rows into chunks of about ``max_rows``, none of which cuts a group.
+    """Split rows into chunks of about ``max_rows`` that cut no group.
 
     Examples
     --------

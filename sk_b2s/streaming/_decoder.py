@@ -343,7 +343,7 @@ class StreamingDecoder:
         return self._report(predictions)
 
     def _push_stored(self):
-        """Return the predictions of samples that were pushed before a start."""
+        """Return predictions of samples that were pushed before a start."""
         return self._report(self._add(np.empty((len(self.is_bad), 0))))
 
     def _report(self, predictions):

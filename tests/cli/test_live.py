@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import mne
 import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
@@ -21,6 +22,7 @@ from sk_b2s._cli._live import (
     warm_up_live,
 )
 from sk_b2s._cli._main import main
+from sk_b2s._cli._parser import make_parser
 from sk_b2s.io._raw._open import read_raw
 from sk_b2s.streaming import read_live_predictions
 
@@ -90,8 +92,25 @@ def test_live_equals_the_decoder(arguments, tmp_path, capsys):
         ({"--onset": "9999"}, [], "--onset must be within the recording"),
         ({}, ["--time-constant", "10"], "--time-constant requires --evidence leaky"),
         ({}, ["--port", "8642"], "--port and --no-page contradict each other"),
+        ({}, ["--trigger-code", "3"], "--trigger-code requires --trigger"),
+        ({"--onset": []}, ["--trigger", "STI", "--twin"], "--twin requires an onset in seconds"),
+        ({"--onset": []}, ["--audio", "AUX"], "It lacks ['AUX']"),
     ],
-    ids=["name", "sound", "delay", "truth", "model", "replay", "subject", "onset", "time constant", "port"],
+    ids=[
+        "name",
+        "sound",
+        "delay",
+        "truth",
+        "model",
+        "replay",
+        "subject",
+        "onset",
+        "time constant",
+        "port",
+        "code",
+        "twin",
+        "channel",
+    ],
 )
 def test_live_names_the_wrong_option(arguments, change, options, message, capsys, tmp_path):
     output = tmp_path / "live.jsonl"
@@ -117,6 +136,42 @@ def test_live_requires_one_source(arguments, capsys):
     with pytest.raises(SystemExit):
         main(make_argv(arguments, "--stream", "EEG"))
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_live_finds_onset_in_channel(arguments, tmp_path, capsys):
+    onset = float(arguments["--onset"])
+    raw = read_raw(arguments["--replay"]).copy().crop(0, onset + 9).load_data()
+    channel = np.zeros((1, len(raw.times)))
+    channel[0, [0, round(onset * raw.info["sfreq"])]] = 9, 4
+    info = mne.create_info(["STI"], raw.info["sfreq"], "stim")
+    raw.add_channels([mne.io.RawArray(channel, info, verbose="error")], force_update_info=True)
+    raw.save(tmp_path / "sti_raw.fif", verbose="error")
+    changed = {**arguments, "--replay": str(tmp_path / "sti_raw.fif"), "--step": "1"}
+    quiet = ["--no-lsl", "--no-page", "--output"]
+    argv = make_argv(changed, *quiet, str(tmp_path / "known.jsonl"))
+    assert main(argv) == 0
+    changed |= {"--onset": [], "--trigger": "STI", "--trigger-code": "4"}
+    argv = make_argv(changed, *quiet, str(tmp_path / "found.jsonl"))
+    assert main(argv) == 0
+    assert "after an onset in the channel STI" in capsys.readouterr().out
+    found, known = (read_live_predictions(tmp_path / f"{name}.jsonl") for name in ("found", "known"))
+    assert set(found["trial"]) == {0}
+    assert len(found) == len(known) > 3
+    np.testing.assert_allclose(found["heard"], known["heard"], atol=1e-5)
+
+
+def test_live_finds_onset_of_audio(arguments):
+    args = make_parser().parse_args(make_argv({**arguments, "--onset": [], "--audio": "AUX"}))
+    finder = _live.make_live_onset(args, parse_live_candidates(args.candidates), 100.0)
+    assert repr(finder) == "AudioOnset(['heard', 'other'], sfreq=100)"
+
+
+def test_live_restores_trigger_codes():
+    source = SimpleNamespace(_factors=np.array([[1e-6], [1e-6]]))
+    assert _live.get_live_trigger_factor(source) == 1e-6
+    assert _live.get_live_trigger_factor(object()) == 1
+    chunks = LimitedLiveSource([(np.array([[3.0], [4e-6]]), None)], 1, 10, trigger_factor=1e-6)
+    np.testing.assert_allclose(next(iter(chunks))[0], [[3], [4]])
 
 
 @pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "log"])
@@ -173,7 +228,7 @@ def test_limited_source_ends_after_the_sounds():
 
 
 def test_read_live_positions_needs_a_recording(arguments):
-    epocher, decoder = load(arguments["--model"])[0], SimpleNamespace(spatial_attention=True)
+    epocher, decoder = load(arguments["--model"])[0], SimpleNamespace(uses_positions=True)
     args = SimpleNamespace(positions=None, replay=None, subject=arguments["--subject"])
     assert read_live_positions(args, epocher, SimpleNamespace(), 3.0) is None
     with pytest.raises(ValueError, match="--positions is required"):
