@@ -34,7 +34,7 @@ _public |= {
     "metrics": ["WordVocabulary", "circular_shift_null", "make_vocabulary"],
     "datasets": ["load_dataset"],
     "_persistence": ["load", "save"],
-    "_utils": ["sys_info"],
+    "_utils": ["set_log_level", "show_versions"],
 }
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submodules=_SUBPACKAGES, submod_attrs=_public)
 __all__ = sorted(set(__all__) - set(_SUBPACKAGES))

@@ -2,4 +2,6 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs={"_versions": ["sys_info"]})
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__, submod_attrs={"_logging": ["set_log_level"], "_versions": ["show_versions"]}
+)

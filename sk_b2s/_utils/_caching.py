@@ -17,6 +17,8 @@ import joblib
 import numpy as np
 import pooch
 
+from sk_b2s._utils._logging import log_seconds
+
 CHUNK = 2**20  # bytes read at a time for a digest
 MOST_DIGESTS = 2**16  # digests of files that a process remembers
 # A file system that counts time in seconds may write a file twice at one time of change.
@@ -25,6 +27,7 @@ SETTLED, SETTLED_COARSE = (
     2.5,
 )  # s since the last change after which a time of change identifies a content
 _DIGESTS: dict = {}
+LEAST_LOGGED = 0.1  # seconds of a computation that is logged
 MOST_BYTES = 2**28  # of results that a process keeps in memory
 
 
@@ -191,16 +194,25 @@ class FromFile:
             return self._compute_in_memory(more) if self.is_kept else self._compute(more)
         compute = cached(self.function, self.memory, ignore=("path", *self.ignore))
         arguments = {"path": self.path, "stamp": self.stamp, **self.settings, **more}
+        if compute.check_call_in_cache(**arguments):
+            return compute(**arguments)
         # A changed file must not be cached under the digest of its old content.
-        if not compute.check_call_in_cache(**arguments) and self.stamp_of(self.path) != self.stamp:
+        if self.stamp_of(self.path) != self.stamp:
             raise ValueError(
                 f"{self.path!r} has changed since the table it belongs to was transformed. Transform the table again."
             )
-        return compute(**arguments)
+        with self._log():
+            return compute(**arguments)
+
+    def _log(self):
+        """Log the duration of a computation."""
+        what = self.function.__name__.strip("_").replace("_", " ")
+        return log_seconds(f"{what}, {os.path.basename(str(self.path))}", least=LEAST_LOGGED)
 
     def _compute(self, more):
         """Compute without a cache."""
-        return self.function(path=self.path, stamp=None, **self.settings, **more)
+        with self._log():
+            return self.function(path=self.path, stamp=None, **self.settings, **more)
 
     def _compute_in_memory(self, more):
         """Compute once per content and settings in this process."""

@@ -25,7 +25,7 @@ def get_versions():
     return {"sk_b2s": sys.modules["sk_b2s"].__version__, **others, "python": platform.python_version()}
 
 
-def sys_info(file=None):
+def show_versions(file=None):
     """Print the system, the processor and the versions of libraries.
 
     Paste the output into bug reports, as it names what results and speed
@@ -43,7 +43,7 @@ def sys_info(file=None):
     Examples
     --------
     >>> import sk_b2s
-    >>> sk_b2s.sys_info()  # doctest: +SKIP
+    >>> sk_b2s.show_versions()  # doctest: +SKIP
     """
     rows = [*_system_rows(), ("", ""), *_torch_rows(), ("", ""), *_library_rows()]
     text = "\n".join(f"{name:<20} {value}".rstrip() for name, value in rows)

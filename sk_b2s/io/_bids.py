@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sk_b2s._utils._logging import log
 from sk_b2s.events._sentences import disambiguate_sentences, fill_sentences
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import delay_table_times
@@ -37,6 +38,7 @@ def read_bids(
     sentence_gap=0.4,
     audio_delay=0.0,
     study=None,
+    verbose=None,
 ):
     """Read the events of EEG or MEG recordings in a BIDS folder.
 
@@ -107,6 +109,9 @@ def read_bids(
         was recorded, use :func:`align_to_audio` instead.
     study : str, default=None
         Name of the study. If None, the name of the folder.
+    verbose : bool, str, int or None, default=None
+        Level of messages, see :func:`~sk_b2s.set_log_level`. If None, the
+        level that it has set.
 
     Returns
     -------
@@ -161,6 +166,11 @@ def read_bids(
     first = ["study", "subject", "session", "task", "run", "recording", "type", "onset", "duration", "sound",
              "sound_onset", "text", "sequence", "word_index", "condition", "stream"]  # fmt: skip
     events = disambiguate_sentences(check_events(events), root / stimuli_dir)
+    counts = ", ".join(f"{count} of type {kind!r}" for kind, count in events["type"].value_counts().items())
+    log(
+        f"read_bids: {len(recordings)} recordings of {events['subject'].nunique()} subjects, {counts}",
+        verbose,
+    )
     return events[[*first, *(column for column in events if column not in first)]]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import numbers
 
 import numpy as np
@@ -10,10 +9,9 @@ import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from sk_b2s._utils._logging import logger
 from sk_b2s._utils._validation import get_validated_table, validate_count, validate_labels
 from sk_b2s.events._intervals import GAP, StimulusIntervals
-
-logger = logging.getLogger("sk_b2s")
 
 
 def assign_rows_to_split_folds(blocks, n_splits, random_state=None):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._devices import allowed_threads
+from sk_b2s._utils._logging import iterate_with_progress
 from sk_b2s._utils._precision import Precision
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._tiled import iter_tiled_scores
@@ -19,6 +20,7 @@ from sk_b2s.nn._averaging import WeightAverage
 from sk_b2s.nn._data import HELD_BYTES, BalancedBatchSampler
 from sk_b2s.nn._prefetch import prefetch_batches
 from sk_b2s.nn._speech_module import encode_by_speech_module
+from sk_b2s.nn._time_estimate import TimeEstimate
 from sk_b2s.nn._validation import ValidationEarlyStop
 from sk_b2s.nn.functional import calibrated_cross_entropy, retrieval_cross_entropy
 
@@ -232,13 +234,19 @@ class RetrievalNet(NeuralNet):
                 self.average.swap(self._averaged_tensors())
 
     def _train_batches(self, iterator, step_fn, **fit_params):
-        for batch in prefetch_batches(iterator, self.device):
+        batches = prefetch_batches(iterator, self.device)
+        if self.verbose:
+            batches = iterate_with_progress(batches, f"epoch {len(self.history)}", len(iterator))
+        estimate = TimeEstimate(self, len(iterator)) if len(self.history) == 1 else None
+        for batch in batches:
             self.notify("on_batch_begin", batch=batch, training=True)
             step = step_fn(batch, **fit_params)
             self.history.record_batch("train_loss", step["loss"].item())
             self.history.record_batch("train_batch_size", len(batch[1][1]))
             self.history.record_batch("train_chance", float(np.log(len(batch[1][0]))))  # loss at chance
             self.notify("on_batch_end", batch=batch, training=True, **step)
+            if estimate is not None and estimate.is_made():
+                estimate = None
         self.history.record("train_batch_count", len(iterator))
 
     @allowed_threads()

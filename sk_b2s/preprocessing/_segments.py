@@ -7,6 +7,7 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._logging import log
 from sk_b2s.events._audio._copies import StimulusCopies
 from sk_b2s.events._blocks import cut_copies_into_blocks, merge_blocks
 from sk_b2s.events._paper_blocks import PaperBlocks
@@ -35,6 +36,7 @@ def make_segments(
     block=20.0,
     stream=None,
     reject_by_annotation=True,
+    verbose=None,
 ):
     """Cut recordings into segments: EEG/MEG windows X and stimulus segments y.
 
@@ -79,6 +81,9 @@ def make_segments(
         If True, exclude windows that touch an event of type "bad" or an
         annotation that begins with "bad". Windows across a gap are always
         excluded.
+    verbose : bool, str, int or None, default=None
+        Level of messages, see :func:`~sk_b2s.set_log_level`. If
+        None, the level that it has set.
 
     Returns
     -------
@@ -183,6 +188,11 @@ def make_segments(
     X, y = _make_tables(events, described)
     y = y if stream is None else _add_concurrent_streams(y, X, everything, stream)
     X.attrs["make_segments"] = y.attrs["make_segments"] = _digest_windows(X, y)  # checked by check_in_step
+    log(
+        f"make_segments: {len(X)} windows of {X['subject'].nunique()} subjects, {y['segment'].nunique()} distinct "
+        f"segments in {y['block'].nunique()} blocks, {(~keep).sum()} windows left out",
+        verbose,
+    )
     return X, y
 
 

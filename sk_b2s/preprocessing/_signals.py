@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
+from sk_b2s._utils._logging import iterate_with_progress
 
 PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece stays in the cache
 
@@ -98,6 +99,13 @@ def load_signal(signal, keep=True):
     return signal.load() if keep else Signal(signal.recipe, signal.shape).load()
 
 
+def load_signals(signals):
+    """Load signals that are not in memory yet, with a progress bar."""
+    missing = [signal for signal in signals if not is_signal_loaded(signal)]
+    for signal in iterate_with_progress(missing, "signals"):
+        signal.load()
+
+
 def is_signal_loaded(signal):
     """Return whether the samples of a signal are in memory."""
     return not isinstance(signal, Signal) or signal._data is not None
@@ -140,6 +148,7 @@ def copy_signal_windows(memory, signals, which, start):
     """
     flat = memory.flatten(1)  # a view, as memory is contiguous
     n_times = memory.shape[1]
+    load_signals([signals[index] for index in np.unique(which)])
     if (which[1:] >= which[:-1]).all():
         edges = np.r_[0, np.flatnonzero(np.diff(which)) + 1, len(which)]
         for first, last in zip(edges[:-1], edges[1:], strict=True):

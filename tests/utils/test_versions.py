@@ -7,7 +7,7 @@ import torch
 
 import sk_b2s
 from sk_b2s._utils import _versions
-from sk_b2s._utils._versions import get_versions, sys_info
+from sk_b2s._utils._versions import get_versions, show_versions
 
 
 def test_get_versions_of_deciding_libraries():
@@ -20,7 +20,7 @@ def test_get_versions_of_deciding_libraries():
 
 def test_sys_info_names_system_and_libraries(capsys, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    sys_info()
+    show_versions()
     printed = capsys.readouterr().out
     rows = dict(line.split(maxsplit=1) for line in printed.splitlines() if line)
     assert rows["Python"].startswith(platform.python_version())
@@ -29,11 +29,11 @@ def test_sys_info_names_system_and_libraries(capsys, monkeypatch):
     assert "OMP_WAIT_POLICY=PASSIVE" in rows["Environment"]
     assert "device" in rows["Default"]
     file = io.StringIO()
-    sys_info(file)
+    show_versions(file)
     assert file.getvalue() == printed
 
 
 def test_sys_info_names_absent_libraries(capsys, monkeypatch):
     monkeypatch.setattr(_versions, "requires", lambda name: ["numpy>=1", "absent>=2; extra == 'plot'"])
-    sys_info()
+    show_versions()
     assert "not installed (optional)" in capsys.readouterr().out

@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
+from sk_b2s._utils._logging import iterate_with_progress
 from sk_b2s.datasets.simulated._artifacts import check_artifact_names
 from sk_b2s.datasets.simulated._folder import (
     check_simulation_parameters,
@@ -77,6 +78,7 @@ def make_listening(
     random_state=0,
     root=None,
     return_truth=False,
+    verbose=None,
 ):
     """Simulate subjects who listen to speech, and write their recordings.
 
@@ -146,6 +148,9 @@ def make_listening(
         variable ``SK_B2S_CACHE``, else the cache folder of the user.
     return_truth : bool, default=False
         If True, also return the ground truth, for :func:`oracle_scores`.
+    verbose : bool, str, int or None, default=None
+        Level of messages and progress, see :func:`~sk_b2s.set_log_level`. If
+        None, the level that it has set.
 
     Returns
     -------
@@ -182,7 +187,7 @@ def make_listening(
     write_simulation_folder(
         folder,
         parameters,
-        lambda temporary: _write_all(temporary, load_speech(minutes), parameters),
+        lambda temporary: _write_all(temporary, load_speech(minutes), parameters, verbose),
         "make_listening",
     )
     stems = {
@@ -243,7 +248,7 @@ def _check_responses(responses):
 # --- folder ------------------------------------------------------------------------------------
 
 
-def _write_all(folder, speech, parameters):
+def _write_all(folder, speech, parameters, verbose=None):
     names = _write_stimuli(folder / "stimuli", speech[speech["type"] == "sound"])
     sounds = [rows for _, rows in speech.groupby("sound", sort=False)]
     features = [
@@ -251,7 +256,7 @@ def _write_all(folder, speech, parameters):
     ]
     sounds = [rows.assign(stim_file=name) for rows, name in zip(sounds, names, strict=True)]
     sensors = make_sensors_on_head(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
-    for index in range(parameters["n_subjects"]):
+    for index in iterate_with_progress(range(parameters["n_subjects"]), "simulated subjects", verbose=verbose):
         _write_subject(folder, index, sensors, sounds, features, parameters)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length
 
+from sk_b2s._utils._logging import run_in_parallel
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import (
     get_validated_recordings,
@@ -130,11 +131,15 @@ def cross_val_classification(
     for size in sizes:
         validate_count("n_averaged", size, least=1)
     rows = _make_rows(X, len(labels))
-    parts = joblib.Parallel(n_jobs)(
-        joblib.delayed(_score_fold)(
-            estimator, X, y, labels, rows, train, test, sizes, per_subject, n_shifts, random_state
-        )
-        for train, test in list_split_folds(cv, X, y)
+    parts = run_in_parallel(
+        (
+            joblib.delayed(_score_fold)(
+                estimator, X, y, labels, rows, train, test, sizes, per_subject, n_shifts, random_state
+            )
+            for train, test in list_split_folds(cv, X, y)
+        ),
+        "folds",
+        n_jobs,
     )
     if lost := sorted(set().union(*(names for _, names in parts))):
         warnings.warn(

@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
+from sk_b2s._utils._logging import run_in_parallel
 from sk_b2s._utils._validation import (
     get_validated_recordings,
     get_validated_table,
@@ -316,9 +317,13 @@ def cross_val_reconstruction(
        https://doi.org/10.1109/OJSP.2024.3376296
     """
     validate_count("n_shifts", n_shifts, least=0)
-    parts = joblib.Parallel(n_jobs)(
-        joblib.delayed(_score_fold)(estimator, X, y, train, test, n_shifts, random_state)
-        for train, test in list_split_folds(cv, X, y, groups)
+    parts = run_in_parallel(
+        (
+            joblib.delayed(_score_fold)(estimator, X, y, train, test, n_shifts, random_state)
+            for train, test in list_split_folds(cv, X, y, groups)
+        ),
+        "folds",
+        n_jobs,
     )
     table = pd.concat([part.assign(fold=fold) for fold, (part, _) in enumerate(parts)], ignore_index=True)
     return (table, [fitted for _, fitted in parts]) if return_estimator else table

@@ -1,0 +1,175 @@
+"""Logger of the package, its level, and progress of long work."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import joblib
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+DELAY = 2.0  # seconds before a bar is shown
+EVERY = 60.0  # seconds between lines of progress in a log
+logger = logging.getLogger("sk_b2s")
+
+
+class _Output(logging.Handler):
+    """Print messages, unless the root logger has handlers that do so."""
+
+    def emit(self, record):
+        if not has_root_handlers():
+            print(self.format(record), flush=True)
+
+
+def has_root_handlers():
+    """Return whether the root logger has handlers, which get all messages."""
+    return bool(logging.getLogger().handlers)
+
+
+def _get_level(verbose):
+    """Return the number of a level that is given in MNE's ways."""
+    if isinstance(verbose, bool):
+        return logging.INFO if verbose else logging.WARNING
+    if isinstance(verbose, str) and verbose.upper() in LEVELS:
+        return getattr(logging, verbose.upper())
+    if isinstance(verbose, int):
+        return verbose
+    raise ValueError(
+        f"The log level must be one of {', '.join(LEVELS)}, a number of the module logging, or a bool (INFO or "
+        f"WARNING). Got {verbose!r}."
+    )
+
+
+def set_log_level(verbose=None, return_old_level=False):
+    """Set which messages of the package are printed.
+
+    At "INFO" there is one line for each table that is made, for each fold of a
+    split, and for each recording and stimulus whose reading or computation
+    takes 0.1 s or more.
+    Warnings are those of the module :mod:`warnings` and do not depend on the
+    level. Worker processes print nothing.
+
+    Parameters
+    ----------
+    verbose : bool, str, int or None, default=None
+        "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL", a number of the
+        module :mod:`logging`, or True for "INFO" and False for "WARNING". "ERROR"
+        also hides progress bars. If None, the environment
+        variable ``SK_B2S_LOG_LEVEL``, or else "WARNING".
+    return_old_level : bool, default=False
+        If True, return the former level.
+
+    Returns
+    -------
+    old_level : int
+        Only if ``return_old_level``.
+
+    See Also
+    --------
+    mne.set_log_level : The same for MNE, whose level is its own.
+
+    Notes
+    -----
+    Messages are printed to standard output. If the root logger has a handler,
+    as after :func:`logging.basicConfig`, it gets them instead. The name of the
+    logger is "sk_b2s".
+
+    Examples
+    --------
+    >>> import sk_b2s
+    >>> before = sk_b2s.set_log_level("INFO", return_old_level=True)
+    >>> sk_b2s.set_log_level(before)
+    """
+    old = logger.getEffectiveLevel()
+    if verbose is None:
+        verbose = os.environ.get("SK_B2S_LOG_LEVEL") or "WARNING"
+    logger.setLevel(_get_level(verbose))
+    return old if return_old_level else None
+
+
+def log(message, verbose=None):
+    """Log a message at the level INFO.
+
+    ``verbose`` replaces the level of the logger for this message.
+    """
+    if logger.isEnabledFor(logging.INFO) if verbose is None else _get_level(verbose) <= logging.INFO:
+        logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, message, (), None))
+
+
+@contextmanager
+def log_seconds(message, least=0.0):
+    """Log the duration of a step, unless it is shorter than ``least``."""
+    began = time.perf_counter()
+    yield
+    if (seconds := time.perf_counter() - began) >= least:
+        log(f"{message}: {seconds:.1f} s")
+
+
+def is_main():
+    """Return whether this is the main thread of the main process."""
+    is_first = multiprocessing.current_process().name == "MainProcess"
+    return is_first and threading.current_thread() is threading.main_thread()
+
+
+def format_seconds(seconds):
+    """Format a duration with one unit, such as "3 min"."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1, round(seconds))} s"
+
+
+def iterate_with_progress(items, title, total=None, verbose=None):
+    """Iterate, with a progress bar on terminals and lines in logs.
+
+    A bar is shown after two seconds. Elsewhere, one line a minute is logged at
+    the level INFO. Worker processes and threads show nothing.
+
+    Parameters
+    ----------
+    items : iterable
+    title : str
+        What is done, such as "fits".
+    total : int, default=None
+        Number of items. If None, ``len(items)``.
+    verbose : bool, str, int or None, default=None
+        As for :func:`set_log_level`. If None, the level of the logger.
+    """
+    total = len(items) if total is None else total
+    level = logger.getEffectiveLevel() if verbose is None else _get_level(verbose)
+    if total < 2 or level > logging.WARNING or not is_main():
+        yield from items
+    elif sys.stderr.isatty() or "ipykernel" in sys.modules:
+        from tqdm.auto import tqdm
+
+        yield from tqdm(items, title, total=total, delay=DELAY, leave=False, dynamic_ncols=True)
+    else:
+        yield from _iterate_with_lines(items, title, total, verbose)
+
+
+def _iterate_with_lines(items, title, total, verbose):
+    """Iterate, and log the number of items and the time left each minute."""
+    began = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - said >= EVERY:
+            said, left = now, (now - began) / done * (total - done)
+            log(f"{title}: {done} of {total}, about {format_seconds(left)} left", verbose)
+        yield item
+
+
+def run_in_parallel(calls, title, n_jobs=None):
+    """Run delayed functions of joblib with a progress bar: list of results."""
+    calls = list(calls)
+    parallel = joblib.Parallel(n_jobs, return_as="generator")
+    return list(iterate_with_progress(parallel(calls), title, total=len(calls)))
+
+
+logger.addHandler(_Output())
+if logger.level == logging.NOTSET:  # a level that was set before the import remains
+    set_log_level()
