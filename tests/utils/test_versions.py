@@ -18,7 +18,7 @@ def test_get_versions_of_deciding_libraries():
     assert set(versions) == {"sk_b2s", "sklearn", "skorch", "torch", "numpy", "pandas", "mne", "python"}
 
 
-def test_sys_info_names_system_and_libraries(capsys, monkeypatch):
+def test_show_versions_names_system_and_libraries(capsys, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     show_versions()
     printed = capsys.readouterr().out
@@ -33,7 +33,7 @@ def test_sys_info_names_system_and_libraries(capsys, monkeypatch):
     assert file.getvalue() == printed
 
 
-def test_sys_info_names_absent_libraries(capsys, monkeypatch):
+def test_show_versions_names_absent_libraries(capsys, monkeypatch):
     monkeypatch.setattr(_versions, "requires", lambda name: ["numpy>=1", "absent>=2; extra == 'plot'"])
     show_versions()
     assert "not installed (optional)" in capsys.readouterr().out
