@@ -256,7 +256,9 @@ def _write_all(folder, speech, parameters, verbose=None):
     ]
     sounds = [rows.assign(stim_file=name) for rows, name in zip(sounds, names, strict=True)]
     sensors = make_sensors_on_head(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
-    for index in iterate_with_progress(range(parameters["n_subjects"]), "simulated subjects", verbose=verbose):
+    for index in iterate_with_progress(
+        range(parameters["n_subjects"]), "simulated subjects", verbose=verbose
+    ):
         _write_subject(folder, index, sensors, sounds, features, parameters)
 
 
