@@ -118,7 +118,10 @@ def list_topography_sections(results):
             f"{found['label']} of {label} on the head: {values.min():.2f} to {values.max():.2f}, highest {side}, {place}; "
             f"{found['neutral']:g} without information."
         )
-        caption = "Seen from above, nose up. Of the first fold. Attention does not measure importance."
+        meaning = "Attention does not measure importance."
+        if found["label"].startswith("pattern"):
+            meaning = "A pattern shows where the decoded activity is measured (Haufe et al., 2014)."
+        caption = f"Seen from above, nose up. Of the first fold. {meaning}"
         blocks.append(group_html_blocks(
             make_html_heading(f"Sensors of {label}"), make_html_figure(ax.figure, alt, caption, fixed=True),
         ))  # fmt: skip

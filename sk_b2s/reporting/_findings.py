@@ -132,7 +132,7 @@ def write_findings_headline(summary):
         text = f"Not complete: {missing if n <= 2 else f'parts of {n} decoders and controls are missing'}. {text}"
     envelope = compare_with_envelope(summary)
     if style == "good" and envelope:
-        style = "neutral"
+        style, text = "neutral", f"{text} But loudness alone scores higher."
     notes = [
         *envelope, *_note_ranking(summary), *_note_truth(summary), *_note_leak_tests(summary), *_note_overlap(summary.results), *_note_missing(summary.scored),
         *_note_timing(summary), *_note_convergence(summary),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sk_b2s.evaluation._results._topography import compute_attention_topomap
+from sk_b2s.evaluation._results._topography import compute_attention_topomap, compute_pattern_topomap
 from sk_b2s.plotting import plot_attention, plot_topography
 from sk_b2s.plotting._topomap import project_to_topomap
 
@@ -55,3 +55,13 @@ def test_compute_attention_topomap_equals_module():
     assert plot_attention(encoder, positions).get_title() == "mean of all virtual channels"
     with pytest.raises(ValueError, match="spatial_attention=True"):
         compute_attention_topomap(RidgeDecoder(), positions)
+
+
+def test_compute_pattern_topomap_is_relative_to_mean():
+    patterns = np.zeros((2, 3, 4, 5))
+    patterns[:, :, 1] = -2.0
+    patterns[:, :, 2] = 1.0
+    positions = np.array([[0.2, 0.2], [0.8, 0.2], [0.2, 0.8], [np.nan, np.nan]])
+    values = compute_pattern_topomap(patterns, positions)
+    np.testing.assert_allclose(values, [0, 2, 1, np.nan])
+    assert np.isnan(compute_pattern_topomap(patterns[:, :, :3], positions)).all()

@@ -51,6 +51,27 @@ def compute_attention_topomap(encoder, positions, virtual=None):
     return np.where(known, weights * known.sum(), np.nan)
 
 
+def compute_pattern_topomap(patterns, positions):
+    """Compute the size of the patterns of a linear decoder at each sensor.
+
+    Parameters
+    ----------
+    patterns : ndarray of shape (n_models, n_lags, n_channels, n_features)
+        See :class:`~sk_b2s.RidgeDecoder`.
+    positions : array-like of shape (n_channels, 2)
+
+    Returns
+    -------
+    values : ndarray of shape (n_channels,)
+        Root mean square over models, lags and features, divided by its mean
+        over sensors. NaN if the position or the channels are unknown.
+    """
+    values, known = np.sqrt(np.square(patterns).mean((0, 1, 3))), np.isfinite(np.asarray(positions)).all(1)
+    if len(values) != len(known) or not known.any() or not values[known].mean() > 0:
+        return np.full(len(known), np.nan)
+    return np.where(known, values / values[known].mean(), np.nan)
+
+
 def find_epocher(estimator):
     """Return the fitted Epocher in an estimator, None without one."""
     return next((step for step in iter_nested_estimators(estimator) if isinstance(step, Epocher)), None)
@@ -83,21 +104,25 @@ def describe_topography(fitted, X, row):
     Returns
     -------
     topography : dict or None
-        ``label``, ``neutral`` (value without information), ``values``, ``x``
-        and ``y``. None without spatial attention or positions.
+        ``label``, ``neutral`` (value if all sensors are equal), ``values``,
+        ``x`` and ``y``. None without positions, spatial attention or patterns.
     """
     decoder, _ = find_decoder_in_estimator(fitted, fitted=True)
-    if not getattr(decoder, "spatial_attention", False) or not hasattr(decoder, "net_"):
+    is_attention = getattr(decoder, "spatial_attention", False) and hasattr(decoder, "net_")
+    if not is_attention and not hasattr(decoder, "patterns_"):
         return None
     positions = find_fit_positions(fitted, X, row)
     if positions is None:
         return None
-    values = compute_attention_topomap(decoder, positions)
+    if is_attention:
+        values = compute_attention_topomap(decoder, positions)
+    else:
+        values = compute_pattern_topomap(decoder.patterns_, positions)
     known = np.isfinite(values)
     if known.sum() < 4:
         return None
     return {
-        "label": "attention (1 is uniform)", "neutral": 1.0,
+        "label": "attention (1 is uniform)" if is_attention else "pattern (1 is the mean)", "neutral": 1.0,
         "values": [float(f"{value:.4g}") for value in values[known]],
         **{name: [round(float(at), 4) for at in positions[known, axis]] for axis, name in enumerate("xy")},
     }  # fmt: skip
