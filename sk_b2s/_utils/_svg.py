@@ -8,6 +8,7 @@ import numpy as np
 
 WIDTH, HEIGHT, EDGE = 320, 150, 22  # pixels
 MAX_POINTS = 200  # of a line
+STRIP_WIDTH, STRIP_LEFT, STRIP_HEIGHT, MAX_BARS = 640, 80, 20, 200  # pixels, and bars of a strip
 
 
 def draw_svg_lines(lines, labels, is_dashed=(), height=HEIGHT):
@@ -72,6 +73,71 @@ def draw_svg_dots(places, size=HEIGHT):
         f'<circle cx="{size / 2}" cy="{size / 2}" r="{size / 2 - 1}" fill="none" stroke="currentColor" opacity="0.4"/>'
         f"{dots}</svg>"
     )
+
+
+def draw_svg_strips(strips, stop):
+    """Draw a strip of bars for each kind of event, on one axis of time.
+
+    Parameters
+    ----------
+    strips : list of (label, onsets, durations, texts)
+        Seconds. ``texts`` are shown when the mouse is over a bar, or None.
+        Many bars are drawn as the share of time that they cover.
+    stop : float
+        End of the axis in seconds.
+
+    Returns
+    -------
+    svg : str
+
+    Examples
+    --------
+    >>> svg = draw_svg_strips([("word", [0.0, 1.0], [0.5, 0.5], None)], 2)
+    >>> svg.count("<rect")
+    2
+    """
+    scale, parts = (STRIP_WIDTH - STRIP_LEFT - EDGE) / max(float(stop), 1e-9), []
+    for place, (label, onsets, durations, texts) in enumerate(strips):
+        top = 4 + STRIP_HEIGHT * place
+        parts.append(_write(STRIP_LEFT - 6, top + 11, label[:14], "end"))
+        bars = zip(onsets, durations, np.full(len(onsets), 0.55), texts or [""] * len(onsets), strict=True)
+        if len(onsets) > MAX_BARS:
+            bars = _cover_bins(np.asarray(onsets, float), np.asarray(durations, float), float(stop))
+        for index, (onset, duration, opacity, text) in enumerate(bars):
+            title = f"<title>{html.escape(text)}</title>" if text else ""
+            shade = opacity - 0.2 * (index % 2) if texts else opacity  # neighbors differ
+            parts.append(
+                f'<rect x="{STRIP_LEFT + scale * onset:.1f}" y="{top}" width="{max(scale * duration, 1):.1f}" height="14" '
+                f'fill="currentColor" opacity="{shade:.2f}">{title}</rect>'
+            )
+    height = 4 + STRIP_HEIGHT * len(strips) + 18
+    unit, length = ("min", stop / 60) if stop >= 120 else ("s", stop)
+    parts += [
+        _write(STRIP_LEFT, height - 5, "0"),
+        _write(STRIP_WIDTH - EDGE, height - 5, f"{length:.4g} {unit}", "end"),
+    ]
+    labels = ", ".join(f"{len(onsets)} {label}" for label, onsets, _, _ in strips)
+    return (
+        f'<svg role="img" aria-label="{html.escape(labels)}" style="max-width: 100%; height: auto" width="{STRIP_WIDTH}" '
+        f'height="{height}" viewBox="0 0 {STRIP_WIDTH} {height}">{"".join(parts)}</svg>'
+    )
+
+
+def _cover_bins(onsets, durations, stop):
+    """Return bars of equal length, with the covered share as opacity."""
+    edges = np.linspace(0, max(stop, 1e-9), MAX_BARS + 1)
+    width = edges[1]
+    first = np.clip(onsets / width, 0, MAX_BARS)
+    last = np.clip((onsets + durations) / width, 0, MAX_BARS)
+    covered = np.zeros(MAX_BARS)
+    for start, end in zip(first, last, strict=True):
+        bins = np.arange(int(start), min(int(np.ceil(end)), MAX_BARS))
+        covered[bins] += np.minimum(end, bins + 1) - np.maximum(start, bins)
+    return [
+        (edge, width, 0.1 + 0.6 * min(share, 1), "")
+        for edge, share in zip(edges[:-1], covered, strict=True)
+        if share > 0
+    ]
 
 
 def _find_limits(parts):

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_audio._files": ["AudioTrack"],
         "_concat": ["concat_events"],
+        "_description": ["describe_events"],
         "_intervals": ["StimulusIntervals"],
         "_paper_blocks": ["PaperBlocks"],
         "_images": ["ImageStimulus"],
