@@ -163,7 +163,7 @@ def test_live_finds_onset_in_channel(arguments, tmp_path, capsys):
 def test_live_finds_onset_of_audio(arguments):
     args = make_parser().parse_args(make_argv({**arguments, "--onset": [], "--audio": "AUX"}))
     finder = _live.make_live_onset(args, parse_live_candidates(args.candidates), 100.0)
-    assert repr(finder) == "AudioOnset(['heard', 'other'], sfreq=100)"
+    assert repr(finder) == "AudioOnset(['heard', 'other'], sfreq=100, duration=5)"
 
 
 def test_live_restores_trigger_codes():
