@@ -115,6 +115,12 @@ class SimulatedResults:
         return self._compute(fit_trf, X, y)
 
     @cached_property
+    def trf_of_sets(self):
+        """Forward model of the envelope and of a spectrogram."""
+        X, y = sk_b2s.make_segments(self.events, anchor=3.0, tmin=0, tmax=3)
+        return self._compute(fit_trf_of_sets, X, y)
+
+    @cached_property
     def alignment(self):
         """Alignment of recordings of which one is 0.4 s late."""
         return self._compute(check_one_late, self.events)
@@ -198,6 +204,21 @@ def fit_trf(X, y):
         sk_b2s.ForwardTRF(sk_b2s.Envelope(sfreq=64), lags=(-0.1, 0.4)),
     )
     return pipe.fit(X, y)[-1], pipe[0].transform(X.iloc[:1]).positions[0]
+
+
+def fit_trf_of_sets(X, y):
+    """Fit a forward model of two feature sets with separate regularization."""
+    sets = [
+        ("envelope", sk_b2s.Envelope(sfreq=32)),
+        ("spectrogram", sk_b2s.MelSpectrogram(n_mels=5, sfreq=32)),
+    ]
+    speech = make_pipeline(sk_b2s.SpeechFeatureUnion(sets), sk_b2s.FeatureScaler())
+    pipe = make_pipeline(
+        sk_b2s.Epocher(sfreq=32, lag=0, l_freq=1, h_freq=12, baseline=None),
+        sk_b2s.RobustChannelScaler(clip=20),
+        sk_b2s.ForwardTRF(speech, lags=(-0.1, 0.4), bands="union"),
+    )
+    return pipe.fit(X, y)[-1]
 
 
 def check_one_late(events):

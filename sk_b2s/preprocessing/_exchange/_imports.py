@@ -15,8 +15,8 @@ class ImportTrialsMixin:
         path : path-like
             File with trials of the mTRF-Toolbox [1]_: variables ``resp``,
             ``stim`` (each a matrix of times and columns, or a cell array with
-            one per trial) and ``fs``. Or a file of one subject in the format of
-            the CNSP workshop, such as ``dataSub1.mat``, with a structure
+            one per trial) and ``fs``. Or a file of one subject in the format
+            of the CNSP workshop, such as ``dataSub1.mat``, with a structure
             ``eeg``.
         stimuli : path-like, default=None
             File with the stimuli of CNSP, such as ``dataStim.mat``. For the
@@ -82,12 +82,12 @@ class ImportTrialsMixin:
         Parameters
         ----------
         responses : NDVar or list of NDVar
-            Responses with the dimensions time and sensor, with a case dimension
-            or a list with one per trial.
+            Responses with the dimensions time and sensor, with a case
+            dimension or a list with one per trial.
         predictors : NDVar or list of NDVar, or list of lists of NDVar
-            Predictors with the dimension time and optionally another one. One
-            NDVar or several as in ``eelbrain.boosting`` if ``responses`` is one
-            NDVar, otherwise one or several for each trial.
+            Predictors with the dimension time and optionally another one. If
+            ``responses`` is one NDVar, one or several as in
+            ``eelbrain.boosting``. Otherwise, one or several for each trial.
         **options
             Parameters of :meth:`from_trials`.
 
