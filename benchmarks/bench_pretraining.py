@@ -278,7 +278,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     given.folder.mkdir(exist_ok=True, parents=True)
     size = {
-        "n_subjects": given.labeled + given.unseen + given.others, "minutes": given.recorded, "snr_db": given.snr, "random_state": given.seed,
+        "n_subjects": given.labeled + given.unseen + given.others, "minutes": given.recorded, "random_state": given.seed,
     }  # fmt: skip
     experiments = [{**size, "modality": modality} for modality in given.modality]
     if not given.table:
