@@ -333,3 +333,26 @@ def draw_command_line(ax, results):
         ax.text(0, -place, text, family="monospace", fontsize=8, va="top", color=INK if place else COLORS[0])
     ax.set(xlim=(0, 1), ylim=(-len(lines), 0), xticks=[], yticks=[])
     remove_frame(ax)
+
+
+@draws("pretraining", height=3.2)
+def draw_pretraining(ax, results):
+    """Draw a window of channels with masked blocks of two groups."""
+    from sk_b2s.pretraining._masks import draw_block_mask
+
+    random = np.random.RandomState(3)
+    groups = np.repeat([0, 1], 4)
+    mask = draw_block_mask(groups[None], 2, 100, 10, 0.5, random)[0].numpy()
+    kernel = np.hanning(9) / np.hanning(9).sum()
+    times = np.arange(100) / 50
+    for place, hidden in enumerate(mask):
+        trace = 0.6 * np.convolve(random.standard_normal(108), kernel, "valid") - place
+        ax.plot(times, np.where(hidden, np.nan, trace), color=COLORS[0], linewidth=1.0)
+        ax.plot(times, np.where(hidden, trace, np.nan), color=FAINT, linewidth=0.8, linestyle=":")
+    for group in (0, 1):
+        hidden = np.flatnonzero(np.diff(mask[4 * group].astype(int), prepend=0, append=0))
+        for first, last in hidden.reshape(-1, 2):
+            height = (-4 * group - 3.5, -4 * group + 0.5)
+            ax.fill_between(times[[first, last - 1]], *height, color=COLORS[1], alpha=0.25, linewidth=0)
+    ax.set(yticks=[-1.5, -5.5], yticklabels=["sensors\n1 to 4", "sensors\n5 to 8"], xlabel="seconds", xlim=(0, 2))
+    remove_frame(ax)
