@@ -354,5 +354,7 @@ def draw_pretraining(ax, results):
         for first, last in hidden.reshape(-1, 2):
             height = (-4 * group - 3.5, -4 * group + 0.5)
             ax.fill_between(times[[first, last - 1]], *height, color=COLORS[1], alpha=0.25, linewidth=0)
-    ax.set(yticks=[-1.5, -5.5], yticklabels=["sensors\n1 to 4", "sensors\n5 to 8"], xlabel="seconds", xlim=(0, 2))
+    ax.set(
+        yticks=[-1.5, -5.5], yticklabels=["sensors\n1 to 4", "sensors\n5 to 8"], xlabel="seconds", xlim=(0, 2)
+    )
     remove_frame(ax)
