@@ -31,7 +31,7 @@ from sk_b2s import BrainEncoder
 from sk_b2s.metrics._frames import find_frames_of_samples
 from sk_b2s.nn._channel_mixing import embed_channel_mixing_positions
 from sk_b2s.nn.functional import clip_loss
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 N_CHANNELS, N_TIMES, N_OUTPUTS, N_FRAMES, SFREQ, FRAMES_PER_SECOND = 208, 343, 1024, 143, 120.0, 50.0
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -33,7 +33,7 @@ from sk_b2s.model_selection._registry import SPLITTERS
 from sk_b2s.preprocessing._epocher import Baseline
 from sk_b2s.preprocessing._feature_pca import Projection
 from sk_b2s.preprocessing._scalers import Affine, Whitening
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 # Classes that estimators hold, by name, with the attribute of each argument of the constructor.
 PARTS: dict[str, tuple[type, dict[str, str]]] = {

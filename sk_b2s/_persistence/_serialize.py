@@ -14,8 +14,8 @@ import torch
 
 from sk_b2s._persistence._registry import PANDAS_TYPES, PARTS, STEPS, TAGS
 from sk_b2s.events._stimuli import StimulusArray
-from sk_b2s.preprocessing._signals import load_signal
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._signals import load_signal
+from sk_b2s.preprocessing._windows._windows import Windows
 
 
 class Serializer:

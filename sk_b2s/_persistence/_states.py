@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 
 from sk_b2s.decoding._shared_response import SharedResponse
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 
 @dataclass(frozen=True)

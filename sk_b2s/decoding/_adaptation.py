@@ -22,7 +22,8 @@ from sk_b2s.decoding._unseen_subjects import BATCH
 from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet
-from sk_b2s.preprocessing._windows import Windows, get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 METHODS = ("auto", "ridge", "layer", "all")
 ENOUGH = 2.0  # minutes of distinct calibration data from which "auto" uses "all"

@@ -9,8 +9,8 @@ import pandas as pd
 
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
-from sk_b2s.preprocessing._signals import load_signal
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._signals import load_signal
+from sk_b2s.preprocessing._windows._windows import Windows
 
 
 class Candidates(NamedTuple):

@@ -34,7 +34,7 @@ from sk_b2s.nn._data import PairDataset, WindowInputs
 from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._prefetch import prefetch_windows_to_device, store_prefetched_windows
 from sk_b2s.nn.functional import DUPLICATES
-from sk_b2s.preprocessing._windows import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
 
 
 class BrainEncoder(

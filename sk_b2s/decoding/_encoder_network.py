@@ -21,7 +21,7 @@ from sk_b2s.nn._net import RetrievalNet, log_net_message
 from sk_b2s.nn._speech_module import SpeechModule
 from sk_b2s.nn._validation import ValidationEarlyStop, make_validation_split, validate_on
 from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_fingerprint
-from sk_b2s.preprocessing._windows import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
 
 # Parameters of BrainEncoder that are passed to its modules.
 ARCHITECTURE = (

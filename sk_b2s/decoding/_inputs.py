@@ -24,12 +24,12 @@ from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.metrics._frames import find_frames_of_windows
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
-from sk_b2s.preprocessing._windows import (
-    Windows,
+from sk_b2s.preprocessing._windows._checks import (
     check_windows_equal_lengths,
     check_windows_equal_shapes,
     get_subjects_of_windows,
 )
+from sk_b2s.preprocessing._windows._windows import Windows
 
 LABELS_ADVICE = (
     "Decoders rank segments of the stimulus and do not classify. To classify labels, use cross_val_classification, or "

@@ -21,7 +21,7 @@ from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, iter_ridge_
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._trf._weights import set_trf_channels
 from sk_b2s.model_selection._split import iter_inner_split_folds
-from sk_b2s.preprocessing._windows import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
 
 LONGEST_LAG = 50.0  # s, longer than any window or response
 BATCH_BYTES = 2**26  # of float64 windows in memory

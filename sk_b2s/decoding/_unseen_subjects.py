@@ -11,7 +11,7 @@ from sk_b2s._utils._chunks import split_rows_into_chunks
 from sk_b2s.decoding._shared_response import fit_shared_response
 from sk_b2s.nn._data import WindowInputs
 from sk_b2s.preprocessing._covariance_alignment import compute_covariance_distance
-from sk_b2s.preprocessing._windows import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
 
 BATCH = 256  # windows whose channels are mixed at once
 MOST = 8192  # windows for the shared response

@@ -8,7 +8,8 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._chunks import count_chunk_rows, split_groups_into_chunks
 from sk_b2s.metrics._group_context import average_context_groups
-from sk_b2s.preprocessing._windows import Windows, get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 CHUNK_BYTES = 2**26  # of windows in memory
 

@@ -30,8 +30,8 @@ from sk_b2s.events._stimuli import (
 from sk_b2s.features._audio import AUDIO_SFREQ, PADDING_STEP, pad_audio_with_silence
 from sk_b2s.features._audio import CODE as AUDIO_CODE
 from sk_b2s.preprocessing._base import TableOutputMixin, make_feature_names
-from sk_b2s.preprocessing._signals import Signal
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._signals import Signal
+from sk_b2s.preprocessing._windows._windows import Windows
 
 CODE = AUDIO_CODE + get_cache_code(__file__)  # digest of the code of all features
 

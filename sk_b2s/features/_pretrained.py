@@ -30,7 +30,7 @@ from sk_b2s.features._base import (
     check_feature_audio_file,
     make_feature_stamp,
 )
-from sk_b2s.preprocessing._signals import Signal, SignalPart
+from sk_b2s.preprocessing._windows._signals import Signal, SignalPart
 
 CODE = (
     get_cache_code(__file__, torch)

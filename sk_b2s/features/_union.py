@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.preprocessing._base import TableOutputMixin
 from sk_b2s.preprocessing._scalers import Affine
-from sk_b2s.preprocessing._signals import Signal, SignalPart, load_signal
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._signals import Signal, SignalPart, load_signal
+from sk_b2s.preprocessing._windows._windows import Windows
 
 
 class SpeechFeatureUnion(TableOutputMixin, _BaseComposition):

@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.metrics._vocabulary import check_vocabulary
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 CHUNK_BYTES = 2**26  # of features in memory
 

@@ -16,7 +16,7 @@ from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leak_warning import StimulusLeakWarning
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._overlaps import EXACT, NEEDED, has_overlap_frames
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 FOREIGN = ("torch", "numpy", "pandas", "mne", "joblib")  # hold no decoder
 DEEPEST = 20  # levels of attributes, lists and dictionaries

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from sk_b2s._utils._devices import get_free_device_bytes
-from sk_b2s.preprocessing._signals import convert_signal_to_tensor
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._signals import convert_signal_to_tensor
+from sk_b2s.preprocessing._windows._windows import Windows
 
 STORED_BYTES = 2**30  # of windows after all steps, on the CPU
 SHARE = 0.6  # of the free GPU memory for signals; the rest is for weights, activations and scores

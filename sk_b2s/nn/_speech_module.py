@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s.nn._brain_module import ConvBlock
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 MEMORY_BYTES = 2**30  # of encoded candidates in memory; more are in a temporary file
 

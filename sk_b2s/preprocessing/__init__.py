@@ -13,6 +13,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_feature_pca": ["FeaturePCA"],
         "_scalers": ["FeatureScaler", "RobustChannelScaler"],
         "_segments": ["make_segments"],
-        "_windows": ["Windows"],
+        "_windows._windows": ["Windows"],
     },
 )

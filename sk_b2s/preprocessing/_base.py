@@ -9,7 +9,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
-from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes
+from sk_b2s.preprocessing._windows._checks import check_windows_equal_shapes
+from sk_b2s.preprocessing._windows._windows import Windows
 
 
 class TableOutputMixin(TransformerMixin, auto_wrap_output_keys=None):

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s._utils._whitening import find_whitening_axes
 from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._constant import warn_of_constant
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 # pyriemann is not used: its mean needs matrices of full rank, which an average reference, ICA or SSS removes.
 # tests/preprocessing/test_covariance_alignment.py compares both where the rank is full.

@@ -40,8 +40,9 @@ from sk_b2s.io._sensors import load_sensor_montage, pick_sensor_channels, projec
 from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._channels import find_channel_columns, make_channel_layouts, place_channels
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
-from sk_b2s.preprocessing._signals import Signal
-from sk_b2s.preprocessing._windows import Windows, check_windows_equal_shapes
+from sk_b2s.preprocessing._windows._checks import check_windows_equal_shapes
+from sk_b2s.preprocessing._windows._signals import Signal
+from sk_b2s.preprocessing._windows._windows import Windows
 
 DEFAULT_SFREQ = 120  # Hz, as in the paper
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.preprocessing._base import WindowsTransformer, make_feature_names
 from sk_b2s.preprocessing._scalers import iter_scaler_batches
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 
 class Projection:

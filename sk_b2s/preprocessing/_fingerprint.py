@@ -19,7 +19,7 @@ from sk_b2s._utils._caching import FromFile
 from sk_b2s._utils._text import unwrap_scalar_for_text
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
 from sk_b2s.io._raw._identity import digest_recording_identity
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 IGNORED = ("checkpoint", "memory", "n_jobs", "verbose")  # parameters that do not change results
 HERE = Path(__file__).resolve().parents[1]

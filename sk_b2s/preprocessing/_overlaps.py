@@ -7,7 +7,7 @@ import pandas as pd
 
 from sk_b2s._utils._validation import get_validated_table, validate_seconds
 from sk_b2s.events._intervals import unite_intervals
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 NEEDED = ("sound", "sound_onset", "duration")
 HEARD = {"blocks": "block", "sentences": "sequence", "segments": "segment"}  # columns of y

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._constant import warn_of_constant
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 MIN_ERROR = 1e-12  # relative variance of a difference that is not rounding
 BATCH_VALUES = 2**24  # numbers of one batch of features, 128 MiB in double precision

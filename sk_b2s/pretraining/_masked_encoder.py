@@ -31,7 +31,7 @@ from sk_b2s.nn._data import WindowInputs
 from sk_b2s.nn._net import log_net_message
 from sk_b2s.nn._prefetch import prefetch_windows_to_device, store_prefetched_windows
 from sk_b2s.preprocessing._fingerprint import describe_for_fingerprint
-from sk_b2s.preprocessing._windows import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
 from sk_b2s.pretraining._masks import MaskedDataset
 from sk_b2s.pretraining._net import MaskedLoss, MaskedNet
 

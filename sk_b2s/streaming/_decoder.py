@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from sk_b2s._utils._validation import validate_positive, validate_window_length
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 from sk_b2s.streaming._candidates import CandidateSounds
 from sk_b2s.streaming._latency import find_look_ahead_latency
 from sk_b2s.streaming._onsets import LostOnsetError

@@ -11,7 +11,7 @@ from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._candidates import make_candidate_windows
 from sk_b2s.features._pretrained import Wav2Vec2Features
 from sk_b2s.features._spectral import MelSpectrogram
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 from sk_b2s.synthesis._voice import SpeakerVoice
 
 N_MELS = 40  # bands if the decoder has other features than a mel spectrogram

@@ -19,7 +19,7 @@ from sk_b2s.features._precomputed import PrecomputedFeatures
 from sk_b2s.model_selection._leak_warning import StimulusLeakWarning
 from sk_b2s.preprocessing._covariance_alignment import compute_covariance_distance
 from sk_b2s.preprocessing._scalers import FeatureScaler, RobustChannelScaler
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 N_CHANNELS, N_FEATURES, N_TIMES, SFREQ = 8, 4, 60, 50
 SMALL = {

@@ -18,7 +18,7 @@ from sk_b2s.nn._prefetch import (
     prefetch_windows_to_device,
     store_prefetched_windows,
 )
-from sk_b2s.preprocessing._signals import Signal
+from sk_b2s.preprocessing._windows._signals import Signal
 
 N_CHANNELS, N_TIMES = 5, 11
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

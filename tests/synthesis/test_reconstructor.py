@@ -18,7 +18,7 @@ from sk_b2s import (
     StimulusArray,
 )
 from sk_b2s.model_selection import StimulusLeakWarning
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 from sk_b2s.synthesis import read_wav_metadata
 
 NETWORK = {

@@ -170,7 +170,7 @@ def load_things_eeg2_trials(root, subject, part="training"):
     trials of a session.
     """
     from sk_b2s.preprocessing._images import describe_image_segments
-    from sk_b2s.preprocessing._windows import Windows  # imports torch
+    from sk_b2s.preprocessing._windows._windows import Windows  # imports torch
 
     root = check_study_root(root, STUDY, HINT)
     if part not in PARTS:

@@ -36,7 +36,7 @@ from sk_b2s.decoding._ensemble._members import (
 from sk_b2s.decoding._ensemble._weights import learn_ensemble_weights, standardize_weighted_ensemble_scores
 from sk_b2s.decoding._mixins import RetrievalMixin
 from sk_b2s.model_selection._split import iter_inner_split_folds, list_split_folds
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 N_BLOCKS = 5  # of cv=None, one of which is held out
 MOST_WINDOWS = 4000  # of an inner fold that the weights are learned on

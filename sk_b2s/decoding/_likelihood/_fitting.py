@@ -19,7 +19,7 @@ from sk_b2s.decoding._ridge_base import (
     check_ridge_values,
     sum_ridge_frames,
 )
-from sk_b2s.preprocessing._windows import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
 
 NOISE_BYTES = 2**27  # of the frames that the noise of a subject is estimated from
 BATCH_BYTES = 2**26  # of lagged features

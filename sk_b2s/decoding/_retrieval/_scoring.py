@@ -14,7 +14,7 @@ from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult, make_row_
 from sk_b2s.metrics._ranking import chance_level, compute_rank_scores
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 
 def retrieval_scores(estimator, X, y, candidates_per_row=None):

@@ -15,7 +15,7 @@ from sk_b2s.events._intervals import GAP
 from sk_b2s.events._stimuli import digest_stimuli
 from sk_b2s.preprocessing._epocher import Epocher
 from sk_b2s.preprocessing._scalers import FeatureScaler
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 MIN_SHIFT = 10.0  # s, of the stimulus against the recording
 

@@ -31,7 +31,7 @@ from sk_b2s.evaluation._controls._timing import (
 )
 from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.features._spectral import Envelope
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 LEAK_ALPHA = (
     0.025 / 3

@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.events._stimuli import make_stimulus_id
 from sk_b2s.preprocessing._base import WindowsTransformer
-from sk_b2s.preprocessing._signals import Signal, load_signal
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._signals import Signal, load_signal
+from sk_b2s.preprocessing._windows._windows import Windows
 
 
 def make_phase_surrogate(signal, seed):

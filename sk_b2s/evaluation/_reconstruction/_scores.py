@@ -29,7 +29,8 @@ from sk_b2s.evaluation._reconstruction._result import (
 from sk_b2s.metrics._reconstruction import overlap_add
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.model_selection._split import list_split_folds
-from sk_b2s.preprocessing._windows import Windows, get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 SAME = 0.25  # s; windows of one presentation of a stimulus agree in its start by this
 

@@ -16,7 +16,7 @@ from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.evaluation._results._topography import describe_topography, find_epocher, find_fit_positions
 from sk_b2s.events._stimuli import stimulus_name
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 N_RANKS = 40  # numbers of guesses of a rank curve, in addition to the first ones
 N_GUESSES = 6  # windows of a fold

@@ -50,7 +50,7 @@ from sk_b2s.preprocessing._fingerprint import (
 )
 from sk_b2s.preprocessing._overlaps import NEEDED
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
-from sk_b2s.preprocessing._windows import Windows
+from sk_b2s.preprocessing._windows._windows import Windows
 
 BY_RECORDING = (RobustChannelScaler, CovarianceAlignment)  # compute statistics of each recording from itself
 

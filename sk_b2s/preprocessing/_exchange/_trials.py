@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.preprocessing._segments import make_segments
-from sk_b2s.preprocessing._signals import make_signal_time_major
+from sk_b2s.preprocessing._windows._signals import make_signal_time_major
 
 LOST = 0.05  # share of samples in remainders of trials that is reported
 TOLERANCE = 0.02  # relative difference of two durations by rounding

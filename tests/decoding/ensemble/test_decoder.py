@@ -33,7 +33,7 @@ from sk_b2s import (
 from sk_b2s.decoding._ensemble._members import seed_ensemble_member
 from sk_b2s.decoding._ensemble._weights import learn_ensemble_weights
 from sk_b2s.metrics._confidence import compute_confidence_loss
-from sk_b2s.preprocessing._signals import load_signal
+from sk_b2s.preprocessing._windows._signals import load_signal
 
 SPEECH = make_pipeline(PrecomputedFeatures(), FeatureScaler())
 

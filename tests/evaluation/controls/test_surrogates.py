@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from sk_b2s import Epocher, RobustChannelScaler, SurrogateRecordings, Windows, load, save
 from sk_b2s.evaluation._controls._surrogates import SURROGATES
-from sk_b2s.preprocessing._signals import Signal
+from sk_b2s.preprocessing._windows._signals import Signal
 
 pytestmark = pytest.mark.filterwarnings("ignore:make_segments left out")
 

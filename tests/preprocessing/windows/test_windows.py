@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing
 
 from sk_b2s import Windows
 from sk_b2s.preprocessing._scalers import Whitening
-from sk_b2s.preprocessing._signals import Signal
+from sk_b2s.preprocessing._windows._signals import Signal
 
 N_CHANNELS, N_TIMES = 5, 11
 
@@ -87,7 +87,7 @@ def test_gather_equals_slicing(windows, order):
 
 
 def test_gather_in_pieces_equals_slicing(windows, monkeypatch):
-    monkeypatch.setattr("sk_b2s.preprocessing._signals.PIECE_BYTES", 3 * 4 * N_TIMES * N_CHANNELS)
+    monkeypatch.setattr("sk_b2s.preprocessing._windows._signals.PIECE_BYTES", 3 * 4 * N_TIMES * N_CHANNELS)
     order = np.random.default_rng(2).permutation(60)
     np.testing.assert_array_equal(windows.gather(order).numpy(), cut(windows)[order])
 

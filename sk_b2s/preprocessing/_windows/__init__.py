@@ -1,0 +1,1 @@
+"""Windows of continuous signals: the array, its signals and checks."""
