@@ -16,7 +16,9 @@ DEBUG = "SK_B2S_DEBUG"  # environment variable
 
 
 def add_dataset_option(parser):
-    parser.add_argument("dataset", metavar="DATASET", help="name of a data set, or path of an events table")
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="name of a data set, path of a BIDS folder, or of an events table"
+    )
 
 
 def add_options(parser):
@@ -385,6 +387,8 @@ def list_datasets_in_cli_options():
     lines = [f"  {spec.name:<14} {spec.summary}" for spec in DATASETS.values()]
     return "\n".join([
         "DATASET is one of", *lines,
+        "  BIDS_FOLDER    any folder in BIDS format with EEG or MEG, audio files and events.tsv, see --task, --types,",
+        "                 --columns and --stimuli.",
         "  FILE or FOLDER a table of events (.tsv, .csv, .json), or a folder that holds one as events.tsv, with the",
         "                 columns of sk_b2s.check_events. Paths in the table are relative to it.",
     ])  # fmt: skip

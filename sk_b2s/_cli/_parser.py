@@ -45,6 +45,7 @@ def make_parser():
             "  sk-b2s demo                          four simulated subjects, in a few minutes\n"
             "  sk-b2s folds listening --folds 2     show training and test sets without fitting\n"
             "  sk-b2s benchmark listening --n-subjects 8 --folds 2 --estimator ridge,clip-mel --n-jobs 2\n"
+            "  sk-b2s benchmark BIDS_FOLDER --task story --folds 2 --estimator ridge\n"
             "  sk-b2s report results.jsonl          the score table and an HTML report\n\n"
             "exit status: 0, 1 after an error or if a fit failed, 2 for wrong usage, 130 after Ctrl-C.\n"
             "Run 'sk-b2s COMMAND --help' for details."

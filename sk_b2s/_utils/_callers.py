@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-DEPTH = 12  # frames between a function of scikit-learn and the object that it calls
+DEPTH = 20  # frames between a function of scikit-learn and the object that it calls
 
 
 def find_caller(module, function):

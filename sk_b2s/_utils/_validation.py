@@ -93,6 +93,11 @@ def explain_validation_error(X):
     try:
         yield
     except (TypeError, ValueError) as error:
+        if isinstance(X, np.ndarray) and X.ndim == 2 and any(isinstance(cell, str) for cell in X[:1].flat):
+            raise ValueError(
+                "X must be a table of segments or hold numbers only. Got an array of text. Select rows of a table with "
+                "X.iloc[rows], which keeps its columns, instead of X.to_numpy()[rows]."
+            ) from error
         if not isinstance(X, pd.DataFrame) or X.select_dtypes(exclude=["number", "bool"]).empty:
             raise
         missing = [name for name in ("recording", "onset", "duration") if name not in X.columns]

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
+from sk_b2s._utils._callers import find_caller
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._audio._copies import find_windows_of_audio_copies
 from sk_b2s.events._stimuli import stimulus_name
@@ -30,7 +31,7 @@ def warn_of_stimulus_leak(fitted, y, owner, stacklevel=3):
 
 def warn_of_leak_in_rows(leaking, names, owner, stacklevel=3):
     """Warn of the rows in the mask ``leaking``, naming their stimuli."""
-    if leaking.any():
+    if leaking.any() and not _is_training_score():
         warnings.warn(
             f"{np.count_nonzero(leaking)} of {len(leaking)} scored windows contain stimuli this {owner} was fitted on "
             f"({shorten_list(names, 5)}). The score measures memory, not decoding. Split by blocks of stimuli: "
@@ -38,3 +39,13 @@ def warn_of_leak_in_rows(leaking, names, owner, stacklevel=3):
             StimulusLeakWarning,
             stacklevel=stacklevel,
         )
+
+
+def _is_training_score():
+    """Return whether scikit-learn computes a training score on request.
+
+    Searches with ``return_train_score`` and learning curves do.
+    """
+    scored = find_caller("sklearn.model_selection._validation", "_score")
+    fitted = find_caller("sklearn.model_selection._validation", "_fit_and_score")
+    return scored is not None and fitted is not None and scored.get("X_test") is fitted.get("X_train")

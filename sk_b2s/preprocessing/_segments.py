@@ -142,6 +142,9 @@ def make_segments(
     windows of equal length (``tmax=2.0``), or candidates of equal length
     (``RowCandidates(n, match="duration")``).
 
+    Select rows of both tables by position, ``X.iloc[rows]`` and
+    ``y.iloc[rows]``. ``X[rows]`` selects columns.
+
     Windows of neighboring words overlap by seconds, so a split by row or by
     sentence has the same audio on both sides. Split by ``block`` with a gap
     instead, as :class:`~sk_b2s.StimulusKFold` does.

@@ -1,12 +1,14 @@
 """Tests of the messages for labels and for scores of labels."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import KFold, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 
-from sk_b2s import Envelope, Epocher, RidgeDecoder, StimulusKFold
+from sk_b2s import Envelope, Epocher, RidgeDecoder, StimulusKFold, StimulusLeakWarning
 
 WINDOWS = np.random.default_rng(0).standard_normal((6, 2, 8))
 
@@ -32,3 +34,21 @@ def test_label_score_names_scores_of_retrieval(listening):
     with pytest.raises(ValueError, match=r"accuracy_score cannot compare .*Omit scoring.*retrieval_scores"):
         cross_val_score(pipe, X, y, cv=StimulusKFold(2), scoring="accuracy", error_score="raise")
     assert cross_val_score(pipe, X, y, cv=StimulusKFold(2), error_score="raise").shape == (2,)
+
+
+def test_requested_training_scores_do_not_warn(listening):
+    X, y = (table.iloc[::4] for table in listening)
+    pipe = make_pipeline(
+        Epocher(sfreq=20), RidgeDecoder(speech=Envelope(sfreq=20), alphas=(1.0,), lags=(0, 0))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", StimulusLeakWarning)
+        cross_validate(pipe, X, y, cv=StimulusKFold(2), return_train_score=True, error_score="raise")
+    with pytest.warns(StimulusLeakWarning):
+        cross_validate(pipe, X, y, cv=KFold(2, shuffle=True, random_state=0), return_train_score=True)
+
+
+def test_epocher_names_iloc_for_table_as_array(listening):
+    X, _ = listening
+    with pytest.raises(ValueError, match=r"array of text. Select rows of a table with X\.iloc\[rows\]"):
+        Epocher().fit(X.to_numpy()[:5])
