@@ -30,6 +30,8 @@ from sk_b2s.plotting._style import (
     wrap_style_label,
 )
 
+LEGEND_LINE = 0.18  # inches
+
 # --- chance, null and legend -----------------------------------------------------------------------
 
 
@@ -186,7 +188,9 @@ def plot_subjects(results, score="top_k", ax=None):
     summary = BenchmarkSummary.of(results)
     table = summary.means(score, ("label", "subject"))
     labels, subjects = (list(pd.unique(table.index.get_level_values(name))) for name in table.index.names)
-    ax = get_styled_axes(ax, figsize=(max(6.0, 1.5 + len(subjects) * (0.3 + 0.12 * len(labels))), 4.2))
+    is_long = max(len(str(name)) for name in subjects) * len(subjects) > 70
+    height = 4.0 + LEGEND_LINE * len(labels) + 1.2 * is_long
+    ax = get_styled_axes(ax, figsize=(max(6.0, 1.5 + len(subjects) * (0.3 + 0.12 * len(labels))), height))
     places, chances = [], []
     width = min(0.22, 0.7 / len(labels))
     shifts = spread_positions_in_style(len(labels), 0.7)
@@ -202,7 +206,7 @@ def plot_subjects(results, score="top_k", ax=None):
         xticks=range(len(subjects)), xticklabels=[wrap_style_label(name, 24, 2) for name in subjects], xlim=(-0.6, len(subjects) - 0.4), ylim=(0, None),
         xlabel="subject", ylabel=summary.label_score(score),
     )  # fmt: skip
-    if max(len(str(name)) for name in subjects) * len(subjects) > 70:
+    if is_long:
         ax.tick_params(axis="x", labelrotation=90)
     style_score_ticks(ax.yaxis, summary.is_correlation(score))
     style_axes(ax)
@@ -256,7 +260,8 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         ax.annotate(text, (0.01, at - 0.4), xycoords=("axes fraction", "data"), va="bottom", fontsize="small")
     ax.set(
         yticks=place, yticklabels=[
-            f"{wrap_style_label(row.estimator)}\n− {wrap_style_label(row.reference)}" for row in table.itertuples()
+            f"{wrap_style_label(row.estimator, 28, 2)}\n− {wrap_style_label(row.reference, 26, 2)}"
+            for row in table.itertuples()
         ],
         ylim=(len(table) - 0.4, -0.75), xlabel=f"difference in {get_summary_score_label(rows, score)}, one point per subject",
     )  # fmt: skip
@@ -288,7 +293,9 @@ def plot_controls(results, ax=None):
     names, labels = (list(pd.unique(table.index.get_level_values(name))) for name in table.index.names)
     verdicts = _select_verdicts(summary.rows)
     height = min(0.22, 0.7 / len(labels))
-    ax = get_styled_axes(ax, figsize=(7.5, 1.3 + len(names) * (0.3 + 0.16 * len(labels))))
+    ax = get_styled_axes(
+        ax, figsize=(7.5, 1.3 + len(names) * (0.3 + 0.16 * len(labels)) + LEGEND_LINE * len(labels))
+    )
     shifts = spread_positions_in_style(len(labels), 0.7)
     for (label, color), shift in zip(assign_style_colors(labels).items(), shifts, strict=True):
         known = [name for name in names if (name, label) in table.index]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.evaluation._results._topography import compute_attention_topomap
-from sk_b2s.plotting._style import get_styled_axes
+from sk_b2s.plotting._style import get_styled_axes, wrap_style_label
 
 RADIUS = 0.095  # m, of the head that MNE draws
 EQUATOR = np.sqrt(0.5) / 2  # radius of the equator in the unit square of project_sensors()
@@ -104,7 +104,7 @@ def plot_topography(values, positions, label="", limits=None, diverging=None, ax
     high = high if high > low else low + 1e-9  # constant values have one color
     ax = get_styled_axes(ax, figsize=(4.6, 3.8))
     image = draw_topography(values, places, (low, high), ax, "PuOr_r" if diverging else "viridis")
-    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.75)
+    ax.figure.colorbar(image, ax=ax, label=wrap_style_label(label, 36), shrink=0.75)
     return ax
 
 

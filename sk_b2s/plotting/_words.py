@@ -79,7 +79,11 @@ def plot_word_confusion(result, n_words=20, source="decoder", ax=None):
     else:
         timed = np.nanmean(np.diag(words.confusion("timing")))
         title = f"{own} ({chance}, timing alone {format_percent_text(timed)})"
-    ax.set(xlabel="decoded word", ylabel="presented word", title=f"{words.n_words} words\n{title}")
+    ax.set(
+        xlabel="decoded word",
+        ylabel="presented word",
+        title=f"{words.n_words} words\n{wrap_style_label(title, 44)}",
+    )
     return ax
 
 
