@@ -33,7 +33,7 @@ _public = {name: _import_module(f"{__name__}.{name}").__all__ for name in _FLAT}
 _public |= {
     "metrics": ["WordVocabulary", "circular_shift_null", "make_vocabulary"],
     "datasets": ["load_dataset"],
-    "_persistence": ["load", "save"],
+    "_persistence": ["load", "push_to_hub", "save"],
     "_utils": ["set_log_level", "show_versions"],
 }
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submodules=_SUBPACKAGES, submod_attrs=_public)

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 
 from sk_b2s._persistence._deserialize import Deserializer, digest_deserialized_tensor
+from sk_b2s._persistence._hub_files import download_from_hub, is_hub_address
 from sk_b2s._persistence._registry import ESTIMATORS
 from sk_b2s._persistence._serialize import Serializer
 from sk_b2s._utils._estimators import find_innermost_estimator, replace_innermost_estimator
@@ -86,6 +87,7 @@ def save(estimator, path, *, parent=None, trusted=None):
     See Also
     --------
     load : Load the estimator.
+    push_to_hub : Upload the estimator to the Hugging Face hub.
 
     Notes
     -----
@@ -169,7 +171,9 @@ def load(path, *, parent=None, memory=None, trusted=None):
     Parameters
     ----------
     path : path-like
-        Path of the file.
+        Path of the file, or an address on the Hugging Face hub,
+        "hf://owner/name". Append "@" and a branch, tag or commit to pin the
+        revision, and "/" and a name for another file than model.safetensors.
     parent : path-like, default=None
         File of the parent encoder, for files saved with ``parent``. If None,
         use the relative path in the file. Required if that is outside of the
@@ -194,6 +198,10 @@ def load(path, *, parent=None, memory=None, trusted=None):
         holds another encoder than the one that was adapted.
     FileNotFoundError
         If the file or its parent does not exist.
+    ImportError
+        If the path is on the hub and huggingface_hub is not installed.
+    OSError
+        If the hub cannot be reached.
     MemoryError
         If its tensors do not fit into memory.
 
@@ -207,6 +215,7 @@ def load(path, *, parent=None, memory=None, trusted=None):
     See Also
     --------
     save : Save an estimator.
+    push_to_hub : Upload an estimator to the Hugging Face hub.
 
     Notes
     -----
@@ -228,11 +237,11 @@ def load(path, *, parent=None, memory=None, trusted=None):
     A checksum detects accidental damage. It is not a signature, and does not
     detect intentional changes.
     """
-    path = Path(path)
+    path, parent = _resolve(path), None if parent is None else _resolve(parent)
     estimator, parent_name = _read_file(path, memory, trusted)
     if parent_name is None:
         return estimator
-    parent = path.parent / _check_parent_name(parent_name, path) if parent is None else Path(parent)
+    parent = path.parent / _check_parent_name(parent_name, path) if parent is None else parent
     if not parent.is_file():
         raise FileNotFoundError(
             f"{path} was saved relative to the encoder in {parent_name!r}, but the file {str(parent)!r} does not "
@@ -244,6 +253,11 @@ def load(path, *, parent=None, memory=None, trusted=None):
             f"file itself. Pass the location of the parent with parent=."
         )
     return _join_parent(estimator, _read_parent(parent, memory, trusted), path, parent)
+
+
+def _resolve(path):
+    """Return the path of a file, downloaded if it is on the hub."""
+    return download_from_hub(path) if is_hub_address(path) else Path(path)
 
 
 def _read_file(path, memory, trusted):

@@ -15,7 +15,7 @@ EXTRAS = {  # module: (name for pip, extra)
 }
 
 
-def import_extra(module, owner):
+def import_extra(module, owner, extra=None):
     """Import a module of an extra, or raise with the way to install it.
 
     Parameters
@@ -24,13 +24,15 @@ def import_extra(module, owner):
         Name of a module, whose first part is a key of ``EXTRAS``.
     owner : str
         What needs it, the beginning of the message.
+    extra : (str, str) or None, default=None
+        Name for pip and extra, if they differ from those in ``EXTRAS``.
 
     Raises
     ------
     ImportError
         If it is not installed.
     """
-    name, extra = EXTRAS[module.partition(".")[0]]
+    name, extra = extra or EXTRAS[module.partition(".")[0]]
     try:
         return importlib.import_module(module)
     except ImportError as error:
