@@ -2,7 +2,6 @@
 
 import pytest
 from helpers.score_tables import add_details, make_curve, make_retrieval_result, make_score_table
-from matplotlib import pyplot as plt
 
 from sk_b2s.plotting import (
     plot_controls,
@@ -38,4 +37,3 @@ def test_legend_of_long_names_fits(draw):
     assert legend.y0 >= inside.y0 - 1
     assert legend.y1 <= ax.xaxis.get_tightbbox().y0 + 1, "below the labels of the axis"
     assert ax.bbox.height > 0.3 * inside.height
-    plt.close(ax.figure)
