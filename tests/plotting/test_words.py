@@ -22,7 +22,9 @@ def test_plot_word_confusion_draws_frequent_words(words):
     assert len(names) == 5
     np.testing.assert_allclose(ax.images[0].get_array(), whole.loc[names, names])
     balanced = 100 * np.diag(whole).mean()
-    assert f"balanced accuracy {balanced:.1f} % (chance 8.3 %, timing alone" in ax.get_title().replace("\n", " ")
+    assert f"balanced accuracy {balanced:.1f} % (chance 8.3 %, timing alone" in ax.get_title().replace(
+        "\n", " "
+    )
     timed = plot_word_confusion(words, n_words=None, source="timing")
     assert timed.images[0].get_array().shape == (12, 12)
     assert "timing alone: balanced accuracy" in timed.get_title().replace("\n", " ")
