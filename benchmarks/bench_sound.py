@@ -5,9 +5,11 @@
 dB, and reconstructs 20 mel bands by ridge regression and likelihood, each with
 its controls, of single recordings and averaged over subjects. ``eeg`` reads
 the real EEG of ``bench_dtu.py``: the envelope from 1 to 8 Hz at 32 Hz, trained
-on one half of the story and reconstructed in the other. Each result is
-appended to ``--out`` as soon as it is computed, and is not computed again.
-``--seed`` selects the simulated subjects, and seed 0 was used to develop.
+on one half of the story and reconstructed in the other. ``voice``
+reconstructs the pretrained features that a voice matches, and mel spectra for
+comparison, and scores the sound itself. Each result is appended to ``--out``
+as soon as it is computed, and is not computed again. ``--seed`` selects the
+simulated subjects, and seed 0 was used to develop.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import pandas as pd
 from _machine import machine, markdown
 from _rows import append_row, name_of, read_rows
 from bench_dtu import add_onsets, load_page, load_subjects
+from bench_voice import count_word_errors, load_encoder, recognize
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from sk_b2s import (
@@ -32,17 +35,27 @@ from sk_b2s import (
     RobustChannelScaler,
     SpeechReconstructor,
     StimulusKFold,
+    Wav2Vec2Features,
     make_segments,
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.evaluation._reconstruction._result import ReconstructionResult
 from sk_b2s.preprocessing import Windows
-from sk_b2s.synthesis import reconstruct_with_controls
+from sk_b2s.synthesis import SpeakerVoice, reconstruct_with_controls
+from sk_b2s.synthesis._confidence import compare_confidence_seconds
 from sk_b2s.synthesis._controls_result import make_controls_result
+from sk_b2s.synthesis._identification import list_identification_shifts
+from sk_b2s.synthesis._vocoder import make_vocoder_mel
+from sk_b2s.synthesis._voice import FLITE, list_voice_sentences
+from sk_b2s.synthesis._voice_sounds import read_voice_sound
 
 SFREQ, N_MELS = 32, 20
 N_CHANNELS = 32
 LEVELS = [("meg", None), ("eeg", None), ("meg", -6.0), ("eeg", -6.0)]
+VOICE = "slt"
+SOUND_COLUMNS = [
+    "control", "r of estimate", "r of sound", "2-way", "10-way", "null", "likeness", "share", "WER", "words", "s per min",
+]  # fmt: skip
 COLUMNS = ["control", "r", "null 97.5 %", "p", "2-way", "p", "10-way", "null 97.5 %", "p"]
 
 
@@ -109,6 +122,115 @@ def run_simulated(args):
             ])  # fmt: skip
             model = SpeechReconstructor(pipe)
             measure(args, keys[name], partial(reconstruct_with_controls, model, X, y, StimulusKFold(2)))
+
+
+def run_voice(args):
+    """Reconstruct simulated subjects in a voice, and score the sound."""
+    embed, memory = load_encoder(), str(args.root / "cache")
+    for modality, snr_db in LEVELS[::2]:
+        level = {} if snr_db is None else {"snr_db": snr_db}
+        key = {"part": "voice", "modality": modality, "snr_db": snr_db, "seed": args.seed}
+        if all(name_of({**key, "target": name}) in read_rows(args.out) for name in ("features", "mel")):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            events = make_listening(
+                args.subjects, args.minutes, modality=modality, n_channels=N_CHANNELS, random_state=args.seed,
+                root=args.root, **level,
+            )  # fmt: skip
+            X, y = make_segments(events, anchor=0.5, tmin=0, tmax=3)
+        spoken = list_voice_sentences(VOICE)
+        spoken = spoken[~spoken["sound"].isin(events["sound"])]  # other speech than the stimuli
+        voice = SpeakerVoice(precision="float32").fit(spoken.head(10), consent=FLITE.format(VOICE))
+        own = [read_voice_sound((r.sound, r.sound_onset, r.sound_onset + r.duration)) for r in
+               spoken.tail(5).itertuples()]  # fmt: skip
+        likeness = None if embed is None else np.mean([embed(sound) for sound in own], axis=0)
+        for target in ("features", "mel"):
+            features = (
+                Wav2Vec2Features("whisper-tiny.en", precision="float32", memory=memory)
+                if target == "features"
+                else MelSpectrogram(N_MELS, SFREQ, memory=memory)
+            )
+            sfreq = 50 if target == "features" else SFREQ
+            pipe = Pipeline([
+                ("epochs", Epocher(sfreq=sfreq, lag=0, l_freq=0.5, h_freq=12.0, baseline=None, memory=memory)),
+                ("scale", RobustChannelScaler(clip=20)),
+                ("decoder", RidgeDecoder(speech=make_pipeline(features, FeatureScaler()))),
+            ])  # fmt: skip
+            model = SpeechReconstructor(pipe, vocoder=voice, target=target)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                fold = [next(iter(StimulusKFold(2).split(X, y)))]
+                controls = reconstruct_with_controls(model, X, y, fold, n_shifts=200)
+            tables = {
+                name: score_sounds(part, events, args.seconds, embed, likeness)
+                for name, part in {
+                    "single": controls,
+                    "subjects averaged": controls.average_subjects(),
+                }.items()
+            }
+            append_row(args.out, {**key, "target": target}, sounds=tables, subjects=args.subjects)
+
+
+def score_sounds(controls, events, seconds, embed, likeness):
+    """Score the sound of each control: list of dicts.
+
+    "r" and "2-way" compare the mel spectrum of the sound with that of the
+    stimulus, "likeness" is the similarity to other sentences of the speaker.
+    """
+    stimulus, rows = controls.read_stimulus(0, 0, seconds), []
+    words = list_words(controls, events, seconds)
+    true = make_vocoder_mel(stimulus, SFREQ, N_MELS)
+    for name in controls.results:
+        began = time.process_time()
+        sound = controls.to_audio(name, 0, 0, seconds)
+        taken = time.process_time() - began
+        mel = make_vocoder_mel(np.pad(sound, (0, max(len(stimulus) - len(sound), 0))), SFREQ, N_MELS)[
+            : len(true)
+        ]
+        bands = [np.corrcoef(a, b)[0, 1] for a, b in zip(mel.T, true.T, strict=True)]
+        similarity = compare_confidence_seconds(mel.T, true.T, SFREQ)
+        found = list_identification_shifts(similarity, 10)
+        rows.append({
+            "control": name, "r of estimate": float(controls.select_means().set_index(["control", "measure"]).loc[(name, "r"), "score"]),
+            "r": float(np.nanmean(bands)), "two_way": float(found[0, 0]), "ten_way": float(found[0, 1]),
+            "ten_way_null": float(np.quantile(found[1:, 1], 0.975)),
+            "likeness": np.nan if embed is None else float(np.dot(embed(sound), likeness) / np.linalg.norm(likeness)),
+            "wer": count_word_errors(words, recognize(sound)) / max(len(words), 1), "words": len(recognize(sound)),
+            "seconds_per_minute": taken * 60 / seconds,
+        })  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
+def list_words(controls, events, seconds):
+    """List the words during the first seconds of a reconstruction."""
+    stimuli, place = controls.stimuli, controls.results["decoder"].place[0]
+    place = place[: round(seconds * controls.sfreq)]
+    entry = np.searchsorted(stimuli.first, place, side="right") - 1
+    words = events[events["type"] == "word"].drop_duplicates(["sound", "sound_onset"])
+    found = []
+    for one in pd.unique(entry):
+        at = stimuli.seconds[one] + (place[entry == one] - stimuli.first[one]) / stimuli.sfreq
+        own = words[words["sound"].astype(str) == str(stimuli.sounds[one])]
+        frame = np.searchsorted(at, own["sound_onset"].to_numpy(float))
+        near = np.abs(at[np.minimum(frame, len(at) - 1)] - own["sound_onset"].to_numpy(float)) < 0.1
+        found += own[near].sort_values("sound_onset")["text"].str.lower().tolist()
+    return found
+
+
+def show_sounds(row):
+    """Print the table of the sounds of a voice."""
+    for name, table in row["sounds"].items():
+        lines, first = [], table[0]
+        for own in table:
+            share = own["likeness"] / first["likeness"]
+            lines.append([
+                own["control"], f"{own['r of estimate']:.3f}", f"{own['r']:.3f}", f"{own['two_way']:.3f}",
+                f"{own['ten_way']:.3f}", f"{own['ten_way_null']:.3f}", f"{own['likeness']:.3f}", f"{share:.0%}", f"{own['wer']:.2f}",
+                str(own["words"]), f"{own['seconds_per_minute']:.1f}",
+            ])  # fmt: skip
+        print(f"\n{row['key']}: {name}\n{markdown(SOUND_COLUMNS, lines)}")
 
 
 def cut_story(page, people, envelope):
@@ -179,6 +301,9 @@ def run_eeg(args):
 def show(args):
     """Print the tables of the file."""
     for row in read_rows(args.out).values():
+        if "sounds" in row:
+            show_sounds(row)
+            continue
         print(
             f"\n{row['key']}: {row['subjects']} subjects, {row['minutes']:.0f} minutes, {row['seconds']:.0f} s of processor time; audio "
             f"{row['seconds_per_minute']:.1f} s per minute"
@@ -208,15 +333,18 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["simulated", "eeg", "show"])
+    parser.add_argument("part", choices=["simulated", "eeg", "voice", "show"])
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--subjects", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=60.0, help="sound that is scored by voice")
     parser.add_argument("--root", type=Path, default=Path("sound"))
     parser.add_argument("--out", type=Path, default=Path("sound.jsonl"))
     args = parser.parse_args()
     print(machine(), vars(args), flush=True)
-    {"simulated": run_simulated, "eeg": run_eeg, "show": lambda args: None}[args.part](args)
+    {"simulated": run_simulated, "eeg": run_eeg, "voice": run_voice, "show": lambda args: None}[args.part](
+        args
+    )
     show(args)
 
 
