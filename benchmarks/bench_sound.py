@@ -52,7 +52,7 @@ from sk_b2s.synthesis._voice_sounds import read_voice_sound
 SFREQ, N_MELS = 32, 20
 N_CHANNELS = 32
 LEVELS = [("meg", None), ("eeg", None), ("meg", -6.0), ("eeg", -6.0)]
-VOICE = "slt"
+VOICE, ALPHAS = "slt", (1e-3, 1e-1, 1e1)
 SOUND_COLUMNS = [
     "control", "r of estimate", "r of sound", "2-way", "10-way", "null", "likeness", "share", "WER", "words", "s per min",
 ]  # fmt: skip
@@ -127,7 +127,7 @@ def run_simulated(args):
 def run_voice(args):
     """Reconstruct simulated subjects in a voice, and score the sound."""
     embed, memory = load_encoder(), str(args.root / "cache")
-    for modality, snr_db in LEVELS[::2]:
+    for modality, snr_db in LEVELS[2::-2]:
         level = {} if snr_db is None else {"snr_db": snr_db}
         key = {"part": "voice", "modality": modality, "snr_db": snr_db, "seed": args.seed}
         if all(name_of({**key, "target": name}) in read_rows(args.out) for name in ("features", "mel")):
@@ -138,7 +138,7 @@ def run_voice(args):
                 args.subjects, args.minutes, modality=modality, n_channels=N_CHANNELS, random_state=args.seed,
                 root=args.root, **level,
             )  # fmt: skip
-            X, y = make_segments(events, anchor=0.5, tmin=0, tmax=3)
+            X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3)
         spoken = list_voice_sentences(VOICE)
         spoken = spoken[~spoken["sound"].isin(events["sound"])]  # other speech than the stimuli
         voice = SpeakerVoice(precision="float32").fit(spoken.head(10), consent=FLITE.format(VOICE))
@@ -155,21 +155,15 @@ def run_voice(args):
             pipe = Pipeline([
                 ("epochs", Epocher(sfreq=sfreq, lag=0, l_freq=0.5, h_freq=12.0, baseline=None, memory=memory)),
                 ("scale", RobustChannelScaler(clip=20)),
-                ("decoder", RidgeDecoder(speech=make_pipeline(features, FeatureScaler()))),
+                ("decoder", RidgeDecoder(make_pipeline(features, FeatureScaler()), alphas=ALPHAS, cv=2)),
             ])  # fmt: skip
             model = SpeechReconstructor(pipe, vocoder=voice, target=target)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 fold = [next(iter(StimulusKFold(2).split(X, y)))]
                 controls = reconstruct_with_controls(model, X, y, fold, n_shifts=200)
-            tables = {
-                name: score_sounds(part, events, args.seconds, embed, likeness)
-                for name, part in {
-                    "single": controls,
-                    "subjects averaged": controls.average_subjects(),
-                }.items()
-            }
-            append_row(args.out, {**key, "target": target}, sounds=tables, subjects=args.subjects)
+            sounds = score_sounds(controls, events, args.seconds, embed, likeness)
+            append_row(args.out, {**key, "target": target}, sounds=sounds, subjects=args.subjects)
 
 
 def score_sounds(controls, events, seconds, embed, likeness):
@@ -221,16 +215,15 @@ def list_words(controls, events, seconds):
 
 def show_sounds(row):
     """Print the table of the sounds of a voice."""
-    for name, table in row["sounds"].items():
-        lines, first = [], table[0]
-        for own in table:
-            share = own["likeness"] / first["likeness"]
-            lines.append([
-                own["control"], f"{own['r of estimate']:.3f}", f"{own['r']:.3f}", f"{own['two_way']:.3f}",
-                f"{own['ten_way']:.3f}", f"{own['ten_way_null']:.3f}", f"{own['likeness']:.3f}", f"{share:.0%}", f"{own['wer']:.2f}",
-                str(own["words"]), f"{own['seconds_per_minute']:.1f}",
-            ])  # fmt: skip
-        print(f"\n{row['key']}: {name}\n{markdown(SOUND_COLUMNS, lines)}")
+    lines, first = [], row["sounds"][0]
+    for own in row["sounds"]:
+        share = own["likeness"] / first["likeness"]
+        lines.append([
+            own["control"], f"{own['r of estimate']:.3f}", f"{own['r']:.3f}", f"{own['two_way']:.3f}", f"{own['ten_way']:.3f}",
+            f"{own['ten_way_null']:.3f}", f"{own['likeness']:.3f}", f"{share:.0%}", f"{own['wer']:.2f}", str(own["words"]),
+            f"{own['seconds_per_minute']:.1f}",
+        ])  # fmt: skip
+    print(f"\n{row['key']}\n{markdown(SOUND_COLUMNS, lines)}")
 
 
 def cut_story(page, people, envelope):

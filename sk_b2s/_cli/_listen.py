@@ -21,6 +21,7 @@ from sk_b2s.synthesis._fitted_controls import compare_fitted_with_controls, inse
 from sk_b2s.synthesis._reconstructor import SpeechReconstructor
 
 LONGEST = 300.0  # s of a page, whose audio is embedded
+SHORTEST = 5.0  # s of a stimulus, because seconds are identified among at least five
 
 
 def run_listen_command(args):
@@ -127,9 +128,18 @@ def make_listen_segments(args, seconds):
     """Cut a recording and its known stimulus into windows."""
     if not Path(args.sound).is_file():
         raise FileNotFoundError(f"--sound: the file {str(args.sound)!r} does not exist.")
+    try:
+        duration = soundfile.info(args.sound).duration
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"--sound: {str(args.sound)!r} is not an audio file. Use WAV or FLAC.") from error
+    if duration < (least := max(seconds, SHORTEST)):
+        raise ValueError(
+            f"--sound: the audio must have at least {least:g} s, a window of the model and seconds to identify. Got "
+            f"{duration:g} s. Use the whole stimulus."
+        )
     events = pd.DataFrame({
         "study": "", "subject": args.subject, "session": "", "recording": str(args.recording), "type": ["sound"],
-        "onset": args.onset or 0.0, "duration": soundfile.info(args.sound).duration, "sound": str(args.sound),
+        "onset": args.onset or 0.0, "duration": duration, "sound": str(args.sound),
         "sound_onset": 0.0,
     })  # fmt: skip
     return make_segments(events, anchor=args.step, tmin=0, tmax=seconds)

@@ -29,6 +29,9 @@ def arguments(listening, listening_events, tmp_path_factory):
     audio, rate = soundfile.read(row["sound"], stop=int(40 * soundfile.info(row["sound"]).samplerate))
     soundfile.write(folder / "silence.wav", np.zeros(16000 * 30), 16000)
     soundfile.write(folder / "sound.wav", np.c_[audio, audio], rate)
+    soundfile.write(folder / "short.wav", audio[: rate // 4], rate)
+    soundfile.write(folder / "seconds.wav", audio[: 4 * rate], rate)
+    (folder / "text.wav").write_text("no sound")
     return {
         "folder": folder, "recording": str(row["recording"]), "--subject": str(row["subject"]),
         "--onset": str(row["onset"] - row["sound_onset"]), "--model": str(folder / "model.safetensors"),
@@ -91,17 +94,34 @@ def test_listen_states_the_duration(arguments, tmp_path, capsys):
         ({"--sound": "none.wav"}, "--sound: the file"),
         ({"--sound": None}, "--onset requires --sound"),
         ({"--sound": "silence.wav"}, "silent"),
+        ({"--sound": "short.wav"}, "--sound"),
+        ({"--sound": "seconds.wav"}, "--sound"),
+        ({"--sound": "text.wav"}, "--sound"),
         ({"--start": "900"}, "--start"),
         ({"--start": "nan"}, "--start"),
         ({"--shifts": "-3"}, "--shifts"),
         ({"--duration": "0"}, "--duration"),
         ({"--onset": "9000"}, "window"),
     ],
-    ids=["recording", "model", "sound", "onset", "silence", "start", "nan", "shifts", "duration", "late"],
+    ids=[
+        "recording",
+        "model",
+        "sound",
+        "onset",
+        "silence",
+        "short",
+        "seconds",
+        "text",
+        "start",
+        "nan",
+        "shifts",
+        "duration",
+        "late",
+    ],
 )
 def test_listen_names_the_wrong_option(arguments, tmp_path, capsys, changes, message):
     changes = {
-        name: str(arguments["folder"] / value) if value in ("decoder.safetensors", "silence.wav") else value
+        name: str(arguments["folder"] / value) if (arguments["folder"] / str(value)).exists() else value
         for name, value in changes.items()
     }
     assert run(arguments, tmp_path, **changes) == 1
