@@ -375,6 +375,11 @@ class SpeechReconstructor(BaseEstimator):
     def _add_windows(self, X, candidates=None):
         """Return the estimates and rows of all recordings."""
         check_is_fitted(self)
+        if not len(X):
+            raise ValueError(
+                "X must have at least one window. Got none. Check that the recordings have stimuli, or use windows on a regular "
+                "grid."
+            )
         decoder, windows = unwrap_decoder_of_estimator(self.decoder_, X, "SpeechReconstructor")
         estimates = self._estimate(decoder, windows, candidates)
         return overlap_add_recording(

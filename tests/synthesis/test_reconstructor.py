@@ -208,3 +208,15 @@ def test_average_of_subjects_raises_correlation():
     assert list(repeats.rows["subject"]) == ["01", "02"]
     with pytest.raises(ValueError, match="'average' parameter"):
         model.score(X[test], y[test], "mean")
+
+
+def test_recordings_without_windows_raise(fitted):
+    model, X, y, _ = fitted
+    for use in (model.predict, model.list_recordings):
+        with pytest.raises(ValueError, match="at least one window"):
+            use(X[:0])
+    with pytest.raises(ValueError, match="No window of X has a frame during its stimulus"):
+        model.reconstruct(X[:0], y[:0])
+    extent = np.array([[0, 0]])  # windows, but no frame of their stimulus
+    with pytest.raises(ValueError, match="No window of X has a frame during its stimulus"):
+        model.reconstruct(X[40:], y[40:]._replace(extent=extent))

@@ -2,6 +2,7 @@
 
 import io
 from base64 import b64decode
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -146,3 +147,12 @@ def test_stimuli_without_files_have_no_audio(experiment, model):
     found = model._compute_mel(experiment[1])
     assert list_stimulus_audio(found._replace(rows=rows)).read(np.arange(100, 120)) is None
     assert list_stimulus_audio(found._replace(rows=None)) is None
+
+
+def test_stimulus_of_other_rates_and_channels(controls, tmp_path):
+    loud = np.sin(np.arange(8000 * SECONDS) / 20)
+    soundfile.write(tmp_path / "stereo.wav", 0.3 * np.c_[loud, loud], 8000)
+    stimuli = replace(controls.stimuli, sounds=[str(tmp_path / "stereo.wav")] * len(controls.stimuli.sounds))
+    audio = stimuli.read(controls.results["decoder"].place[0][:100])
+    assert audio.shape == (2 * RATE,)
+    assert audio.std() == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
