@@ -30,7 +30,7 @@ from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.model_selection._registry import SPLITTERS
-from sk_b2s.preprocessing._epocher import Baseline
+from sk_b2s.preprocessing._epocher._table import Baseline
 from sk_b2s.preprocessing._feature_pca import Projection
 from sk_b2s.preprocessing._scalers import Affine, Whitening
 from sk_b2s.preprocessing._windows._windows import Windows

@@ -267,7 +267,7 @@ def _make_pipeline(name, size, memory, wav2vec2):
     from sklearn.pipeline import Pipeline
 
     from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
-    from sk_b2s.preprocessing._epocher import Epocher
+    from sk_b2s.preprocessing._epocher._epocher import Epocher
     from sk_b2s.preprocessing._scalers import RobustChannelScaler
 
     step, decoder = PRESETS[name].make_last_step(size, memory, wav2vec2)

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_covariance_alignment": ["CovarianceAlignment"],
-        "_epocher": ["Epocher"],
+        "_epocher._epocher": ["Epocher"],
         "_feature_pca": ["FeaturePCA"],
         "_scalers": ["FeatureScaler", "RobustChannelScaler"],
         "_segments": ["make_segments"],

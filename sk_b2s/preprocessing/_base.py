@@ -13,7 +13,7 @@ from sk_b2s.preprocessing._windows._checks import check_windows_equal_shapes
 from sk_b2s.preprocessing._windows._windows import Windows
 
 
-class TableOutputMixin(TransformerMixin, auto_wrap_output_keys=None):
+class TableOutputMixin(TransformerMixin, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Transformer with ``set_output`` for matrices, but not for windows.
 
     scikit-learn would also convert windows, which have three dimensions.

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import get_inner_estimator
 from sk_b2s.nn._brain_module import distribute_brain_module_look_ahead
-from sk_b2s.preprocessing._epocher import Epocher
+from sk_b2s.preprocessing._epocher._epocher import Epocher
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
 from sk_b2s.streaming._pipeline import DELAY_AT, make_pipeline_chain
 

@@ -13,7 +13,7 @@ from sk_b2s._utils._estimators import get_inner_estimator
 from sk_b2s.decoding._ensemble._decoder import EnsembleDecoder
 from sk_b2s.decoding._mixins import RetrievalMixin
 from sk_b2s.io._raw._causal import CausalChain
-from sk_b2s.preprocessing._epocher import Epocher
+from sk_b2s.preprocessing._epocher._epocher import Epocher
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
 
 DELAY_AT = 4.0  # Hz, where the delay of filters is stated; the envelope of speech is strongest there

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
-from sk_b2s.preprocessing._epocher import Epocher
+from sk_b2s.preprocessing._epocher._epocher import Epocher
 from sk_b2s.synthesis._controls import SYNTHESIS_CONTROLS, SynthesisFold, join_synthesis_folds
 from sk_b2s.synthesis._controls_result import make_controls_result
 

@@ -13,7 +13,7 @@ from sk_b2s._utils._validation import get_validated_recordings, get_validated_ta
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.events._intervals import GAP
 from sk_b2s.events._stimuli import digest_stimuli
-from sk_b2s.preprocessing._epocher import Epocher
+from sk_b2s.preprocessing._epocher._epocher import Epocher
 from sk_b2s.preprocessing._scalers import FeatureScaler
 from sk_b2s.preprocessing._windows._windows import Windows
 

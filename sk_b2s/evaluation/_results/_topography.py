@@ -6,7 +6,7 @@ import numpy as np
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_nested_estimators
 from sk_b2s._utils._validation import is_valid_segment_table
-from sk_b2s.preprocessing._epocher import Epocher
+from sk_b2s.preprocessing._epocher._epocher import Epocher
 from sk_b2s.preprocessing._windows._windows import Windows
 
 

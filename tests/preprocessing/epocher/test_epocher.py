@@ -183,7 +183,7 @@ def _windows_in_a_process(folder, X):
 def test_processes_share_one_cache(table, tmp_path):
     plain = np.asarray(Epocher().fit_transform(table))
     context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
-    context.set_forkserver_preload(["sk_b2s.preprocessing._epocher"])  # imported once
+    context.set_forkserver_preload(["sk_b2s.preprocessing._epocher._epocher"])  # imported once
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         futures = [pool.submit(_windows_in_a_process, str(tmp_path / str(i // 2)), table) for i in range(8)]
         for future in futures:
@@ -217,7 +217,7 @@ def one(table):
 @pytest.mark.parametrize("name", [*CHANGES, "average", "phase"])
 def test_parameters_change_signal_and_cache_key(table, tmp_path, name, monkeypatch):
     """A parameter that is not in the key would return wrong signals."""
-    monkeypatch.setattr("sk_b2s.preprocessing._epocher.GAP", 99.0)  # tails are tested elsewhere
+    monkeypatch.setattr("sk_b2s.preprocessing._epocher._epocher.GAP", 99.0)  # tails are tested elsewhere
     change = {"average": {"reference": "average"}, "phase": {"phase": "minimum"}}.get(name) or {
         name: CHANGES[name]
     }

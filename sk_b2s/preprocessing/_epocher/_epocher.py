@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache, partial
 from numbers import Real
 from pathlib import Path
 
 import joblib
 import mne
 import numpy as np
-import pandas as pd
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sk_b2s._utils._caching import FromFile, is_importable_for_cache
 from sk_b2s._utils._validation import (
     explain_validation_error,
-    get_validated_sample_counts,
     is_valid_segment_table,
     validate_rows,
-    validate_window_length,
 )
 from sk_b2s.events._intervals import GAP
 from sk_b2s.io._channel_names import warn_channel_name_spellings
-from sk_b2s.io._raw._identity import (
-    digest_recording_identity,
-    digest_recording_identity_at_path,
-    get_recording_identity_state,
-)
 from sk_b2s.io._raw._processing import (
     check_processing_band,
-    compute_processed_length,
-    interpolate_in_processing,
 )
-from sk_b2s.io._raw._recordings import Processing, read_recording_header, read_recording_signal
-from sk_b2s.io._sensors import load_sensor_montage, pick_sensor_channels, project_sensors, set_sensor_montage
 from sk_b2s.preprocessing._base import WindowsTransformer
-from sk_b2s.preprocessing._channels import find_channel_columns, make_channel_layouts, place_channels
-from sk_b2s.preprocessing._fingerprint import make_fingerprint
+from sk_b2s.preprocessing._epocher._epochs import read_epochs_windows
+from sk_b2s.preprocessing._epocher._table import EpocherTableMixin
 from sk_b2s.preprocessing._windows._checks import check_windows_equal_shapes
-from sk_b2s.preprocessing._windows._signals import Signal
 from sk_b2s.preprocessing._windows._windows import Windows
 
 DEFAULT_SFREQ = 120  # Hz, as in the paper
@@ -51,20 +36,6 @@ DEFAULT_SFREQ = 120  # Hz, as in the paper
 OF_RECORDINGS = ("picks", "reference", "l_freq", "h_freq", "notch", "raw_hook")
 
 
-class Baseline:
-    """Step that subtracts the mean of the baseline, then crops."""
-
-    def __init__(self, first, last, begin, length):
-        self.first, self.last, self.begin, self.length = first, last, begin, length
-
-    def n_times(self, _):
-        return self.length
-
-    def __call__(self, batch, which):
-        batch -= batch[..., self.first : self.last].mean(-1, keepdim=True)
-        return batch[..., self.begin : self.begin + self.length]
-
-
 def _make_raw_error():
     return TypeError(
         "Epocher requires a table of segments, mne.Epochs or windows. Got a Raw, which has no segments. Make them by "
@@ -72,18 +43,7 @@ def _make_raw_error():
     )
 
 
-@lru_cache(maxsize=4096)
-def _read_header(path, state, processing):
-    return read_recording_header(path, None, processing)
-
-
-def _pad_end(read, n_padding):
-    """Append samples, which no window uses."""
-    data = read()
-    return np.concatenate([data, np.zeros((n_padding, data.shape[1]), data.dtype)])
-
-
-class Epocher(WindowsTransformer):
+class Epocher(EpocherTableMixin, WindowsTransformer):
     """Cut the windows of a table of segments from recordings.
 
     Each recording is read, filtered and resampled once as a whole and kept in
@@ -366,148 +326,6 @@ class Epocher(WindowsTransformer):
             return np.array(self.ch_names_, dtype=object)
         return super().get_feature_names_out(input_features)
 
-    def _make_processing(self):
-        """Return all parameters that a signal depends on, hashable."""
-        picks = self.picks if self.picks is None or isinstance(self.picks, str) else tuple(self.picks)
-        reference = self.reference
-        reference = reference if reference is None or isinstance(reference, str) else tuple(reference)
-        notch = None if self.notch is None else tuple(np.atleast_1d(self.notch).astype(float).tolist())
-        if self.memory is not None and not is_importable_for_cache(self.raw_hook):
-            raise ValueError(
-                f"raw_hook must be an importable function if memory={self.memory!r} is given. Got {self.raw_hook!r}. "
-                f"Define it with def at the top level of a module."
-            )
-        return Processing(
-            float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
-            None if isinstance(self.montage, dict) else load_sensor_montage(self.montage), self.bads, self.raw_hook,
-            None if self.raw_hook is None else make_fingerprint(self.raw_hook), self.causal,
-        )  # fmt: skip
-
-    def _make_processings(self, X):
-        """Return the parameters of each recording, in order of appearance."""
-        first, processing = X.drop_duplicates("recording"), self._make_processing()
-        if not isinstance(self.montage, dict):
-            return {str(path): processing for path in first["recording"]}
-        if "study" not in X:
-            raise ValueError(
-                "montage is a dict of studies, but the table of segments has no column 'study'. Add it or give one "
-                "montage."
-            )
-        return {
-            str(path): processing._replace(montage=load_sensor_montage(self.montage.get(study)))
-            for path, study in zip(first["recording"], first["study"], strict=True)
-        }
-
-    def _read_headers(self, processings):
-        """Read the header of each recording."""
-        hashable = all(isinstance(how.montage, (str, type(None))) for how in processings.values())
-        if self.memory is None and hashable:
-            return {
-                path: _read_header(path, get_recording_identity_state(path), how)
-                for path, how in processings.items()
-            }
-        return {
-            path: self._from_file(read_recording_header, path, how)() for path, how in processings.items()
-        }
-
-    def _from_file(self, function, path, processing):
-        stamp_of = (
-            digest_recording_identity if processing.raw_hook is None else digest_recording_identity_at_path
-        )
-        return FromFile(function, path, stamp_of, self.memory, processing=processing)
-
-    def _from_table(self, X):
-        processings = self._make_processings(X)
-        headers = self._read_headers(processings)
-        n_valid = get_validated_sample_counts(X, self.sfreq)
-        n_padding = 0 if n_valid is None else int(validate_window_length(X, self.sfreq) - n_valid.min())
-        signals = [
-            self._make_signal(path, header, processings[path], n_padding) for path, header in headers.items()
-        ]
-        positions, layout = make_channel_layouts(headers, self.ch_names_, self.bads == "mask")
-        which = pd.Categorical(X["recording"].map(str), categories=list(headers)).codes
-        start, n_read, steps = self._find_samples(X, which, signals, n_valid, n_padding)
-        windows = Windows(
-            signals, which, start, n_read, float(self.sfreq), rows=X, positions=positions, layout=layout,
-            ch_names=self.ch_names_, extent=self._find_extent(X, which, signals, n_padding), steps=steps,
-            n_valid=n_valid,
-        )  # fmt: skip
-        if self.n_jobs is not None:
-            joblib.Parallel(self.n_jobs, prefer="threads")(joblib.delayed(s.load)() for s in signals)
-        return windows
-
-    def _make_signal(self, path, header, processing, n_padding=0):
-        read = self._from_file(read_recording_signal, path, processing)
-        n_times = compute_processed_length(header.n_times, header.sfreq, self.sfreq)
-        if header.ch_names != self.ch_names_:
-            read = partial(
-                place_channels, read, find_channel_columns(header, path, self.ch_names_), len(self.ch_names_)
-            )
-        if n_padding:
-            read = partial(_pad_end, read, n_padding)
-        return Signal(read, (n_times + n_padding, len(self.ch_names_)))
-
-    def _find_samples(self, X, which, signals, n_valid=None, n_padding=0):
-        """Return first samples, number of samples and steps of windows."""
-        n_times = validate_window_length(X, self.sfreq)
-        first, last, steps = self.find_window_reach(n_times)
-        start = np.round(X["onset"].to_numpy(float) * self.sfreq).astype(np.int64) + first
-        length = np.array([signal.shape[0] for signal in signals])[which] - n_padding
-        n_invalid = 0 if n_valid is None else n_times - n_valid
-        beyond = (start < 0) | (start + last - first - n_invalid > length)
-        if beyond.any():
-            row = np.flatnonzero(beyond)[0]
-            raise ValueError(
-                f"With lag={self.lag} and baseline={self.baseline}, {beyond.sum()} windows read beyond their "
-                f"recording. The first is row {X.index.tolist()[row]!r} of {X['recording'].iloc[row]!r} "
-                f"(onset {X['onset'].iloc[row]:.3f} s of {length[row] / self.sfreq:.3f} s). "
-                f"Make the table with make_segments(margin=...) and a margin of at least the lag."
-            )
-        return start, last - first, steps
-
-    def find_window_reach(self, n_times):
-        """Find the samples that a window reads.
-
-        Parameters
-        ----------
-        n_times : int
-            Number of samples of a window.
-
-        Returns
-        -------
-        first, last : int
-            First sample, and the one after the last, from the start of the
-            window before the lag is added.
-        steps : tuple of callables
-            Steps of :class:`~sk_b2s.Windows` that are applied to them.
-        """
-        lag = round(self.lag * self.sfreq)
-        if self.baseline is None:
-            return lag, lag + n_times, ()
-        begin, end = self._find_baseline()
-        first, last = min(lag, begin), max(lag + n_times, end)
-        return first, last, (Baseline(begin - first, end - first, lag - first, n_times),)
-
-    def _find_baseline(self):
-        try:
-            begin, end = (round(float(t) * self.sfreq) for t in self.baseline)
-        except (TypeError, ValueError):
-            begin, end = 0, -1
-        if end < begin:
-            raise ValueError(
-                f"baseline must be (start, stop) in seconds from the start of the window or None. Got {self.baseline!r}."
-            )
-        return begin, end + 1
-
-    def _find_extent(self, X, which, signals, n_padding=0):
-        """Return the samples between which stimuli play, None if unknown."""
-        extent = np.array([(0, signal.shape[0] - n_padding) for signal in signals])
-        if not {"heard_start", "heard_stop"} <= set(X.columns):
-            return extent if n_padding else None
-        played = X[["heard_start", "heard_stop"]].groupby(which).first().dropna()
-        extent[played.index] = np.round(played.to_numpy() * self.sfreq)
-        return extent
-
     def _from_array(self, X):
         if not hasattr(self, "ch_names_"):
             with explain_validation_error(X):
@@ -522,30 +340,7 @@ class Epocher(WindowsTransformer):
         return X
 
     def _from_epochs(self, epochs, wanted=None):
-        """Convert Epochs with the picked channels or those in ``wanted``."""
-        if isinstance(self.montage, dict):
-            raise ValueError("montage is a dict of studies, but mne.Epochs have no study. Give one montage.")
-        if self.montage is not None:
-            epochs = set_sensor_montage(epochs.copy(), load_sensor_montage(self.montage))
-        names = pick_sensor_channels(epochs, self.picks)
-        wanted = names if wanted is None else list(wanted)
-        if missing := [name for name in wanted if name not in names]:
-            raise ValueError(
-                f"The Epochs lack {len(missing)} channels seen in fit: {', '.join(missing[:8])}. Call fit with Epochs of "
-                f"these channels or select common channels with picks=[...]."
-            )
-        data = epochs.get_data(picks=wanted, verbose="ERROR")
-        positions = project_sensors(epochs.info, wanted)
-        bads = [name for name in wanted if name in epochs.info["bads"]]
-        if bads and self.bads == "interpolate":
-            signal = data.transpose(0, 2, 1).reshape(-1, len(wanted))
-            interpolate_in_processing(signal, epochs, wanted, bads, epochs.info["sfreq"])
-            data = signal.reshape(len(data), -1, len(wanted)).transpose(0, 2, 1)
-        elif bads:
-            data[:, np.isin(wanted, bads)], positions[np.isin(wanted, bads)] = 0.0, np.nan
-        return Windows.from_array(
-            data, rows=epochs.metadata, sfreq=epochs.info["sfreq"], positions=positions, ch_names=wanted
-        )
+        return read_epochs_windows(epochs, self.montage, self.picks, self.bads, wanted)
 
     def _warn_of_filter_length(self, sfreq):
         """Warn if a filter is longer than the gap between stimuli.

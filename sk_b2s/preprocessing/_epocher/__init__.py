@@ -1,0 +1,1 @@
+"""Epocher: windows of recordings from a table of segments."""
