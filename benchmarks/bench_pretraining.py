@@ -116,7 +116,7 @@ class Experiment:
         """Fit a MaskedEncoder once."""
         if (start, seed) in self.masked:
             return self.masked[start, seed]
-        masked = make_masked_encoder(self.decoder["encoder"], verbose=0, random_state=seed, **params)
+        masked = make_masked_encoder(self.decoder["encoder"], verbose=0, lr=3e-3, random_state=seed, **params)
         if start == "own":
             windows = self.select_grid(self.labeled | self.unseen, without_test=True)
             masked = clone_fitted(self.get_masked("others", seed, **params)).set_params(
@@ -265,7 +265,7 @@ if __name__ == "__main__":
     parser.add_argument("--unseen", type=int, default=2, help="subjects")
     parser.add_argument("--others", type=int, default=3, help="subjects")
     parser.add_argument("--recorded", type=float, default=30.0, help="minutes of speech")
-    parser.add_argument("--steps", type=int, default=500, help="of each fit, half for continued pretraining")
+    parser.add_argument("--steps", type=int, default=400, help="of each fit, half for continued pretraining")
     parser.add_argument("--freeze", action="store_true", help="train only the last layer")
     parser.add_argument(
         "--seed", type=int, default=100, help="of the simulated subjects; 0 was used for development"

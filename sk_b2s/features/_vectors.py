@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -34,7 +35,21 @@ def read_feature_vectors(source):
         If the file has another form, a name occurs twice, or a value is not
         finite.
     """
-    table = source if isinstance(source, pd.DataFrame) else _read_file(Path(source))
+    if isinstance(source, pd.DataFrame):
+        return _check_vectors(source, source)
+    path = Path(source)
+    state = path.stat() if path.is_file() else None
+    return _read_unchanged(path.resolve(), state and (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read_unchanged(path, state):
+    """Read a file once until it changes. ``state`` is its time and size."""
+    return _check_vectors(_read_file(path), path)
+
+
+def _check_vectors(table, source):
+    """Return the vectors of a table as float32, or raise."""
     try:
         numbers = table.to_numpy(np.float32)
     except (TypeError, ValueError) as error:

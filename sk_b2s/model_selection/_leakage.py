@@ -10,6 +10,7 @@ from sklearn.model_selection import check_cv
 
 from sk_b2s._utils._validation import get_validated_table, validate_seconds
 from sk_b2s.events._audio._copies import StimulusCopies, find_audio_copies_of_windows
+from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._intervals import GAP, StimulusIntervals, sum_recorded_intervals
 from sk_b2s.events._stimuli import identify_stimuli
 from sk_b2s.model_selection._leakage_copies import LeakageCopies, find_leakage_copy_columns
@@ -110,6 +111,8 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
           pretrained part.
         * ``retold``: number of blocks with the same text on both sides in
           different stimuli, such as another voice.
+        * ``concepts``: number of image concepts with different images on both
+          sides. The column exists if all stimuli are images.
         * ``verdict``: "leak" if stimuli, segments or texts of the test are in
           training, or if a recording of a tested subject is in training under
           another subject's name. "caution" if training stimuli are nearer than
@@ -120,8 +123,9 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
           training windows, "caution" if they are nearer than ``gap``, and
           "not_checked" if ``X`` has no times of its windows.
         * ``leak_sources``: what leaks, separated by commas: "sound of
-          training", "segments of training", "samples of training", "text of
-          training" or "recordings of training". "" without a leak.
+          training" (also images), "segments of training", "samples of
+          training", "text of training", "concepts of training" or "recordings
+          of training". "" without a leak.
         * ``verdict_text``: the verdict in words.
 
     Raises
@@ -212,6 +216,7 @@ class _Rows:
         self.sound = make_overlap_line(heard, sound, shift, y)
         self.shared = copies.partial if set(NEEDED) <= set(heard) else []
         self.heard = heard[[column for column in NEEDED if column in heard]]
+        self.is_image = "sound" in heard and all(isinstance(one, ImageStimulus) for one in heard["sound"].unique())
         self.names = {} if sound is None else {"sounds": sound}
         self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
         self.brain = None if brain is not None and "recording" in brain else make_overlap_line_of_windows(X)
@@ -263,7 +268,8 @@ class _Rows:
             )
         if self.copies is not None:
             row["copies"] = self.copies.between(train, test)
-        return {**row, "retold": self._retold(train, test)}
+        n_retold = self._retold(train, test)
+        return {**row, "retold": 0, "concepts": n_retold} if self.is_image else {**row, "retold": n_retold}
 
     def _copied(self, train, test):
         """Return the fraction of test windows with copies of training."""

@@ -35,6 +35,7 @@ LEAK_SOURCES = (
     "segments of training",
     "samples of training",
     "text of training",
+    "concepts of training",
     "recordings of training",
 )
 VERDICT_COLUMNS = ["verdict", "leak_sources", "verdict_text"]
@@ -149,6 +150,8 @@ def _decide(fold, gap):
 
 def _describe_stimuli(fold, gap):
     """Return the parts of the verdict of a fold that shares no stimuli."""
+    if "concepts" in fold:
+        return _describe_images(fold)
     kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
     words = [f"no {join_text_items(['sound', *kinds], 'or')} is on both sides"]
     words += [fold["copies"]] if fold.get("copies") else []
@@ -165,6 +168,14 @@ def _describe_stimuli(fold, gap):
             f"{format_percent_text(fold['brain_share'], 0, clip=True)} of the tested seconds are in training with other "
             f"sound, from concurrent talkers or from one sound with several names"
         )
+    return words
+
+
+def _describe_images(fold):
+    """Return the parts of the verdict of a fold that shares no images."""
+    words = ["no image or concept is on both sides", *filter(None, [fold.get("copies")])]
+    if fold.get("brain_seconds"):
+        words.append(f"{fold['brain_seconds']:,.1f} s of recordings are on both sides, with other images")
     return words
 
 
@@ -191,7 +202,7 @@ def _describe_samples(fold, gap):
 
 def _list_leaks(fold):
     """Return the sources of the leaks of a fold and their texts: list."""
-    sound, segments, samples, text, recordings = LEAK_SOURCES
+    sound, segments, samples, text, concepts, recordings = LEAK_SOURCES
     found = []
     if fold.get("copied"):
         share = format_percent_text(fold["copied"], 0, clip=True)
@@ -203,8 +214,9 @@ def _list_leaks(fold):
         )
     if fold["leaking"] > 0:
         share = format_percent_text(fold["leaking"], 0, clip=True)
-        seconds = f"{fold['shared_seconds']:,.0f} s of it"
-        found.append((sound, f"{share} of the test windows contain sound of training, {seconds}"))
+        seconds = f"sound of training, {fold['shared_seconds']:,.0f} s of it"
+        what = "images of training" if "concepts" in fold else seconds
+        found.append((sound, f"{share} of the test windows contain {what}"))
     elif fold.get("segments"):
         found.append((segments, f"{fold['segments']:.0f} segments are on both sides"))
     if np.isnan(fold["leaking"]) and fold.get("brain_leaking", 0) > 0:
@@ -218,6 +230,8 @@ def _list_leaks(fold):
         )
     if fold["retold"]:
         found.append((text, f"the text of {fold['retold']:.0f} blocks is in training in another voice"))
+    if fold.get("concepts"):
+        found.append((concepts, f"other images of {fold['concepts']:.0f} concepts of the test are in training"))
     if OTHERS in fold.get("copies", ""):
         found.append((recordings, fold["copies"]))
     return found

@@ -24,6 +24,7 @@ from sk_b2s import (
     retrieve,
     save,
 )
+from sk_b2s.features import _vectors
 
 
 @pytest.fixture
@@ -106,7 +107,30 @@ def test_make_segments_blocks_are_concepts(events):
     for train, test in StimulusKFold(4).split(X, y):
         assert not set(y["category"].iloc[train]) & set(y["category"].iloc[test])
     assert check_leakage(X, y, StimulusKFold(4))["leaking"].eq(0).all()
+    assert check_leakage(X, y, StimulusKFold(4))["concepts"].eq(0).all()
     assert check_leakage(X, y, 5)["verdict"].eq("leak").all()
+
+
+def test_check_leakage_names_concepts(events):
+    X, y = make_tables(events)
+    is_odd = y["image"].str.split().str[-1].astype(int) % 2 == 1  # one of the two images of each concept
+    leak = check_leakage(X, y, [(np.flatnonzero(is_odd), np.flatnonzero(~is_odd))]).loc[0]
+    assert leak["leak_sources"] == "concepts of training"
+    assert "other images of 12 concepts of the test are in training" in leak["verdict_text"]
+    same = check_leakage(X, y, [(np.arange(24), np.arange(24, 48))]).loc[0, "verdict_text"]
+    assert "100 % of the test windows contain images of training" in same
+    assert "no image or concept is on both sides" in check_leakage(X, y, StimulusKFold(4))["verdict_text"][0]
+
+
+def test_features_file_is_read_until_it_changes(events, vectors, tmp_path, monkeypatch):
+    path, (_, y) = tmp_path / "vectors.npz", make_tables(events)
+    np.savez(path, **{name: row.to_numpy() for name, row in vectors.iterrows()})
+    first = PrecomputedFeatures(path).fit_transform(y)
+    with monkeypatch.context() as patch:
+        patch.setattr(_vectors, "_read_file", lambda path: pytest.fail("read again"))
+        np.testing.assert_array_equal(PrecomputedFeatures(str(path)).fit_transform(y), first)
+    np.savez(path, **{name: np.r_[row, 1].astype(np.float32) for name, row in vectors.iterrows()})
+    assert PrecomputedFeatures(path).fit_transform(y).shape == (48, 6)
 
 
 def test_make_segments_refuses_paper_blocks(events):
