@@ -216,7 +216,9 @@ class _Rows:
         self.sound = make_overlap_line(heard, sound, shift, y)
         self.shared = copies.partial if set(NEEDED) <= set(heard) else []
         self.heard = heard[[column for column in NEEDED if column in heard]]
-        self.is_image = "sound" in heard and all(isinstance(one, ImageStimulus) for one in heard["sound"].unique())
+        self.is_image = "sound" in heard and all(
+            isinstance(one, ImageStimulus) for one in heard["sound"].unique()
+        )
         self.names = {} if sound is None else {"sounds": sound}
         self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
         self.brain = None if brain is not None and "recording" in brain else make_overlap_line_of_windows(X)

@@ -231,7 +231,9 @@ def _list_leaks(fold):
     if fold["retold"]:
         found.append((text, f"the text of {fold['retold']:.0f} blocks is in training in another voice"))
     if fold.get("concepts"):
-        found.append((concepts, f"other images of {fold['concepts']:.0f} concepts of the test are in training"))
+        found.append(
+            (concepts, f"other images of {fold['concepts']:.0f} concepts of the test are in training")
+        )
     if OTHERS in fold.get("copies", ""):
         found.append((recordings, fold["copies"]))
     return found

@@ -168,6 +168,7 @@ def test_precomputed_features_reads_parquet(tmp_path, monkeypatch, events, vecto
         raise ImportError("no engine")
 
     monkeypatch.setattr(pd, "read_parquet", fail)
+    path.write_bytes(b"PAR2 ")  # another size, as an unchanged file is not read again
     with pytest.raises(ImportError, match="requires pyarrow. Install it"):
         PrecomputedFeatures(path).fit(y)
 
