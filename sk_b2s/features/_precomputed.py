@@ -38,6 +38,9 @@ class PrecomputedFeatures(SpeechFeatures):
         Sampling rate in Hz of ``features``. If given, each vector becomes a
         pulse at the onset of its stimulus, for models of features over time
         such as :class:`~sk_b2s.ForwardTRF`. If None, vectors have no time.
+    columns : sequence of int, default=None
+        Indices of the features to use, for example for
+        :func:`~sk_b2s.compare_feature_sets`. If None, all.
 
     Attributes
     ----------
@@ -65,13 +68,15 @@ class PrecomputedFeatures(SpeechFeatures):
     _parameter_constraints: dict = {
         "features": [str, Path, pd.DataFrame, None],
         "sfreq": [Interval(Real, 0, None, closed="neither"), None],
+        "columns": ["array-like", None],
     }
     _reads_audio = False
-    features = sfreq = None  # of subclasses with other parameters
+    features = sfreq = columns = None  # of subclasses with other parameters
 
-    def __init__(self, features=None, sfreq=None):
+    def __init__(self, features=None, sfreq=None, columns=None):
         self.features = features
         self.sfreq = sfreq
+        self.columns = columns
 
     def transform(self, X):
         """Return windows of stored features, or the vector of each stimulus.
@@ -101,19 +106,19 @@ class PrecomputedFeatures(SpeechFeatures):
             return super().transform(X)
         self._check_fitted_table(X)
         vectors = read_feature_vectors(self.features)
-        if vectors.shape[1] != self.n_features_out_:
+        if (n_features := self._count_columns(vectors.shape[1])) != self.n_features_out_:
             raise ValueError(
-                f"The vectors have {vectors.shape[1]} features, but had {self.n_features_out_} in fit. Fit "
+                f"The vectors have {n_features} features, but had {self.n_features_out_} in fit. Fit "
                 f"PrecomputedFeatures again."
             )
-        found = vectors.to_numpy()[_find_vectors(vectors, X["sound"])]
+        found = self._select_columns(vectors.to_numpy())[_find_vectors(vectors, X["sound"])]
         return found if self.sfreq is None else _make_pulses(found, X, self.sfreq)
 
     def _count_features(self, sounds):
         if self.features is not None:
             vectors = read_feature_vectors(self.features)
             _find_vectors(vectors, sounds)
-            return vectors.shape[1]
+            return self._count_columns(vectors.shape[1])
         distinct = pd.unique(sounds)
         for sound in distinct:
             if isinstance(sound, ImageStimulus):
@@ -131,10 +136,30 @@ class PrecomputedFeatures(SpeechFeatures):
             raise ValueError(
                 f"All stimuli must have the same number of features. Got {sorted(widths)} instead."
             )
-        return widths.pop()
+        return self._count_columns(widths.pop())
+
+    def _count_columns(self, n_features):
+        """Return the number of selected features of a number of features."""
+        if self.columns is None:
+            return n_features
+        columns = np.asarray(self.columns)
+        is_valid = columns.ndim == 1 and columns.size and columns.dtype.kind in "iu"
+        if not is_valid or columns.min() < 0 or columns.max() >= n_features:
+            raise ValueError(
+                f"The 'columns' parameter of PrecomputedFeatures must be indices from 0 to {n_features - 1}, of the "
+                f"{n_features} features. Got {self.columns!r} instead."
+            )
+        return len(columns)
+
+    def _select_columns(self, data):
+        """Return the selected features of an array (n_rows, n_features)."""
+        return data if self.columns is None else data[:, np.asarray(self.columns)]
 
     def _list_feature_names(self):
-        return list(map(str, self.features)) if isinstance(self.features, pd.DataFrame) else None
+        if not isinstance(self.features, pd.DataFrame):
+            return None
+        names = list(map(str, self.features))
+        return names if self.columns is None else [names[index] for index in self.columns]
 
     def _find_rate(self, sounds):
         rates = {sound.sfreq for sound in sounds}
@@ -146,7 +171,7 @@ class PrecomputedFeatures(SpeechFeatures):
         pass
 
     def _compute_features(self, sound):
-        return sound.data
+        return self._select_columns(sound.data)
 
 
 def _make_pulses(vectors, X, sfreq):

@@ -12,7 +12,14 @@ import scipy.signal
 from helpers.sounds import RATE, filters_by_hand, frame_by_hand, table, write
 from sklearn.base import clone
 
-from sk_b2s import AcousticOnsets, Envelope, MelSpectrogram, PrecomputedFeatures, StimulusArray
+from sk_b2s import (
+    AcousticOnsets,
+    Envelope,
+    ImageStimulus,
+    MelSpectrogram,
+    PrecomputedFeatures,
+    StimulusArray,
+)
 from sk_b2s.features import _spectral as speech_module
 from sk_b2s.features._spectral import compute_power_spectrogram, make_mel_filters
 
@@ -321,3 +328,19 @@ def test_transform_depends_on_rows_only(noise, tmp_path, features, name):
     np.testing.assert_array_equal(
         np.asarray(pickle.loads(pickle.dumps(fitted)).transform(changed)), np.asarray(windows)
     )
+
+
+def test_precomputed_features_selects_columns():
+    sound = StimulusArray(np.arange(300.0).reshape(100, 3), 10)
+    y = table([sound], [2.0], 1.0)
+    everything = PrecomputedFeatures().fit_transform(y)[0]
+    features = PrecomputedFeatures(columns=[2, 0]).fit(y)
+    assert features.n_features_out_ == 2
+    np.testing.assert_array_equal(features.transform(y)[0], everything[[2, 0]])
+    vectors = pd.DataFrame([[1.0, 2.0, 3.0]], index=["a"], columns=["x", "y", "z"])
+    rows = pd.DataFrame({"sound": [ImageStimulus("a")], "sound_onset": 0.0, "duration": 1.0})
+    found = PrecomputedFeatures(vectors, columns=[1]).fit(rows)
+    assert found.transform(rows).tolist() == [[2.0]]
+    assert found.get_feature_names_out().tolist() == ["y"]
+    with pytest.raises(ValueError, match="indices from 0 to 2, of the 3 features. Got \\[3\\]"):
+        PrecomputedFeatures(columns=[3]).fit(y)
