@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers.decoders import FAST, ONE, Power, people, ridge, same, tiny_encoder
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
@@ -26,6 +27,7 @@ from sk_b2s import (
     check_leakage,
     compare_estimators,
     generate_methods_text,
+    make_masked_encoder,
     mean_and_sem,
     read_results,
     retrieval_scores,
@@ -293,6 +295,20 @@ def test_benchmark_detects_text_in_other_voice():
     assert set(results["verdict"]) == {"leak"}
     assert set(results["leak_sources"]) == set(results["leakage_sources"]) == {"text of training"}
     assert (results["n_train_overlap"] == 0).all()
+
+
+def test_benchmark_names_pretraining():
+    X, y = people(n_recordings=2, n=60)
+    rows = [np.flatnonzero(X.rows["subject"] == name) for name in ("s0", "s1")]
+    encoder = tiny_encoder().set_params(max_epochs=1)
+    masked = make_masked_encoder(encoder, max_epochs=1, batch_size=32).fit(X[rows[1][:30]])
+    encoders = {"scratch": encoder, "pretrained": clone(encoder).set_params(init=masked)}
+    found = benchmark(
+        encoders, X, y, [tuple(rows), tuple(rows[::-1])], controls=False, n_candidates=None, **FAST
+    )
+    steps = found.set_index(["estimator", "fold"])["transductive_steps"]
+    assert steps["pretrained", 0] == "MaskedEncoder (test windows), MaskedEncoder (unseen subjects)"
+    assert (steps.drop([("pretrained", 0)]) == "").all()
 
 
 # --- in the hands of the statistics ------------------------------------------------------------------
