@@ -6,6 +6,7 @@ import inspect
 import io
 import re
 from pathlib import Path
+from xml.dom import minidom
 
 import joblib
 import matplotlib
@@ -245,6 +246,7 @@ def test_figures_are_small_and_follow_color_scheme():
         text = path.read_text(encoding="utf-8")
         assert len(text) < 40_000, path.name
         assert "prefers-color-scheme: dark" in text, path.name
+        assert minidom.parseString(text).documentElement.tagName == "svg"
 
 
 def test_measured_pages_include_each_section_once():

@@ -1,7 +1,7 @@
 """Figures of the start page and of chapters without a plotting function."""
 
-import contextlib
-import io
+import subprocess
+import sys
 import textwrap
 
 import matplotlib
@@ -319,14 +319,11 @@ def draw_saving(ax, results):
 @draws("command_line", width=5.6, height=2.6)
 def draw_command_line(ax, results):
     """Draw what ``sk-b2s folds`` prints."""
-    from sk_b2s._cli._parser import main
-
-    printed = io.StringIO()
     command = "folds listening --n-subjects 2 --minutes 4 --cv stimulus --folds 3"
-    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        main(command.split())
+    program = [sys.executable, "-m", "sk_b2s", *command.split()]
+    printed = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     lines = [f"$ sk-b2s {command}"]
-    for line in printed.getvalue().splitlines():
+    for line in printed.splitlines():
         lines += textwrap.wrap(line, 76, replace_whitespace=False, drop_whitespace=False) or [""]
     for place, line in enumerate(lines):
         text = line.rstrip().replace(" ", "\N{NO-BREAK SPACE}")

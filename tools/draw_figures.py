@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import matplotlib
@@ -39,13 +40,22 @@ FIGURES = {}
 
 
 def draws(name, width=4.8, height=3.0, rows=1):
-    """Register a function that draws on the axes of a figure."""
+    """Register a function that draws on axes, or on the figure if rows=0."""
 
     def register(function):
         FIGURES[name] = (function, width, height, rows)
         return function
 
     return register
+
+
+def share_styles(svg):
+    """Replace styles that are used often by classes, and return their rules."""
+    counts = Counter(re.findall(r'style="([^"]*)"', svg))
+    often = [style for style, count in counts.items() if count > 2 and "#000000" not in style]
+    for place, style in enumerate(often):
+        svg = svg.replace(f'style="{style}"', f'class="c{place}"')
+    return svg, [f".c{place}{{{style}}}" for place, style in enumerate(often)]
 
 
 def make_svg(figure):
@@ -56,18 +66,28 @@ def make_svg(figure):
     svg = places.sub(
         lambda found: re.sub(r"(\d+\.\d)\d+", r"\1", found[0]), text.getvalue()
     )  # a tenth of a point
-    svg = re.sub(r'(?<= )d="[^"]*"', lambda found: re.sub(r"\s*([MLCQz])\s*", r"\1", found[0]), svg)
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<!DOCTYPE.*?>", "", svg, flags=re.S)
-    svg = svg.replace("'DejaVu Sans', 'Bitstream Vera Sans', ", "").replace("; stroke-linejoin: miter", "")
+    svg = re.sub(
+        r'(?<= )d="[^"]*"', lambda found: re.sub(r"\s*([MLCQz])\s*|\.0(?=[ LMCQz])", r"\1", found[0]), svg
+    )
+    svg = re.sub(r"<!--.*?-->|<\?xml.*?\?>|<metadata>.*?</metadata>|<!DOCTYPE.*?>", "", svg, flags=re.S)
+    svg = re.sub(r' id="(?!legend)[a-zA-Z0-9]+_\d+"', "", svg)
+    svg = re.sub(r"font-family: [^;]*sans-serif", "font-family: sans-serif", svg).replace(
+        "; stroke-linejoin: miter", ""
+    )
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    svg = re.sub(r'<g clip-path="[^"]*">\s*(<use [^>]*>)\s*</g>', r"\1", svg)
+    svg, shared = share_styles(re.sub(r"<g>\n((?:(?!</?g\b).)*?)</g>", r"\1", svg, flags=re.S))
     rules = "".join(
         f"[style*='{name}: {light}']{{{name}:{dark}!important}}"
         for light, dark in DARK.items()
         for name in ("fill", "stroke")
     )
     rules += f"[id^=legend] [style*='#000000']{{fill:{DARK[INK]}!important;stroke:{DARK[INK]}!important}}"
-    style = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
+    for light, dark in DARK.items():
+        rules += "".join(rule.replace(light, dark) for rule in shared if light in rule)
+    style = f"<style>{''.join(shared)}@media (prefers-color-scheme: dark){{{rules}}}</style>"
     svg = re.sub(r"\n\s*", "\n", svg)
-    return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + style, svg, count=1)
+    return re.sub(r"\s*(<svg [^>]*>)", lambda found: found[1] + style, svg, count=1)
 
 
 def draw_figure(name, results):
@@ -75,8 +95,11 @@ def draw_figure(name, results):
     function, width, height, rows = FIGURES[name]
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        figure, axes = plt.subplots(rows, figsize=(width, height), layout="constrained")
-        function(axes, results)
+        figure = plt.figure(figsize=(width, height), layout="constrained")
+        function(figure.subplots(rows) if rows else figure, results)
+        for mesh in (drawn for ax in figure.axes for drawn in ax.collections):
+            if isinstance(mesh, matplotlib.collections.QuadMesh) and mesh.get_array().size > 100:
+                mesh.set_rasterized(True)
         svg = make_svg(figure)
         plt.close(figure)
     return svg
