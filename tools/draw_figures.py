@@ -50,7 +50,7 @@ def draws(name, width=4.8, height=3.0, rows=1):
 
 
 def share_styles(svg):
-    """Replace styles that are used often by classes, and return their rules."""
+    """Replace frequent styles by classes, and return their rules."""
     counts = Counter(re.findall(r'style="([^"]*)"', svg))
     often = [style for style, count in counts.items() if count > 2 and "#000000" not in style]
     for place, style in enumerate(often):
