@@ -288,7 +288,9 @@ class FeatureScaler(WindowsTransformer):
         a standard deviation of 1. Speech features change slowly, so without
         it the similarity of two windows depends mostly on their slow
         fluctuations. In the first frame of a window, the frame before is equal
-        to it.
+        to it. The prediction is estimated from frames of the same window.
+        Weights of a :class:`ForwardTRF` on windows of 0.5 s and of 40 s thus
+        differ by 0.4 % of the largest weight or less in simulations.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ from sk_b2s._utils._validation import validate_count
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin, list_trf_feature_names, select_trf_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TRFClusters:
     """Clusters of lags and channels with a response of all subjects.
 
@@ -56,6 +56,13 @@ class TRFClusters:
     feature: str
     n_subjects: int
     threshold: float
+
+    def __repr__(self):
+        n_found = int((self.table["p"] <= 0.05).sum())
+        return (
+            f"TRFClusters({self.feature!r}, {self.n_subjects} subjects, {len(self.table)} clusters, {n_found} with "
+            f"p <= 0.05)"
+        )
 
     def find_significant(self, alpha=0.05):
         """Return lags and channels of significant clusters.

@@ -22,6 +22,8 @@ def test_trf_cluster_test_finds_simulated_response(trf):
     found = trf_cluster_test(trf, n_permutations=200)
     assert isinstance(found, TRFClusters)
     assert (found.n_subjects, found.feature) == (8, "speech")
+    n_clusters = len(found.table)
+    assert repr(found) == f"TRFClusters('speech', 8 subjects, {n_clusters} clusters, 1 with p <= 0.05)"
     best = found.table.iloc[0]
     assert best["p"] <= 0.02
     assert best["start"] <= 0.2 <= best["stop"]

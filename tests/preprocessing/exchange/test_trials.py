@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
 
 from sk_b2s import (
+    FeatureScaler,
     ForwardTRF,
     PrecomputedFeatures,
     StimulusKFold,
@@ -37,6 +39,16 @@ def test_trf_weights_do_not_depend_on_window_length(lags):
     whole, long, short = (fit(trials, seconds, lags=lags) for seconds in (20, 5, 0.5))
     for trf in (long, short):
         np.testing.assert_allclose(trf.coef_, whole.coef_, atol=1e-4 * abs(whole.coef_).max())
+
+
+def test_trf_weights_on_whitened_features_of_short_windows():
+    trials, found = make_trials((1280, 1280)), []
+    for seconds in (20, 0.5):
+        X, y = Windows.from_trials(*trials, SFREQ, seconds=seconds)
+        speech = make_pipeline(PrecomputedFeatures(), FeatureScaler(whiten=True))
+        found.append(ForwardTRF(speech, lags=(-0.1, 0.4), alphas=(0.01,)).fit(X, y).coef_)
+    np.testing.assert_allclose(*found, atol=0.01 * abs(found[0]).max())
+    assert np.corrcoef(*map(np.ravel, found))[0, 1] > 0.9999
 
 
 def test_trf_weights_equal_mtrfpy():
