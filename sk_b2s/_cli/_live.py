@@ -25,7 +25,7 @@ from sk_b2s.streaming._permuted_twin import PermutedTwin
 from sk_b2s.streaming._pipeline import split_streaming_pipeline
 from sk_b2s.streaming._prediction_records import read_live_predictions, score_live_predictions
 from sk_b2s.streaming._session import decode_live
-from sk_b2s.streaming._sources import make_stream_source
+from sk_b2s.streaming._sources._sources import make_stream_source
 from sk_b2s.streaming._spectrograms import make_spectrograms
 
 LINE_EVERY = 5.0  # seconds of the stream between two lines in a log file

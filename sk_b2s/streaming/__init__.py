@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_outlet": ["PosteriorOutlet"],
         "_prediction_records": ["read_live_predictions", "score_live_predictions"],
         "_session": ["decode_live"],
-        "_source_base": ["StreamSource"],
-        "_sources": ["make_stream_source"],
+        "_sources._base": ["StreamSource"],
+        "_sources._sources": ["make_stream_source"],
     },
 )

@@ -10,8 +10,8 @@ import numpy as np
 
 from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
 from sk_b2s._utils._validation import validate_positive
-from sk_b2s.streaming._lsl import make_lsl_source
-from sk_b2s.streaming._source_base import StreamSource, pick_source_channels
+from sk_b2s.streaming._sources._base import StreamSource, pick_source_channels
+from sk_b2s.streaming._sources._lsl import make_lsl_source
 
 FAST_CHUNK = 0.08  # s of samples in each read of a recording that is not paced
 

@@ -11,7 +11,7 @@ import numpy as np
 from sk_b2s._utils._extras import import_extra
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
-from sk_b2s.streaming._source_base import StreamSource, pick_source_channels
+from sk_b2s.streaming._sources._base import StreamSource, pick_source_channels
 
 TIMEOUT = 5.0  # s, to find a stream and to measure its clock
 CORRECTED_EVERY = 5.0  # s between two readings of the clock offset

@@ -1,0 +1,1 @@
+"""Sources of streamed samples: recordings, iterators, LSL."""
