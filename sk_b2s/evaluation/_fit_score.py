@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+import joblib
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import make_estimator_params, was_estimator_interrupted
+from sk_b2s._utils._logging import run_in_parallel
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._scoring import retrieve
@@ -80,6 +83,22 @@ def fit_and_score_fold(
     own = () if candidates_per_row is None else (candidates_per_row,)
     result = retrieve(estimator, _safe_indexing(X, test), _safe_indexing(y, test), *own)
     return FitScoreResult(estimator, result, fitted - start, perf_counter() - fitted)
+
+
+def fit_and_score_folds(score_fold, estimator, X, y, folds, *options, n_jobs=None):
+    """Score all folds, several at a time.
+
+    ``score_fold(estimator, X, y, train, test, *options)`` returns a table and
+    the fitted estimator. Returns the tables as one with the column "fold", and
+    the list of fitted estimators.
+    """
+    parts = run_in_parallel(
+        (joblib.delayed(score_fold)(estimator, X, y, train, test, *options) for train, test in folds),
+        "folds",
+        n_jobs,
+    )
+    table = pd.concat([part.assign(fold=fold) for fold, (part, _) in enumerate(parts)], ignore_index=True)
+    return table, [fitted for _, fitted in parts]
 
 
 def make_fit_score_rows(result):

@@ -16,6 +16,20 @@ from sk_b2s.metrics._confidence import (
 )
 
 
+def iter_confidence_folds(rows, by, n_folds):
+    """Yield masks of held-out windows. The groups of a column stay together."""
+    check_retrieval_columns([by], rows, f"scale_temperature(by={by!r}) holds out groups")
+    codes, names = pd.factorize(rows[by].to_numpy(dtype=object), use_na_sentinel=False)
+    if len(names) < 2:
+        raise ValueError(
+            f"scale_temperature requires at least two groups in column {by!r}. Got {len(names)}. Pass a reference or "
+            f"another column."
+        )
+    fold = codes * min(n_folds, len(names)) // len(names)
+    for index in np.unique(fold):
+        yield fold == index
+
+
 class ConfidenceMixin:
     """Temperatures, reliability and thresholds of retrieval results."""
 
@@ -57,18 +71,9 @@ class ConfidenceMixin:
             check_other_retrieval_windows(self, reference, "scale_temperature")
             temperature = np.full(len(self.rows), fit_temperature(reference.scores, reference.target))
         else:
-            check_retrieval_columns([by], self.rows, f"scale_temperature(by={by!r}) holds out groups")
-            codes, names = pd.factorize(self.rows[by].to_numpy(dtype=object), use_na_sentinel=False)
-            if len(names) < 2:
-                raise ValueError(
-                    f"scale_temperature requires at least two groups in column {by!r}. Got {len(names)}. Pass a reference "
-                    f"or another column."
-                )
-            fold = codes * min(n_folds, len(names)) // len(names)
-            temperature = np.empty(len(codes))
-            for index in np.unique(fold):
-                others = fold != index
-                temperature[~others] = fit_temperature(self.scores[others], self.target[others])
+            temperature = np.empty(len(self.rows))
+            for own in iter_confidence_folds(self.rows, by, n_folds):
+                temperature[own] = fit_temperature(self.scores[~own], self.target[~own])
         scores = (self.scores / temperature[:, None]).astype(self.scores.dtype)
         return replace(self, scores=scores, rows=self.rows.assign(temperature=temperature))
 

@@ -7,7 +7,8 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.decoding._retrieval._checks import check_other_retrieval_windows, check_retrieval_columns
+from sk_b2s.decoding._retrieval._checks import check_other_retrieval_windows
+from sk_b2s.decoding._retrieval._confidence import iter_confidence_folds
 from sk_b2s.metrics._confidence import compute_confidence_loss
 from sk_b2s.metrics._word_timing import timing_scores
 
@@ -81,16 +82,9 @@ def fit_word_figure_temperatures(result, reference, by, n_folds):
                 f"{reference.n_words} words instead of {result.n_words}, or other ones."
             )
         return np.full(len(result.rows), _fit_temperature(reference, slice(None)))
-    check_retrieval_columns([by], result.rows, f"scale_temperature(by={by!r}) holds out groups")
-    codes, names = pd.factorize(result.rows[by].to_numpy(dtype=object), use_na_sentinel=False)
-    if len(names) < 2:
-        raise ValueError(
-            f"scale_temperature requires at least two groups in column {by!r}. Got {len(names)}. Pass a reference or "
-            f"another column."
-        )
-    fold, out = codes * min(n_folds, len(names)) // len(names), np.empty(len(codes))
-    for index in np.unique(fold):
-        out[fold == index] = _fit_temperature(result, fold != index)
+    out = np.empty(len(result.rows))
+    for own in iter_confidence_folds(result.rows, by, n_folds):
+        out[own] = _fit_temperature(result, ~own)
     return out
 
 

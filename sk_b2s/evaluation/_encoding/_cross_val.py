@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import joblib
-import pandas as pd
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import find_innermost_estimator, unwrap_innermost_estimator
-from sk_b2s._utils._logging import run_in_parallel
 from sk_b2s._utils._validation import validate_count
 from sk_b2s.decoding._trf._forward import ForwardTRF
-from sk_b2s.evaluation._fit_score import fit_fold
+from sk_b2s.evaluation._fit_score import fit_and_score_folds, fit_fold
 from sk_b2s.model_selection._split import list_split_folds
 
 
@@ -75,16 +72,17 @@ def cross_val_encoding(
         raise TypeError(
             f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}."
         )
-    parts = run_in_parallel(
-        (
-            joblib.delayed(correlate_encoding_fold)(estimator, X, y, train, test, n_shifts, random_state)
-            for train, test in list_split_folds(cv, X, y, groups)
-        ),
-        "folds",
-        n_jobs,
+    table, fitted = fit_and_score_folds(
+        correlate_encoding_fold,
+        estimator,
+        X,
+        y,
+        list_split_folds(cv, X, y, groups),
+        n_shifts,
+        random_state,
+        n_jobs=n_jobs,
     )
-    table = pd.concat([part.assign(fold=fold) for fold, (part, _) in enumerate(parts)], ignore_index=True)
-    return (table, [fitted for _, fitted in parts]) if return_estimator else table
+    return (table, fitted) if return_estimator else table
 
 
 def correlate_encoding_fold(estimator, X, y, train, test, n_shifts, random_state):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import warnings
 
-import joblib
 import numpy as np
 import pandas as pd
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
-from sk_b2s._utils._logging import run_in_parallel
 from sk_b2s._utils._validation import (
     get_validated_recordings,
     get_validated_table,
@@ -19,7 +17,7 @@ from sk_b2s._utils._validation import (
     validate_rows_in_step,
 )
 from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
-from sk_b2s.evaluation._fit_score import fit_fold
+from sk_b2s.evaluation._fit_score import fit_and_score_folds, fit_fold
 from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
 from sk_b2s.evaluation._reconstruction._result import (
     MEAN,
@@ -318,16 +316,17 @@ def cross_val_reconstruction(
        https://doi.org/10.1109/OJSP.2024.3376296
     """
     validate_count("n_shifts", n_shifts, least=0)
-    parts = run_in_parallel(
-        (
-            joblib.delayed(_score_fold)(estimator, X, y, train, test, n_shifts, random_state)
-            for train, test in list_split_folds(cv, X, y, groups)
-        ),
-        "folds",
-        n_jobs,
+    table, fitted = fit_and_score_folds(
+        _score_fold,
+        estimator,
+        X,
+        y,
+        list_split_folds(cv, X, y, groups),
+        n_shifts,
+        random_state,
+        n_jobs=n_jobs,
     )
-    table = pd.concat([part.assign(fold=fold) for fold, (part, _) in enumerate(parts)], ignore_index=True)
-    return (table, [fitted for _, fitted in parts]) if return_estimator else table
+    return (table, fitted) if return_estimator else table
 
 
 def _score_fold(estimator, X, y, train, test, n_shifts, random_state):
