@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s._cli._settings import apply_settings
-from sk_b2s._cli._tables import format_cli_scores_table, wrap_cli_table_text
 from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import join_text_items, make_text_visible
 from sk_b2s._utils._validation import validate_count
@@ -33,6 +32,7 @@ from sk_b2s.model_selection._registry import SPLITTERS
 from sk_b2s.preprocessing._segments import make_segments
 from sk_b2s.reporting._methods import generate_methods_text
 from sk_b2s.reporting._report import write_report
+from sk_b2s.reporting._scores_text import format_scores, wrap_printed_text
 
 FLAGS = {"k": "--k", "n_candidates": "--pool"}  # by the option of a task
 DATASET_OPTIONS = (
@@ -90,7 +90,7 @@ def _run_folds(args):
         results = run_benchmark_task(
             spec, estimators, (X, y), options=options, n_shifts=args.shifts, rows=rows, **common
         )
-    print(make_text_visible(f"\n{format_cli_scores_table(summarize(results))}\n\nresults: {out}"))
+    print(make_text_visible(f"\n{format_scores(summarize(results))}\n\nresults: {out}"))
     return results
 
 
@@ -129,7 +129,7 @@ def run_folds_command(args):
     leakage = check_leakage(X, y, cv)
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["test subjects"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
-    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_cli_table_text(format_leakage(leakage))}"))
+    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_printed_text(format_leakage(leakage))}"))
     return int((leakage["verdict"] == LeakVerdict.LEAK).any())
 
 
@@ -140,8 +140,8 @@ def run_report_command(args):
     if args.page == "none" and args.title is not None:
         raise ValueError("--title requires an HTML report. Remove --title, or --page none.")
     results = read_results(args.results, args.conflicts)
-    print(make_text_visible(format_cli_scores_table(summarize(results))))
-    print(f"\n{wrap_cli_table_text(generate_methods_text(results))}\n")
+    print(make_text_visible(format_scores(summarize(results))))
+    print(f"\n{wrap_printed_text(generate_methods_text(results))}\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
         results.drop(columns="details").to_csv(args.csv, index=False)

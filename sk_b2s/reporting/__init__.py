@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_methods": ["generate_methods_text"],
         "_reconstruction": ["write_reconstruction_report"],
         "_report": ["write_report"],
+        "_scores_text": ["format_scores"],
     },
 )

@@ -36,10 +36,10 @@ from sk_b2s import (
     summarize,
     write_report,
 )
-from sk_b2s._cli._tables import format_cli_scores_table
 from sk_b2s._utils._estimators import find_decoder_in_estimator, was_estimator_interrupted
 from sk_b2s.evaluation._controls._inputs import make_control_speech_inputs
 from sk_b2s.plotting import plot_adaptation, plot_scores
+from sk_b2s.reporting._scores_text import format_scores
 
 FAST = {"k": 5, "n_shifts": 50, "verbose": 0, "n_candidates": None}
 AMOUNTS = [0, 0.3, np.inf]
@@ -369,7 +369,7 @@ def test_summarize_keeps_amounts_separate(curve):
     assert "used without labels to fit RobustChannelScaler and CovarianceAlignment." in said
     assert "adapted, 0.3 min: top-5 accuracy" in said
     assert "adapted, all minutes: top-5 accuracy" in said
-    assert "all minutes" in format_cli_scores_table(table)
+    assert "all minutes" in format_scores(table)
 
 
 def test_plot_adaptation_shows_every_amount(curve):

@@ -24,7 +24,6 @@ from sk_b2s import (
     summarize,
     write_report,
 )
-from sk_b2s._cli._tables import format_cli_scores_table
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows, rank_by_timing
@@ -33,6 +32,7 @@ from sk_b2s.evaluation._results._lines import (
     format_result_line_outcome,
     parse_result_line_outcome,
 )
+from sk_b2s.reporting._scores_text import format_scores
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_score_similarities_adds_timing(silent):
     exact = score_similarities(np.eye(300), table, n_candidates=None, n_shifts=0).set_index("control")
     assert exact.loc["decoder", "timing_matched_p"] == pytest.approx(1 / 201)
     assert summarize(exact.reset_index()).loc[0, "timing_matched_p"] == pytest.approx(1 / 201)
-    assert "timing-matched" in format_cli_scores_table(summarize(exact.reset_index()))
+    assert "timing-matched" in format_scores(summarize(exact.reset_index()))
     untimed = score_similarities(noise, table.drop(columns="onset"), n_candidates=None, n_shifts=0)
     assert untimed["control"].tolist() == ["decoder"]
     assert untimed["word_top_10_timing"].isna().all()

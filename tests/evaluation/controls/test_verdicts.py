@@ -18,7 +18,6 @@ from sk_b2s import (
     summarize,
     write_report,
 )
-from sk_b2s._cli._tables import format_cli_scores_table
 from sk_b2s.evaluation._controls._leak_test import pool_leak_test_rows
 from sk_b2s.evaluation._controls._verdicts import (
     BELOW_MEANS,
@@ -31,6 +30,7 @@ from sk_b2s.evaluation._controls._verdicts import (
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.plotting import plot_controls
 from sk_b2s.reporting._findings import get_finding_style, write_findings_headline
+from sk_b2s.reporting._scores_text import format_scores
 
 BELOW = Verdict.BELOW_NULL
 
@@ -95,12 +95,12 @@ def test_report_states_inverted_decoder_first(inverted, tmp_path):
     text = generate_methods_text(inverted)
     assert f"; below its null: {BELOW_MEANS}." in text.split("turned: top-10")[1].split("right: top-10")[0]
     assert "below its null" not in text.split("right: top-10")[1]
-    printed = format_cli_scores_table(summarize(inverted))
+    printed = format_scores(summarize(inverted))
     assert "  below its null" in printed
     assert "null from" in printed
     assert "signs or pairs" in printed
     one = inverted[inverted["estimator"] == "right"]
-    assert "null from" not in format_cli_scores_table(summarize(one))
+    assert "null from" not in format_scores(summarize(one))
 
 
 def test_score_similarities_of_wrong_sign():

@@ -20,10 +20,10 @@ from sk_b2s import (
     summarize,
     write_report,
 )
-from sk_b2s._cli._tables import format_cli_scores_table
 from sk_b2s.evaluation._results._plan import UNKNOWN, describe_missing_plan_folds, merge_plans, read_plan
 from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import write_findings_headline
+from sk_b2s.reporting._scores_text import format_scores
 
 ONE, TWO = ridge(alphas=(1.0,)), ridge(alphas=(1.0, 100.0), per_subject=False)
 QUIET = {"n_candidates": None, "controls": False, **FAST}
@@ -100,7 +100,7 @@ def test_complete_results_have_no_warning(whole, tmp_path):
     assert (summarize(results)["missing"] == "").all()
     assert not write_findings_headline(BenchmarkSummary(results))[1].startswith("Not complete")
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
-    texts = (generate_methods_text(results), format_cli_scores_table(summarize(results)), page)
+    texts = (generate_methods_text(results), format_scores(results), page)
     assert not any("missing:" in text or "unfinished" in text or "plan unknown" in text for text in texts)
 
 
@@ -115,9 +115,9 @@ def test_interrupted_results_list_missing_subjects(whole, tmp_path):
         f"Not complete: one: {said}; two: {said}. "
     )
     assert f"unfinished benchmark: one: {said}; two: {said}." in generate_methods_text(results)
-    assert f"Not complete, one: {said}." in format_cli_scores_table(summary).replace("\n", " ")
+    assert f"Not complete, one: {said}." in format_scores(summary).replace("\n", " ")
     assert (
-        format_cli_scores_table(summary).count("Not complete") == 2
+        format_scores(summary).count("Not complete") == 2
     )  # controls that lack the same are not listed again
     with pytest.warns(UserWarning, match=f"^{re.escape(repr(str(path)))} is not complete"):
         read_results([path])  # as the command line does

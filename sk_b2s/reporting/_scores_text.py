@@ -1,4 +1,4 @@
-"""Printed tables of scores."""
+"""Text tables of scores."""
 
 from __future__ import annotations
 
@@ -9,26 +9,43 @@ import pandas as pd
 from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN
+from sk_b2s.evaluation._results._summarize import summarize
 
 WIDTH = 110  # characters of a line of printed paragraphs
 
 
-def format_cli_scores_table(summary):
-    """Format a summary as a text table with one line for each control.
+def format_scores(results):
+    """Format the scores of a benchmark as a text table to print.
 
     Parameters
     ----------
-    summary : DataFrame of shape (n_summaries, ...)
-        Table returned by :func:`~sk_b2s.summarize`.
+    results : DataFrame
+        Table of :func:`~sk_b2s.benchmark`, or its summary by
+        :func:`~sk_b2s.summarize`.
 
     Returns
     -------
     text : str
-        Top-1 and top-k with standard errors over subjects, chance level, 97.5
-        % quantile of the null of top-k, and top-k in pools of equal size.
+        One line for each decoder and control: top-1 and top-k accuracy with
+        the standard error over subjects, chance level, 97.5 % quantile of the
+        null of top-k, number of candidates, top-k in pools of equal size, and
+        the verdict. Below it, over what the means are taken, and what is
+        missing from the plan.
+
+    See Also
+    --------
+    write_report : Write an HTML page with figures.
+    generate_methods_text : Describe rows, candidates, folds and controls.
+
+    Examples
+    --------
+    >>> from sk_b2s import format_scores, read_results
+    >>> results = read_results("results.jsonl")  # doctest: +SKIP
+    >>> print(format_scores(results))  # doctest: +SKIP
     """
+    summary = results if "verdict_text" in results else summarize(results)
     if "task" in summary and summary["task"].nunique() > 1:
-        parts = [(name, format_cli_scores_table(own)) for name, own in summary.groupby("task", sort=False)]
+        parts = [(name, format_scores(own)) for name, own in summary.groupby("task", sort=False)]
         return "\n\n".join(f"{name or 'segments of a benchmark'}\n{text}" for name, text in parts)
     columns = ["estimator", "control", "condition", *amounts_in(summary)]
     whole = summary[summary["pool"] == "all"].set_index(columns, drop=False)
@@ -67,8 +84,8 @@ def format_cli_scores_table(summary):
         [
             _align_columns(lines),
             "",
-            wrap_cli_table_text(_describe_means(whole)),
-            *map(wrap_cli_table_text, notes),
+            wrap_printed_text(_describe_means(whole)),
+            *map(wrap_printed_text, notes),
         ]
     )
 
@@ -112,7 +129,7 @@ def _format_numbers(column):
     return column.map("{:.3f}".format).replace("nan", "-")
 
 
-def wrap_cli_table_text(text):
+def wrap_printed_text(text):
     """Wrap a paragraph to the width of a printed line."""
     return textwrap.fill(text, WIDTH)
 
