@@ -43,7 +43,7 @@ def format_scores(results):
     >>> results = read_results("results.jsonl")  # doctest: +SKIP
     >>> print(format_scores(results))  # doctest: +SKIP
     """
-    summary = results if "verdict_text" in results else summarize(results)
+    summary = results if "n_without_null" in results else summarize(results)
     if "task" in summary and summary["task"].nunique() > 1:
         parts = [(name, format_scores(own)) for name, own in summary.groupby("task", sort=False)]
         return "\n\n".join(f"{name or 'segments of a benchmark'}\n{text}" for name, text in parts)
