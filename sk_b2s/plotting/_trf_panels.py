@@ -132,7 +132,7 @@ def plot_trf_joint(
         One of ``subjects_``. If None, the mean over models.
     lags : sequence of float, default=None
         Lags of the topographies in seconds. If None, those of the three
-        largest peaks of the global field power.
+        largest peaks of the global field power, of positive lags if any.
     channels : sequence of str or int, default=None
         Channels to emphasize, see :func:`plot_trf`.
     scale : float, default=1.0
@@ -164,9 +164,9 @@ def plot_trf_joint(
             "plot_trf_joint requires positions of sensors. Set Epocher(montage=...) or "
             "Windows.from_trials(positions=...), or use plot_trf."
         )
-    at = _find_peaks(weights.std(1)) if lags is None else _find_lags(found.lags_, lags)
-    fig = plt.figure(figsize=(6.4, 5.2)) if fig is None else fig
-    grid = fig.add_gridspec(2, len(at), height_ratios=(1, 1.6), hspace=0.35)
+    at = _find_peaks(weights.std(1), found.lags_) if lags is None else _find_lags(found.lags_, lags)
+    fig = plt.figure(figsize=(6.4, 5.2), layout="constrained") if fig is None else fig
+    grid = fig.add_gridspec(2, len(at), height_ratios=(1, 1.6))
     ax = fig.add_subplot(grid[1, :])
     plot_trf(found, feature, subject, channels, scale, unit, clusters, ax)
     limit = abs(weights[at]).max() or 1.0
@@ -180,10 +180,11 @@ def plot_trf_joint(
     return np.array([ax, *maps], dtype=object)
 
 
-def _find_peaks(power, n_peaks=3):
+def _find_peaks(power, lags, n_peaks=3):
     """Return the indices of the largest local maxima, in order of lags."""
     padded = np.r_[-np.inf, power, -np.inf]
-    peaks = np.flatnonzero((power > padded[:-2]) & (power >= padded[2:]))
+    is_peak = (power > padded[:-2]) & (power >= padded[2:])
+    peaks = np.flatnonzero(is_peak & (lags >= 0) if (is_peak & (lags >= 0)).any() else is_peak)
     return np.sort(peaks[np.argsort(-power[peaks], kind="stable")[:n_peaks]])
 
 

@@ -95,8 +95,9 @@ def test_plot_trf_joint_maps_peaks():
     trf = ForwardTRF(lags=(-0.2, 0.5), alphas=(0.1,)).fit(X, speech)
     axes = plot_trf_joint(trf)
     titles = [ax.get_title() for ax in axes[1:]]
-    assert len(titles) == 3
+    assert 1 <= len(titles) <= 3
     assert "0.2 s" in titles
+    assert all(float(title[:-2]) >= 0 for title in titles)
     assert [ax.get_title() for ax in plot_trf_joint(trf, lags=[0.21], subject="s1")[1:]] == ["0.2 s"]
     with pytest.raises(ValueError, match=r"lags must be from -0.2 to 0.5 s. Got \[0.9\]"):
         plot_trf_joint(trf, lags=[0.9])

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats.qmc import Halton
 
 from sk_b2s.decoding._ridge_base import check_ridge_alphas
+from sk_b2s.features._precomputed import PrecomputedFeatures
 from sk_b2s.features._union import SpeechFeatureUnion
 
 LARGE = 3.0  # decades between two sets of which one is left out
@@ -48,7 +49,8 @@ def find_feature_sets(speech, n_features):
     for step in steps:
         if isinstance(step, SpeechFeatureUnion) and step.n_features_out_ == n_features:
             return dict(step.feature_ranges_)
-    return {"speech" if speech is None else type(steps[0]).__name__: (0, n_features)}
+    is_unnamed = speech is None or isinstance(steps[0], PrecomputedFeatures)
+    return {"speech" if is_unnamed else type(steps[0]).__name__: (0, n_features)}
 
 
 def make_feature_sets(bands, speech, n_features):
