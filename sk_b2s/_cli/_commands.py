@@ -79,7 +79,7 @@ def _run_folds(args):
     common = {
         "cv": cv, "path": out, "seeds": args.seeds, "controls": args.controls, "oracle": dataset.oracle,
         "only": args.fold, "n_jobs": args.n_jobs,
-        "note": {"command": hide_home_folder(args.shown_command)},
+        "note": {"command": hide_command_home_folder(args.shown_command)},
     }  # fmt: skip
     if spec is None:
         k, n_candidates = 10 if args.k is None else args.k, getattr(args, "pool", 50)
@@ -94,7 +94,7 @@ def _run_folds(args):
     return results
 
 
-def hide_home_folder(text):
+def hide_command_home_folder(text):
     """Replace the home folder of a command by "~"."""
     return text.replace(str(Path.home()), "~")
 

@@ -229,14 +229,14 @@ def parse_live_candidates(texts):
             raise ValueError(f"--candidates: the name {name!r} is used twice. Use distinct names.")
         delay = None
         if not Path(sound).is_file() and "@" in sound:
-            sound, delay = _split_delay(name, sound)
+            sound, delay = _parse_live_candidate_delay(name, sound)
         if not Path(sound).is_file():
             raise FileNotFoundError(f"--candidates {name}: the file {sound!r} does not exist.")
         candidates[name] = sound if delay is None else (sound, delay)
     return candidates
 
 
-def _split_delay(name, text):
+def _parse_live_candidate_delay(name, text):
     """Return the sound and the delay of a text such as "a.wav@1.5"."""
     sound, _, seconds = text.rpartition("@")
     try:

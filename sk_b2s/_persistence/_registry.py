@@ -30,17 +30,17 @@ from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.model_selection._registry import SPLITTERS
-from sk_b2s.preprocessing._epocher._table import Baseline
-from sk_b2s.preprocessing._feature_pca import Projection
-from sk_b2s.preprocessing._scalers import Affine, Whitening
+from sk_b2s.preprocessing._epocher._table import EpocherBaseline
+from sk_b2s.preprocessing._feature_pca import FeaturePCAProjection
+from sk_b2s.preprocessing._scalers import AffineScaling, WhiteningScaling
 from sk_b2s.preprocessing._windows._windows import Windows
 
 # Classes that estimators hold, by name, with the attribute of each argument of the constructor.
 PARTS: dict[str, tuple[type, dict[str, str]]] = {
-    "Affine": (Affine, {"center": "center", "scale": "scale", "clip": "clip"}),
-    "Projection": (Projection, {"mean": "mean", "components": "components"}),
-    "Whitening": (Whitening, {name: name for name in ("center", "autocorrelation", "scale")}),
-    "Baseline": (Baseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
+    "Affine": (AffineScaling, {"center": "center", "scale": "scale", "clip": "clip"}),
+    "Projection": (FeaturePCAProjection, {"mean": "mean", "components": "components"}),
+    "Whitening": (WhiteningScaling, {name: name for name in ("center", "autocorrelation", "scale")}),
+    "Baseline": (EpocherBaseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
     "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
     "StimulusArray": (StimulusArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
     "ImageStimulus": (ImageStimulus, {"name": "name", "path": "path"}),
@@ -59,7 +59,12 @@ PARTS |= {
     if spec.folds_parameter is None
 }
 
-STEPS = (Affine, Whitening, Projection, Baseline)  # steps of Windows that are plain data
+STEPS = (
+    AffineScaling,
+    WhiteningScaling,
+    FeaturePCAProjection,
+    EpocherBaseline,
+)  # steps of Windows that are plain data
 
 # The tag of each type that JSON cannot represent. Built-in types must match exactly.
 TAGS: dict[type | tuple[type, ...], str] = {

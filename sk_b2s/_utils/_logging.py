@@ -22,11 +22,11 @@ class _Output(logging.Handler):
     """Print messages, unless the root logger has handlers that do so."""
 
     def emit(self, record):
-        if not has_root_handlers():
+        if not has_root_logging_handlers():
             print(self.format(record), flush=True)
 
 
-def has_root_handlers():
+def has_root_logging_handlers():
     """Return whether the root logger has handlers, which get all messages."""
     return bool(logging.getLogger().handlers)
 
@@ -110,13 +110,13 @@ def log_seconds(message, least=0.0):
         log(f"{message}: {seconds:.1f} s")
 
 
-def is_main():
+def is_logging_process():
     """Return whether this is the main thread of the main process."""
     is_first = multiprocessing.current_process().name == "MainProcess"
     return is_first and threading.current_thread() is threading.main_thread()
 
 
-def format_seconds(seconds):
+def format_logged_seconds(seconds):
     """Format a duration with one unit, such as "3 min"."""
     for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 1.5 * size:
@@ -124,7 +124,7 @@ def format_seconds(seconds):
     return f"{max(1, round(seconds))} s"
 
 
-def iterate_with_progress(items, title, total=None, verbose=None):
+def iterate_with_logged_progress(items, title, total=None, verbose=None):
     """Iterate, with a progress bar on terminals and lines in logs.
 
     A bar is shown after two seconds. Elsewhere, one line a minute is logged at
@@ -142,7 +142,7 @@ def iterate_with_progress(items, title, total=None, verbose=None):
     """
     total = len(items) if total is None else total
     level = logger.getEffectiveLevel() if verbose is None else _get_level(verbose)
-    if total < 2 or level > logging.WARNING or not is_main():
+    if total < 2 or level > logging.WARNING or not is_logging_process():
         yield from items
     elif sys.stderr.isatty() or "ipykernel" in sys.modules:
         from tqdm.auto import tqdm
@@ -159,15 +159,15 @@ def _iterate_with_lines(items, title, total, verbose):
         now = time.monotonic()
         if done and now - said >= EVERY:
             said, left = now, (now - began) / done * (total - done)
-            log(f"{title}: {done} of {total}, about {format_seconds(left)} left", verbose)
+            log(f"{title}: {done} of {total}, about {format_logged_seconds(left)} left", verbose)
         yield item
 
 
-def run_in_parallel(calls, title, n_jobs=None):
+def run_in_parallel_with_logging(calls, title, n_jobs=None):
     """Run delayed functions of joblib with a progress bar: list of results."""
     calls = list(calls)
     parallel = joblib.Parallel(n_jobs, return_as="generator")
-    return list(iterate_with_progress(parallel(calls), title, total=len(calls)))
+    return list(iterate_with_logged_progress(parallel(calls), title, total=len(calls)))
 
 
 logger.addHandler(_Output())

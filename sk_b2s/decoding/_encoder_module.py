@@ -7,7 +7,7 @@ import inspect
 from torch import nn
 
 from sk_b2s.nn._brain_module import BrainModule
-from sk_b2s.nn._module_adapter import ModuleAdapter, infer_network_outputs, name_module
+from sk_b2s.nn._module_adapter import ModuleAdapter, infer_module_outputs, name_module
 
 PREFIX = "module__"
 AUGMENTATION = ("channel_dropout", "time_dropout")  # parameters of the network that also apply to others
@@ -95,7 +95,7 @@ class CustomModuleMixin:
     def _infer_architecture(self, made, sfreq):
         """Return the plain arguments of the adapter."""
         made = {**made, "sfreq": sfreq, **{name: getattr(self, name) for name in AUGMENTATION}}
-        asked = infer_network_outputs(self.module, self._get_own_params(), made)
+        asked = infer_module_outputs(self.module, self._get_own_params(), made)
         return {**made, "n_network_outputs": asked}
 
     def _check_module_as_fitted(self):

@@ -6,7 +6,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._logging import run_in_parallel
+from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval._scoring import retrieve
 from sk_b2s.evaluation._fit_score import fit_fold
@@ -84,7 +84,7 @@ def attention_decoding_scores(
     """
     other = concurrent_stream(X, y, events, stream)
     folds = list_split_folds(cv, X, y)
-    parts = run_in_parallel(
+    parts = run_in_parallel_with_logging(
         (joblib.delayed(_score_fold)(estimator, X, y, other, train, test, lengths) for train, test in folds),
         "folds",
         n_jobs,

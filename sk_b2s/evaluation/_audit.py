@@ -13,7 +13,7 @@ from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS, find_control
 from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows, rank_by_timing
-from sk_b2s.evaluation._results._details import describe_ranks
+from sk_b2s.evaluation._results._details import describe_rank_details
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._plan import AUDIT, read_plan
 from sk_b2s.evaluation._results._table import make_results_table
@@ -121,7 +121,7 @@ def score_similarities(
             "rows": score_rows(result, n_candidates, n_shifts, random_state),
             "outcome": _format_outcome(result, control, n_shifts, random_state) if is_leak_test else None,
             "about": {}, "cost": {}, "error": "", "key": "", "plan": read_plan(AUDIT), "made": {},
-            "details": {"ranks": describe_ranks(result)},
+            "details": {"ranks": describe_rank_details(result)},
         })  # fmt: skip
     return make_results_table(lines)
 

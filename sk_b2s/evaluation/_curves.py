@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from sk_b2s._utils._logging import run_in_parallel
+from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.evaluation._fit_score import fit_and_score_fold, make_fit_score_rows
 from sk_b2s.events._intervals import sum_recorded_intervals
@@ -272,7 +272,7 @@ def _run_tasks(estimator, X, y, tasks, n_jobs):
 
     DataFrame with one row per test subject of each task.
     """
-    parts = run_in_parallel(
+    parts = run_in_parallel_with_logging(
         (joblib.delayed(_score_task)(estimator, X, y, *task) for task in tasks), "fits", n_jobs
     )
     return pd.DataFrame([row for part in parts for row in part])

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import make_estimator_params, was_estimator_interrupted
-from sk_b2s._utils._logging import run_in_parallel
+from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s._utils._validation import get_validated_table
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._scoring import retrieve
@@ -92,7 +92,7 @@ def fit_and_score_folds(score_fold, estimator, X, y, folds, *options, n_jobs=Non
     the fitted estimator. Returns the tables as one with the column "fold", and
     the list of fitted estimators.
     """
-    parts = run_in_parallel(
+    parts = run_in_parallel_with_logging(
         (joblib.delayed(score_fold)(estimator, X, y, train, test, *options) for train, test in folds),
         "folds",
         n_jobs,

@@ -122,7 +122,7 @@ class EventFeatures(SpeechFeatures):
         self.rows_ = rows = self._select_rows()
         if self.classes is None:
             return
-        known = set().union(*map(_split_texts, self.classes.values()))
+        known = set().union(*map(_split_event_texts, self.classes.values()))
         unknown = rows.loc[~(rows["text"].isin(known) | is_silence(rows["text"])), "text"].value_counts()
         if len(unknown):
             warnings.warn(
@@ -172,12 +172,14 @@ class EventFeatures(SpeechFeatures):
         last = np.ceil(stop * self.sfreq - 1e-6).astype(int) if self.hold else first + 1
         classes = [None] if self.classes is None else list(self.classes.values())
         for column, texts in enumerate(classes):
-            own = slice(None) if texts is None else np.flatnonzero(rows["text"].isin(_split_texts(texts)))
+            own = (
+                slice(None) if texts is None else np.flatnonzero(rows["text"].isin(_split_event_texts(texts)))
+            )
             for begin, end in zip(first[own], np.maximum(last, first + 1)[own], strict=True):
                 out[begin:end, column] = 1
         return out
 
 
-def _split_texts(texts):
+def _split_event_texts(texts):
     """Return the texts of a class as a set in lower case."""
     return {text.lower() for text in (texts.split() if isinstance(texts, str) else texts)}

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s.preprocessing._base import TableOutputMixin
-from sk_b2s.preprocessing._scalers import Affine
+from sk_b2s.preprocessing._scalers import AffineScaling
 from sk_b2s.preprocessing._windows._signals import Signal, SignalPart, load_signal
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -179,7 +179,9 @@ default=None
             factor = part.shape[1] ** -0.5
         else:
             factor = (self.transformer_weights or {}).get(name, 1.0)
-        return part if factor == 1 else part.then(Affine(np.zeros((1, 1)), np.full((1, 1), 1 / factor)))
+        return (
+            part if factor == 1 else part.then(AffineScaling(np.zeros((1, 1)), np.full((1, 1), 1 / factor)))
+        )
 
     def transform(self, X):
         """Compute windows with the features of all transformers.

@@ -16,11 +16,11 @@ CODE = get_cache_code(__file__)
 HEADER_LINE = re.compile(r"^\s*(DataFile|MarkerFile)\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
-class RecordingFormatError(ValueError):
+class FileFormatError(ValueError):
     """Error that already contains the way out, so that readers pass it on."""
 
 
-def format_recording_name(raw):
+def format_recording_file_name(raw):
     """Return the name of a recording for a message."""
     files = getattr(raw, "filenames", None)  # epochs and a Raw made by a hook have none
     return f"recording {Path(files[0]).name!r}" if files and files[0] else "the recording"

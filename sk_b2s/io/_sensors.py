@@ -11,7 +11,7 @@ import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.io._files import format_recording_name
+from sk_b2s.io._files import format_recording_file_name
 
 CODE = get_cache_code(__file__)
 # Channels that files often label as EEG: other physiology, triggers and recorded audio.
@@ -40,7 +40,7 @@ def set_sensor_montage(inst, montage):
         if missing:
             warnings.warn(
                 f"montage={montage if isinstance(montage, str) else '...'} has no position for {len(missing)} of "
-                f"{len(electrodes)} electrodes of {format_recording_name(inst)}, {shorten_list(missing)}. Spatial attention ignores "
+                f"{len(electrodes)} electrodes of {format_recording_file_name(inst)}, {shorten_list(missing)}. Spatial attention ignores "
                 "these channels.",
                 stacklevel=3,
             )
@@ -103,14 +103,14 @@ def pick_sensor_channels(raw, picks=None):
             names = raw.copy().pick(wanted, exclude=(), verbose="ERROR").ch_names
         except ValueError as error:
             raise ValueError(
-                f"picks={picks!r} names channels or types that {format_recording_name(raw)} does not have. It has "
+                f"picks={picks!r} names channels or types that {format_recording_file_name(raw)} does not have. It has "
                 f"{shorten_list(raw.ch_names)}."
             ) from error
     types = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
     names = [n for n in names if n in named or types[n] not in SENSORS or not NOT_EEG.match(n)]
     if not names:
         raise ValueError(
-            f"{format_recording_name(raw)} has no EEG or MEG channel. Name channels with picks=[...]."
+            f"{format_recording_file_name(raw)} has no EEG or MEG channel. Name channels with picks=[...]."
         )
     return names
 

@@ -176,7 +176,7 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
     rows = _Rows(X, y, copies.mark(heard), copies)
     pretrained = None if estimator is None else find_pretraining_exposure(estimator, X, y)
     folds = []
-    for index, (train, test) in enumerate(_split(check_cv(cv), X, y, groups, copies)):
+    for index, (train, test) in enumerate(_split_for_leakage(check_cv(cv), X, y, groups, copies)):
         sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
         fold = rows.compare(*sides)
         if pretrained is not None:
@@ -185,7 +185,7 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
     return pd.DataFrame(folds).rename_axis("fold")
 
 
-def _split(cv, X, y, groups, copies):
+def _split_for_leakage(cv, X, y, groups, copies):
     """Return the folds of a splitter, ignoring copies if it raises."""
     try:
         return list(cv.split(X, y, groups))

@@ -146,7 +146,7 @@ class ModuleAdapter(nn.Module):
         self.n_known = n_averaged or n_subjects
         self.generator: torch.Generator | None = None
         self.augmentation = WindowAugmentation(channel_dropout, time_dropout, max_shift)
-        known = describe_data(n_channels, n_times, n_frames, self.n_known, sfreq)
+        known = describe_module_data(n_channels, n_times, n_frames, self.n_known, sfreq)
         self.network = build_module(make, params, {**known, "n_outputs": n_network_outputs})
         accepted = _list_arguments(self.network.forward)
         self.extra = tuple(name for name in ("subject", "positions") if name in accepted)
@@ -219,7 +219,7 @@ class ModuleAdapter(nn.Module):
         )
 
 
-def describe_data(
+def describe_module_data(
     n_channels: int, n_times: int, n_frames: int, n_subjects: int, sfreq: float | None
 ) -> dict[str, int | float | None]:
     """Return the numbers of the data that a network may name as arguments.
@@ -260,7 +260,7 @@ def probe_module(adapter: ModuleAdapter) -> Tensor:
         adapter.train(training)
 
 
-def infer_network_outputs(make: Any, params: Mapping[str, Any], made: Mapping[str, Any]) -> int:
+def infer_module_outputs(make: Any, params: Mapping[str, Any], made: Mapping[str, Any]) -> int:
     """Return the argument ``n_outputs`` of a network.
 
     It is the number of speech features, or times the number of frames if the

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._devices import allowed_threads
-from sk_b2s._utils._logging import iterate_with_progress
+from sk_b2s._utils._logging import iterate_with_logged_progress
 from sk_b2s._utils._precision import Precision
 from sk_b2s.metrics._ranking import ranks
 from sk_b2s.metrics._tiled import iter_tiled_scores
@@ -236,7 +236,7 @@ class RetrievalNet(NeuralNet):
     def _train_batches(self, iterator, step_fn, **fit_params):
         batches = prefetch_batches(iterator, self.device)
         if self.verbose:
-            batches = iterate_with_progress(batches, f"epoch {len(self.history)}", len(iterator))
+            batches = iterate_with_logged_progress(batches, f"epoch {len(self.history)}", len(iterator))
         estimate = TimeEstimate(self, len(iterator)) if len(self.history) == 1 else None
         for batch in batches:
             self.notify("on_batch_begin", batch=batch, training=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sk_b2s._utils._logging import format_seconds, is_main, log
+from sk_b2s._utils._logging import format_logged_seconds, is_logging_process, log
 from sk_b2s.nn._validation import ValidationEarlyStop
 
 MEASURED = 5.0  # seconds of batches that an estimate is made from
@@ -37,12 +37,12 @@ class TimeEstimate:
         if now - self.began < MEASURED and self.n_done + 1 < self.n_batches:
             return False
         epoch = (now - self.began) / n_measured * self.n_batches
-        if (message := describe_duration(epoch, self.net)) is not None and is_main():
+        if (message := describe_time_estimate(epoch, self.net)) is not None and is_logging_process():
             log(message, verbose=True if self.net.verbose else None)
         return True
 
 
-def describe_duration(epoch, net):
+def describe_time_estimate(epoch, net):
     """Describe how long a fit takes, None if it is short.
 
     ``epoch`` is the duration of an epoch in seconds, without validation.
@@ -50,10 +50,8 @@ def describe_duration(epoch, net):
     if epoch * net.max_epochs < LONG:
         return None
     patience = [one.patience for _, one in net.callbacks_ if isinstance(one, ValidationEarlyStop)]
-    at_most = f"{format_seconds(epoch * net.max_epochs)} for max_epochs={net.max_epochs}"
+    at_most = f"{format_logged_seconds(epoch * net.max_epochs)} for max_epochs={net.max_epochs}"
     if patience and patience[0] + 1 < net.max_epochs:
         least = patience[0] + 1
-        at_most = f"{format_seconds(epoch * least)} (early stopping after {least} epochs) to {at_most}"
-    return (
-        f"BrainEncoder trains {format_seconds(epoch)} per epoch on {net.device!r}: this fit takes {at_most}."
-    )
+        at_most = f"{format_logged_seconds(epoch * least)} (early stopping after {least} epochs) to {at_most}"
+    return f"BrainEncoder trains {format_logged_seconds(epoch)} per epoch on {net.device!r}: this fit takes {at_most}."

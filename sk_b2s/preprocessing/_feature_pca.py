@@ -15,7 +15,7 @@ from sk_b2s.preprocessing._scalers import iter_scaler_batches
 from sk_b2s.preprocessing._windows._windows import Windows
 
 
-class Projection:
+class FeaturePCAProjection:
     """Step that maps the features x of each frame to C (x - mean)."""
 
     def __init__(self, mean, components):
@@ -150,7 +150,9 @@ class FeaturePCA(WindowsTransformer):
         scale = np.sqrt(self.explained_variance_) if self.whiten else np.ones(len(self.components_))
         components = self.components_ / np.where(scale > 0, scale, 1.0)[:, None]
         if isinstance(X, Windows):
-            return X._replace(ch_names=None, positions=None).then(Projection(self.mean_, components))
+            return X._replace(ch_names=None, positions=None).then(
+                FeaturePCAProjection(self.mean_, components)
+            )
         X = self._validate_transform(X)
         centered = np.moveaxis(X, 1, -1) - self.mean_.astype(X.dtype)
         return np.moveaxis(centered @ components.T.astype(X.dtype), -1, 1)

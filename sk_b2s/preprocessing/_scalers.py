@@ -20,7 +20,7 @@ MIN_ERROR = 1e-12  # relative variance of a difference that is not rounding
 BATCH_VALUES = 2**24  # numbers of one batch of features, 128 MiB in double precision
 
 
-class Affine:
+class AffineScaling:
     """Step (batch - center) / scale, then clip, per signal or for all."""
 
     def __init__(self, center, scale, clip=None, reports_constant=False):
@@ -36,7 +36,7 @@ class Affine:
         return batch if self.clip is None else batch.clamp_(-self.clip, self.clip)
 
 
-class Whitening:
+class WhiteningScaling:
     """Step that standardizes the change of each feature between frames.
 
     Computes ``(x(t) - a x(t - 1)) / scale`` with x centered. The frame before
@@ -256,7 +256,7 @@ class RobustChannelScaler(WindowsTransformer):
             samples = np.ascontiguousarray(samples[:, ::every])
             center[index], scale[index] = compute_scaler_median_and_iqr(samples, self.quantile_range)
         warn_of_constant(windows, stacklevel=4)
-        return Affine(center, scale, self.clip, reports_constant=True)
+        return AffineScaling(center, scale, self.clip, reports_constant=True)
 
     def _count_calibration(self, sfreq):
         """Return the number of samples that determine the statistics."""
@@ -418,8 +418,8 @@ class FeatureScaler(WindowsTransformer):
         check_is_fitted(self)
         if isinstance(X, Windows):
             if self.whiten:
-                return X.then(Whitening(self.mean_, self.autocorrelation_, self.scale_))
-            return X.then(Affine(self.mean_[None], self.scale_[None]))
+                return X.then(WhiteningScaling(self.mean_, self.autocorrelation_, self.scale_))
+            return X.then(AffineScaling(self.mean_[None], self.scale_[None]))
         X = self._validate_transform(X)
         mean, scale = (_to_column(v, X.ndim).astype(X.dtype) for v in (self.mean_, self.scale_))
         X = X - mean

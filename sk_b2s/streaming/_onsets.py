@@ -21,6 +21,7 @@ EVERY = 0.5  # s, between searches
 EDGE = 1.0  # s, half of the filter of envelopes
 SHORTEST = 2.0  # s of audio that are compared
 AGREE = 0.05  # s between onsets by two candidates
+STORED = 60.0  # s of time stamps, for onsets that are found late
 MARGIN = 0.1  # s before the latest place, where a maximum could still rise
 
 
@@ -238,3 +239,28 @@ class AudioOnset:
             if best is None or correlation[at] > best[0]:
                 best = float(correlation[at]), at, len(correlation), delay, name
         return best
+
+
+class OnsetDetector:
+    """Onsets of a channel in seconds of the stream.
+
+    Parameters
+    ----------
+    finder : TriggerOnset or AudioOnset
+    decoder : StreamingDecoder
+    """
+
+    def __init__(self, finder, decoder):
+        self.finder, self.decoder = finder, decoder
+        self._stamps, self._from = np.empty(0), 0  # time stamps of the latest samples
+
+    def find(self, samples, stamps):
+        """Return the onsets that are found with these samples."""
+        if stamps is not None:
+            n_old = max(0, len(self._stamps) - round(STORED * self.decoder.sfreq))
+            self._stamps, self._from = np.concatenate([self._stamps[n_old:], stamps]), self._from + n_old
+        found = self.finder.push(samples)
+        if stamps is None:
+            return [onset / self.decoder.sfreq for onset in found]
+        places = self._from + np.arange(len(self._stamps))
+        return [self.decoder.find_time(float(np.interp(onset, places, self._stamps))) for onset in found]

@@ -7,10 +7,8 @@ import warnings
 
 import numpy as np
 
-from sk_b2s.streaming._onsets import LostOnsetError
+from sk_b2s.streaming._onsets import LostOnsetError, OnsetDetector
 from sk_b2s.streaming._prediction_records import COLUMNS, RecordWriter
-
-STORED = 60.0  # s of time stamps, for onsets that are found late
 
 
 def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=(), on_status=None):
@@ -155,31 +153,6 @@ def _end_before_second_onset(part, onsets, decoder):
     times = (decoder.n_samples_ + np.arange(part.stop - part.start)) / decoder.sfreq
     n_before = int(np.searchsorted(times, onsets[0]))
     return slice(part.start, part.start + n_before) if n_before else part
-
-
-class OnsetDetector:
-    """Onsets of a channel in seconds of the stream.
-
-    Parameters
-    ----------
-    finder : TriggerOnset or AudioOnset
-    decoder : StreamingDecoder
-    """
-
-    def __init__(self, finder, decoder):
-        self.finder, self.decoder = finder, decoder
-        self._stamps, self._from = np.empty(0), 0  # time stamps of the latest samples
-
-    def find(self, samples, stamps):
-        """Return the onsets that are found with these samples."""
-        if stamps is not None:
-            n_old = max(0, len(self._stamps) - round(STORED * self.decoder.sfreq))
-            self._stamps, self._from = np.concatenate([self._stamps[n_old:], stamps]), self._from + n_old
-        found = self.finder.push(samples)
-        if stamps is None:
-            return [onset / self.decoder.sfreq for onset in found]
-        places = self._from + np.arange(len(self._stamps))
-        return [self.decoder.find_time(float(np.interp(onset, places, self._stamps))) for onset in found]
 
 
 def _start_trial(decoder, onset):

@@ -17,7 +17,7 @@ from sk_b2s import (
     save,
 )
 from sk_b2s.decoding._ridge_solver import iter_ridge_path
-from sk_b2s.decoding._trf._bands import sample_ridge_ratios
+from sk_b2s.decoding._trf._bands import sample_band_ratios
 
 LAGS = {"lags": (0.0, 0.3), "sfreq": 10.0}
 
@@ -90,8 +90,8 @@ def test_forward_trf_bands_of_union(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "trf").predict(y), trf.predict(y))
 
 
-def test_sample_ridge_ratios_begin_with_corners():
-    ratios = sample_ridge_ratios(3, 20)
+def test_sample_band_ratios_begin_with_corners():
+    ratios = sample_band_ratios(3, 20)
     assert ratios.shape == (20, 3)
     np.testing.assert_allclose(np.log10(ratios).sum(1), 0, atol=1e-9)
     np.testing.assert_array_equal(ratios[0], 1)

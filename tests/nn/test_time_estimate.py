@@ -10,7 +10,7 @@ from helpers.estimators import ENCODER
 from sk_b2s import BrainEncoder
 from sk_b2s._utils import _logging
 from sk_b2s.nn import _time_estimate
-from sk_b2s.nn._time_estimate import describe_duration
+from sk_b2s.nn._time_estimate import describe_time_estimate
 from sk_b2s.nn._validation import ValidationEarlyStop
 
 
@@ -27,7 +27,7 @@ from sk_b2s.nn._validation import ValidationEarlyStop
 def test_describe_duration(epoch, patience, max_epochs, message):
     callbacks = [] if patience is None else [("early", ValidationEarlyStop(patience))]
     net = SimpleNamespace(max_epochs=max_epochs, callbacks_=callbacks, device="cpu")
-    found = describe_duration(epoch, net)
+    found = describe_time_estimate(epoch, net)
     assert found is None if message is None else re.search(message, found)
 
 
@@ -38,7 +38,7 @@ def test_long_fit_is_announced_once(monkeypatch, capsys, batch_size):
     parameters = {**ENCODER, "batch_size": batch_size, "validation": None, "verbose": 1}
     BrainEncoder(**parameters).fit(X, Y)
     assert "per epoch" not in capsys.readouterr().out
-    monkeypatch.setattr(_logging, "has_root_handlers", lambda: False)
+    monkeypatch.setattr(_logging, "has_root_logging_handlers", lambda: False)
     monkeypatch.setattr(_time_estimate, "LONG", 0.0)
     BrainEncoder(**parameters).fit(X, Y)
     assert capsys.readouterr().out.count("per epoch") == 1

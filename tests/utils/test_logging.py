@@ -11,13 +11,18 @@ import pytest
 import sk_b2s
 from sk_b2s import set_log_level
 from sk_b2s._utils import _caching, _logging
-from sk_b2s._utils._logging import format_seconds, iterate_with_progress, log, run_in_parallel
+from sk_b2s._utils._logging import (
+    format_logged_seconds,
+    iterate_with_logged_progress,
+    log,
+    run_in_parallel_with_logging,
+)
 
 
 @pytest.fixture
 def plain(monkeypatch):
     """The logger without the handlers of pytest, at its default level."""
-    monkeypatch.setattr(_logging, "has_root_handlers", lambda: False)
+    monkeypatch.setattr(_logging, "has_root_logging_handlers", lambda: False)
     before = set_log_level("WARNING", return_old_level=True)
     yield
     set_log_level(before)
@@ -55,7 +60,7 @@ def test_log_prints_once(plain, capsys, caplog, monkeypatch):
     set_log_level("INFO")
     log("heard")
     log("not wanted", verbose="ERROR")
-    monkeypatch.setattr(_logging, "has_root_handlers", lambda: True)
+    monkeypatch.setattr(_logging, "has_root_logging_handlers", lambda: True)
     log("for the root")
     assert capsys.readouterr().out.splitlines() == ["asked for", "heard"]
     assert caplog.messages[-1] == "for the root"
@@ -64,37 +69,39 @@ def test_log_prints_once(plain, capsys, caplog, monkeypatch):
 def test_progress_shows_bar_on_terminal_only(plain, capsys, monkeypatch):
     monkeypatch.setattr(_logging, "DELAY", 0)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    assert list(iterate_with_progress([1, 2, 3], "fits")) == [1, 2, 3]
+    assert list(iterate_with_logged_progress([1, 2, 3], "fits")) == [1, 2, 3]
     assert "fits" in terminal.getvalue()
     monkeypatch.setattr(sys, "stderr", silent := Terminal())
-    list(iterate_with_progress([1, 2, 3], "fits", verbose="ERROR"))
-    worker = threading.Thread(target=lambda: list(iterate_with_progress([1, 2], "fits", verbose=True)))
+    list(iterate_with_logged_progress([1, 2, 3], "fits", verbose="ERROR"))
+    worker = threading.Thread(target=lambda: list(iterate_with_logged_progress([1, 2], "fits", verbose=True)))
     worker.start()
     worker.join()
     monkeypatch.setattr(sys, "stderr", pipe := io.StringIO())
-    list(iterate_with_progress([1, 2, 3], "fits", verbose=True))
+    list(iterate_with_logged_progress([1, 2, 3], "fits", verbose=True))
     assert silent.getvalue() == pipe.getvalue() == capsys.readouterr().out == ""
 
 
 def test_progress_logs_a_line_a_minute(plain, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(_logging.time, "monotonic", iter([0, 0, 30, 61, 90, 130]).__next__)
-    list(iterate_with_progress(range(5), "folds", verbose=True))
+    list(iterate_with_logged_progress(range(5), "folds", verbose=True))
     lines = ["folds: 2 of 5, about 2 min left", "folds: 4 of 5, about 32 s left"]
     assert capsys.readouterr().out.splitlines() == lines
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-def test_run_in_parallel_keeps_order(n_jobs):
+def test_run_in_parallel_with_logging_keeps_order(n_jobs):
     with joblib.parallel_config("threading"):
-        assert run_in_parallel((joblib.delayed(abs)(-i) for i in range(5)), "calls", n_jobs) == list(range(5))
+        assert run_in_parallel_with_logging(
+            (joblib.delayed(abs)(-i) for i in range(5)), "calls", n_jobs
+        ) == list(range(5))
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.1, "1 s"), (89, "89 s"), (90, "2 min"), (7200, "2 h"), (8e5, "9 days")]
 )
 def test_format_seconds(seconds, text):
-    assert format_seconds(seconds) == text
+    assert format_logged_seconds(seconds) == text
 
 
 def test_reading_and_cutting_are_logged(plain, capsys, listening_events, monkeypatch):

@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
-from sk_b2s._utils._logging import iterate_with_progress
+from sk_b2s._utils._logging import iterate_with_logged_progress
 from sk_b2s.datasets.simulated._artifacts import check_artifact_names
 from sk_b2s.datasets.simulated._folder import (
     check_simulation_parameters,
@@ -256,7 +256,7 @@ def _write_all(folder, speech, parameters, verbose=None):
     ]
     sounds = [rows.assign(stim_file=name) for rows, name in zip(sounds, names, strict=True)]
     sensors = make_sensors_on_head(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
-    for index in iterate_with_progress(
+    for index in iterate_with_logged_progress(
         range(parameters["n_subjects"]), "simulated subjects", verbose=verbose
     ):
         _write_subject(folder, index, sensors, sounds, features, parameters)

@@ -17,7 +17,7 @@ from sk_b2s.metrics._confidence import (
 
 
 def iter_confidence_folds(rows, by, n_folds):
-    """Yield masks of held-out windows. The groups of a column stay together."""
+    """Yield masks of held-out windows, whole groups of a column."""
     check_retrieval_columns([by], rows, f"scale_temperature(by={by!r}) holds out groups")
     codes, names = pd.factorize(rows[by].to_numpy(dtype=object), use_na_sentinel=False)
     if len(names) < 2:

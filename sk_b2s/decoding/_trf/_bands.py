@@ -40,7 +40,7 @@ class RidgeBands:
         return np.tile(np.repeat(self.ratios, self.sizes, axis=1), n_lags)
 
 
-def find_feature_sets(speech, n_features):
+def find_banded_feature_sets(speech, n_features):
     """Return the name and the range of features of each set: dict.
 
     The sets are those of a SpeechFeatureUnion in ``speech``, else one.
@@ -53,13 +53,13 @@ def find_feature_sets(speech, n_features):
     return {"speech" if is_unnamed else type(steps[0]).__name__: (0, n_features)}
 
 
-def make_feature_sets(bands, speech, n_features):
+def make_banded_feature_sets(bands, speech, n_features):
     """Return the name and the range of features of each band: dict.
 
     ``bands`` is the parameter of ForwardTRF.
     """
     if bands is None or isinstance(bands, str):
-        sets = find_feature_sets(speech, n_features)
+        sets = find_banded_feature_sets(speech, n_features)
         if bands not in (None, "union"):
             raise ValueError(f"bands must be None, 'union', numbers of features or a dict. Got {bands!r}.")
         if bands == "union" and len(sets) < 2:
@@ -90,7 +90,7 @@ def make_ridge_bands(feature_sets, alphas, n_ratios):
     sizes = [stop - first for first, stop in feature_sets.values()]
     if np.ndim(alphas[0]) == 0:
         check_ridge_alphas(alphas)
-        return RidgeBands(sizes, sample_ridge_ratios(len(sizes), n_ratios), tuple(alphas))
+        return RidgeBands(sizes, sample_band_ratios(len(sizes), n_ratios), tuple(alphas))
     if any(np.shape(row) != (len(sizes),) for row in alphas):
         raise ValueError(
             f"alphas must be numbers, or rows of one number for each of the {len(sizes)} feature sets "
@@ -100,7 +100,7 @@ def make_ridge_bands(feature_sets, alphas, n_ratios):
     return RidgeBands(sizes, np.asarray(alphas, float), (1.0,))
 
 
-def sample_ridge_ratios(n_bands, n_ratios):
+def sample_band_ratios(n_bands, n_ratios):
     """Sample relative penalties of feature sets: (n_ratios, n_bands).
 
     Their geometric mean is 1. The first ratio is equal for all sets, the next
@@ -108,7 +108,7 @@ def sample_ridge_ratios(n_bands, n_ratios):
 
     Examples
     --------
-    >>> sample_ridge_ratios(2, 3).round(3)
+    >>> sample_band_ratios(2, 3).round(3)
     array([[ 1.   ,  1.   ],
            [31.623,  0.032],
            [ 0.032, 31.623]])

@@ -35,7 +35,7 @@ from sk_b2s.decoding._ridge_solver import (
     standardize_ridge_channels,
 )
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
-from sk_b2s.decoding._trf._bands import make_feature_sets, make_ridge_bands
+from sk_b2s.decoding._trf._bands import make_banded_feature_sets, make_ridge_bands
 from sk_b2s.decoding._trf._null import correlate_trf_shifts
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin
 from sk_b2s.events._intervals import StimulusIntervals
@@ -252,7 +252,7 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
         targets = self._targets(y)
         check_candidates_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
-        self.feature_sets_ = make_feature_sets(self.bands, self.speech_, self.n_features_out_)
+        self.feature_sets_ = make_banded_feature_sets(self.bands, self.speech_, self.n_features_out_)
         self._fit_frames(X, targets)
         warn_stimulus_artifact_channels(X, y, targets)
         segments = find_distinct_candidates(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._caching import FromFile
-from sk_b2s._utils._logging import run_in_parallel
+from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s.decoding._stimulus_artifacts import (
     find_stimulus_artifact_channels,
     score_stimulus_artifact,
@@ -169,7 +169,7 @@ def check_alignment(
     processing = Processing(float(sfreq), picks, l_freq=l_freq, h_freq=h_freq, raw_hook=raw_hook)
     work = joblib.delayed(_check_recording)
     options = {"minutes": minutes, "max_offset": max_offset, "memory": memory}
-    parts = run_in_parallel(
+    parts = run_in_parallel_with_logging(
         (work(path, rows, processing, **options) for path, rows in sounds.groupby("recording", sort=False)),
         "recordings",
         n_jobs,

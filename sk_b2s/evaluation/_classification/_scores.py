@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length
 
-from sk_b2s._utils._logging import run_in_parallel
+from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import (
     get_validated_recordings,
@@ -131,7 +131,7 @@ def cross_val_classification(
     for size in sizes:
         validate_count("n_averaged", size, least=1)
     rows = _make_rows(X, len(labels))
-    parts = run_in_parallel(
+    parts = run_in_parallel_with_logging(
         (
             joblib.delayed(_score_fold)(
                 estimator, X, y, labels, rows, train, test, sizes, per_subject, n_shifts, random_state

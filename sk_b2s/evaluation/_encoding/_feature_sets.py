@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s._utils._estimators import find_innermost_estimator
-from sk_b2s._utils._logging import run_in_parallel
+from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s.decoding._trf._forward import ForwardTRF
 from sk_b2s.evaluation._encoding._cross_val import correlate_encoding_fold
 from sk_b2s.evaluation._fit_score import fit_and_score_fold, make_fit_score_rows
@@ -77,7 +77,7 @@ def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None, groups=
     folds = list_split_folds(cv, X, y, groups)
     distinct = list(dict.fromkeys(chosen_of.values()))  # with two sets, all but one is the other
     tasks = [(chosen, fold) for chosen in distinct for fold in range(len(folds))]
-    found = run_in_parallel(
+    found = run_in_parallel_with_logging(
         (
             joblib.delayed(_score_features)(
                 estimator, parameter, [(name, feature_sets[name]) for name in chosen], X, y, folds[fold]

@@ -180,7 +180,7 @@ def _reconstruct_one(decoder, prior, windows, targets, table, rows):
     which, start, onset = targets.which[rows], targets.start[rows], _find_onsets(table, rows)
     step = 1 + max(signal.shape[0] for signal in targets.signals)
     parts = []
-    for own in _split_presentations(which, start, onset, targets.sfreq):
+    for own in _group_reconstructed_presentations(which, start, onset, targets.sfreq):
         found, coverage = overlap_add(estimate[own], start[own], weights)
         true, _ = overlap_add(targets.gather(rows[own]).cpu().numpy(), start[own], weights)
         frames = start[own].min() + np.arange(len(coverage))
@@ -205,7 +205,7 @@ def _find_onsets(table, rows):
     return table["onset"].to_numpy(float)[rows]
 
 
-def _split_presentations(which, start, onset, sfreq):
+def _group_reconstructed_presentations(which, start, onset, sfreq):
     """Split windows by presentation of a stimulus: list of row arrays.
 
     A stimulus that is presented again has windows at the same frames.

@@ -50,14 +50,14 @@ def describe_fit_details(fold, result, note, has_training, has_examples):
     """
     details, row = dict(note), int(fold.test[0])
     if isinstance(result, RetrievalResult):
-        details["ranks"] = describe_ranks(result)
+        details["ranks"] = describe_rank_details(result)
         if has_examples and not isinstance(result, RowRetrievalResult):
-            details["guesses"] = describe_guesses(result)
+            details["guesses"] = describe_guess_details(result)
     if not has_training or fold.fitted is None:
         return details
     decoder, _ = find_decoder_in_estimator(fold.fitted, fitted=True)
     if history := getattr(decoder, "history_", None):
-        details["history"] = describe_history(history, getattr(decoder, "loss", ""))
+        details["history"] = describe_history_details(history, getattr(decoder, "loss", ""))
     if has_examples and (topography := describe_topography(fold.fitted, fold.X, row)) is not None:
         details["topography"] = topography
     return details | {"recordings": _describe_recordings(fold, row)}
@@ -75,7 +75,7 @@ def list_rank_curve_guesses(n_candidates):
     return np.unique([*range(1, min(n_candidates, 10) + 1), *spaced]).tolist()
 
 
-def describe_ranks(result):
+def describe_rank_details(result):
     """Describe the ranks of each subject by cumulative counts of windows."""
     k = list_rank_curve_guesses(result.n_candidates)
     has_names = "subject" in result.rows
@@ -87,7 +87,7 @@ def describe_ranks(result):
     return {"n_candidates": result.n_candidates, "k": k, "hits": hits}
 
 
-def describe_guesses(result, n_guesses=N_GUESSES):
+def describe_guess_details(result, n_guesses=N_GUESSES):
     """Describe the targets and guesses of windows evenly spaced in time.
 
     The choice of windows does not depend on scores.
@@ -131,7 +131,7 @@ def _describe_stimulus(row):
     return out
 
 
-def describe_history(history, loss):
+def describe_history_details(history, loss):
     """Describe the training curve of an encoder."""
     epochs = np.unique(np.linspace(0, len(history) - 1, min(len(history), MAX_EPOCHS)).round().astype(int))
     out = {"loss": str(loss), "epoch": [int(history[int(at), "epoch"]) for at in epochs]}

@@ -9,7 +9,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s.io._files import RecordingFormatError
+from sk_b2s.io._files import FileFormatError
 
 CODE = get_cache_code(__file__)
 SFREQ = 64.0  # Hz
@@ -42,7 +42,7 @@ def read_npy_array(path):
     """
     path = Path(path)
     if not (PREPROCESSED.fullmatch(path.name) or SPLIT.fullmatch(path.name)):
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r}: of NumPy files, only those of SparrKULee are supported "
             "(sub-001_..._desc-preproc-audio-..._eeg.npy, train_-_sub-001_-_..._-_eeg.npy), because an array has "
             "no sampling rate and no names. Save a Raw with these as FIF, raw.save('..._raw.fif')."
@@ -50,13 +50,13 @@ def read_npy_array(path):
     try:
         data = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r} cannot be read: {error}. It is probably truncated. Download it again."
         ) from error
     montage = mne.channels.make_standard_montage(MONTAGE)
     n_channels = len(montage.ch_names)
     if data.ndim != 2 or n_channels not in data.shape or not np.issubdtype(data.dtype, np.floating):
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r} must have {n_channels} channels, (n_times, {n_channels}) or ({n_channels}, "
             f"n_times). Got {data.dtype} {data.shape} instead. Download it again."
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._extras import import_extra
-from sk_b2s.io._files import RecordingFormatError
+from sk_b2s.io._files import FileFormatError
 
 CODE = get_cache_code(__file__)
 SUFFIXES = (".h5", ".hdf5")
@@ -78,25 +78,25 @@ def read_hdf5(path):
         data, wanted = file.get("data"), f"recording {str(path)!r} must have"
         if not isinstance(data, h5py.Dataset) or data.ndim != 2 or not np.issubdtype(data.dtype, np.floating):
             found = f"{data.dtype} {data.shape}" if isinstance(data, h5py.Dataset) else sorted(file)
-            raise RecordingFormatError(
+            raise FileFormatError(
                 f"{wanted} the dataset 'data' (n_channels, n_times) of floating-point samples. Got {found} "
                 "instead. Convert the recording to FIF if it has another layout."
             )
         if missing := [name for name in REQUIRED if name not in file.attrs]:
-            raise RecordingFormatError(f"{wanted} the attributes {list(REQUIRED)}, but lacks {missing}.")
+            raise FileFormatError(f"{wanted} the attributes {list(REQUIRED)}, but lacks {missing}.")
         names, kinds = _read_list(file.attrs["channel_names"]), _read_list(file.attrs["channel_types"])
         n_channels, n_times = data.shape
         sfreq = float(file.attrs["sample_frequency"])
         edges = {key: float(file.attrs.get(f"{key}_cutoff", np.nan)) for key in ("highpass", "lowpass")}
     if not len(names) == len(kinds) == n_channels:
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"{wanted} a name and a type for each of its {n_channels} channels. Got {len(names)} names and "
             f"{len(kinds)} types instead."
         )
     if unknown := sorted(set(kinds) - set(KINDS)):
-        raise RecordingFormatError(f"{wanted} channel types among {list(KINDS)}. Got {unknown} instead.")
+        raise FileFormatError(f"{wanted} channel types among {list(KINDS)}. Got {unknown} instead.")
     if not (sfreq > 0 and n_times > 0):
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"{wanted} a positive sampling rate and samples. Got {sfreq:g} Hz and {n_times} samples instead."
         )
     info = mne.create_info(names, sfreq, kinds)
@@ -122,7 +122,7 @@ def _set_positions(info, path):
     try:
         places = np.array(json.loads(path.read_text()), float)
     except (ValueError, TypeError) as error:
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"{str(path)!r} must hold three coordinates for each channel: {error}. Download it again or remove it."
         ) from error
     if places.shape == (len(info["chs"]), 3):

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from sk_b2s.io._files import RecordingFormatError, list_files_of_header
+from sk_b2s.io._files import FileFormatError, list_files_of_header
 
 SAMPLE_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 LINE = r"^[ \t]*{name}[ \t]*=[ \t]*(\S+)"
@@ -36,7 +36,7 @@ def check_header(path):
     path = Path(path)
     ending = path.suffix.lower()
     if ending in (".eeg", ".vmrk", ".dat") and (header := path.with_suffix(".vhdr")).is_file():
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r} is a part of {header.name!r}. Pass that file, the header, instead."
         )
     if ending == ".vhdr" and path.is_file():
@@ -51,7 +51,7 @@ def _check_edf(path, ending):
         first = file.read(8)
     actual = {b"\xffBIOSEMI": ".bdf", b"0       ": ".edf"}.get(first, ending)
     if actual != ending:
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r} is an {actual[1:].upper()} file, but is named as {ending[1:].upper()}, "
             f"which has samples of another size. Rename it to {path.with_suffix(actual).name!r}."
         )
@@ -62,7 +62,7 @@ def _check_brainvision(path):
     text = _read_header(path)
     n_channels, names = _find_value(text, "NumberOfChannels"), _channel_names(text)
     if n_channels.isdigit() and names and int(n_channels) != len(names):
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r}: the header has NumberOfChannels={n_channels}, but names {len(names)} "
             "channels, so that samples would be assigned to wrong channels. Correct the header."
         )
@@ -71,7 +71,7 @@ def _check_brainvision(path):
         return
     n_bytes, width = samples.stat().st_size, SAMPLE_BYTES.get(_find_value(text, "BinaryFormat").upper())
     if n_bytes == 0:
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r}: its file of samples, {samples.name!r}, is empty (0 bytes). Copy it again."
         )
     if (

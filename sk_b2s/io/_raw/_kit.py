@@ -10,7 +10,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s.io._files import RecordingFormatError, check_regular_file
+from sk_b2s.io._files import FileFormatError, check_regular_file
 
 CODE = get_cache_code(__file__)
 KIT = (".con", ".sqd")
@@ -87,10 +87,10 @@ def read_kit_fastscan(path):
         try:
             x, y, z = map(float, fields)
         except ValueError as error:
-            raise RecordingFormatError(
+            raise FileFormatError(
                 f"{str(path)!r}, line {number}: expected three coordinates in mm, got {line.strip()!r}."
             ) from error
         points.append((x, y, z))
     if not points:
-        raise RecordingFormatError(f"{str(path)!r} has no points. Check that it is a FastSCAN text file.")
+        raise FileFormatError(f"{str(path)!r} has no points. Check that it is a FastSCAN text file.")
     return np.array(points) / 1000

@@ -11,7 +11,7 @@ from scipy.io import loadmat, whosmat
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
-from sk_b2s.io._files import RecordingFormatError
+from sk_b2s.io._files import FileFormatError
 from sk_b2s.io._sensors import METERS, NOT_EEG
 
 CODE = get_cache_code(__file__)
@@ -34,7 +34,7 @@ def _list_variables(path):
     try:
         return {name for name, _, _ in whosmat(path)}
     except NotImplementedError as error:
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r} is a MATLAB file of version 7.3, which is not supported. Save it with "
             "save(..., '-v7'), or as FIF with fieldtrip2fiff of FieldTrip."
         ) from error
@@ -64,14 +64,14 @@ def read_matlab_broderick(path):
     content = loadmat(path, variable_names=["eegData", "mastoids", "fs"])
     montage = mne.channels.make_standard_montage("biosemi128")
     if missing := {"eegData", "fs"} - set(content):
-        raise RecordingFormatError(f"recording {str(path)!r} lacks the variables {sorted(missing)}.")
+        raise FileFormatError(f"recording {str(path)!r} lacks the variables {sorted(missing)}.")
     data = np.asarray(content["eegData"], float).T
     if len(data) != len(montage.ch_names):
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r}: eegData must be (n_times, 128), got {content['eegData'].shape}."
         )
     if 0 < (spread := float(np.median(data.std(axis=1)))) < MIN_SD:
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r}: eegData must be in microvolts, but its channels have a standard "
             f"deviation of {spread:.1g}. If the unit is volt, multiply by 1e6 and save it again."
         )
@@ -114,7 +114,7 @@ def read_matlab_fieldtrip(path):
         value for value in content.values() if isinstance(value, dict) and {"label", "trial"} <= set(value)
     ]
     if len(found) != 1:
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r} must hold one FieldTrip struct with 'label' and 'trial', or 'eegData' and "
             f"'fs'. It holds {sorted(name for name in content if not name.startswith('__'))}."
         )
@@ -124,7 +124,7 @@ def read_matlab_fieldtrip(path):
     data = _join_trials(struct, len(names), path)
     sfreq = struct.get("fsample", header.get("Fs"))
     if sfreq is None:
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r} has no sampling rate: 'fsample' and 'hdr.Fs' are missing."
         )
     magnetic = _sensor_labels(struct.get("grad") or header.get("grad"))
@@ -156,7 +156,7 @@ def _join_trials(struct, n_channels, path):
     if len(trials) > 1:
         info = np.atleast_2d(struct.get("sampleinfo", np.empty((0, 2))))
         if len(info) != len(trials) or (info[1:, 0] != info[:-1, 1] + 1).any():
-            raise RecordingFormatError(
+            raise FileFormatError(
                 f"recording {str(path)!r} holds {len(trials)} trials with gaps between them, but must be "
                 "continuous. Save the data before ft_definetrial, or pass mne.Epochs or an array of windows to a "
                 "decoder."
@@ -194,7 +194,7 @@ def _unit_scale(unit, kind, path):
     if unit is None or str(unit).lower() in ("unknown", "[]", ""):
         return 1.0 if kind in ("mag", "grad", "ref_meg") else 1e-6  # FieldTrip stores MEG in tesla
     if (factor := get_unit_factor(unit)) is None:
-        raise RecordingFormatError(f"recording {str(path)!r}: {format_unknown_unit(unit)}")
+        raise FileFormatError(f"recording {str(path)!r}: {format_unknown_unit(unit)}")
     return factor
 
 

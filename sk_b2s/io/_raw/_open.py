@@ -13,7 +13,7 @@ from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._files import CODE as PARTS
 from sk_b2s.io._files import (
-    RecordingFormatError,
+    FileFormatError,
     check_recording_files,
     check_regular_file,
     describe_file_size,
@@ -100,7 +100,7 @@ def read_raw(path):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             raw = READERS.get(path.suffix.lower(), _read_any)(path)
-    except (RecordingFormatError, ImportError):
+    except (FileFormatError, ImportError):
         raise
     except Exception as error:  # readers raise any exception on corrupt bytes
         raise _explain_error(path, error) from error
@@ -162,7 +162,7 @@ def check_opened_raw_is_not_4d(path):
     """
     path = Path(path)
     if path.is_dir() and path.suffix == "":
-        raise RecordingFormatError(
+        raise FileFormatError(
             f"recording {str(path)!r} is a folder without a suffix, as of 4D Neuroimaging (BTi), which is not "
             f"supported. Convert it to FIF: mne.io.read_raw_bti('{path.name}/c,rfDC', '{path.name}/config', "
             f"'{path.name}/hs_file').save('{path.name}.fif')."

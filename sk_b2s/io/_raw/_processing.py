@@ -10,7 +10,7 @@ from scipy.signal import firwin, resample_poly
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.io._files import format_recording_name
+from sk_b2s.io._files import format_recording_file_name
 from sk_b2s.io._raw._causal import process_causally
 from sk_b2s.io._sensors import HEAD_CENTER, NOT_EEG, project_sensors
 
@@ -106,13 +106,13 @@ def select_processing_reference(raw, names, reference):
     else:
         if missing := [name for name in reference if name not in raw.ch_names]:
             raise ValueError(
-                f"reference={list(reference)!r}: {format_recording_name(raw)} has no channel {missing}. It has "
+                f"reference={list(reference)!r}: {format_recording_file_name(raw)} has no channel {missing}. It has "
                 f"{shorten_list(raw.ch_names)}."
             )
         chosen = list(reference)
     if all(types[name] in ("mag", "grad") for name in chosen):
         raise ValueError(
-            f"reference={reference!r}: {format_recording_name(raw)} has no good electric channel for the reference. Use "
+            f"reference={reference!r}: {format_recording_file_name(raw)} has no good electric channel for the reference. Use "
             "reference=None."
         )
     return chosen
@@ -137,7 +137,7 @@ def check_processing_interpolation(raw, bads):
     kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
     if raw.info.get("maxshield") and (magnetic := [name for name in bads if kinds[name] in ("mag", "grad")]):
         raise ValueError(
-            f"bads='interpolate': {format_recording_name(raw)} was acquired with MaxShield (internal active shielding). "
+            f"bads='interpolate': {format_recording_file_name(raw)} was acquired with MaxShield (internal active shielding). "
             f"The fields of its coils would be interpolated wrongly in {shorten_list(magnetic)}. Use bads='mask', or "
             "mne.preprocessing.maxwell_filter, which reconstructs bad channels, and pass its result."
         )
@@ -150,7 +150,7 @@ def interpolate_in_processing(signal, raw, names, bads, sfreq):
     names = np.array(names)
     if missing := [name for name in names[~known] if name in bads]:
         raise ValueError(
-            f"bads='interpolate': {format_recording_name(raw)} has no position for the bad channels {missing}. Pass "
+            f"bads='interpolate': {format_recording_file_name(raw)} has no position for the bad channels {missing}. Pass "
             "montage=..., or use bads='mask'."
         )
     info = mne.pick_info(raw.info, [raw.ch_names.index(name) for name in names[known]], verbose="ERROR")

@@ -13,7 +13,7 @@ import scipy
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
-from sk_b2s.io._files import format_recording_name
+from sk_b2s.io._files import format_recording_file_name
 from sk_b2s.io._raw._causal import CODE as CAUSAL
 from sk_b2s.io._raw._gaps import CODE as GAPS
 from sk_b2s.io._raw._gaps import Gap, list_gaps, mark_gaps, read_type_for_gaps
@@ -218,10 +218,10 @@ def read_recording_header(path, stamp, processing):
     file_sfreq = float(raw.info["sfreq"])
     if processing.sfreq > file_sfreq * (1 + 1e-6):
         raise ValueError(
-            f"sfreq={processing.sfreq:g} Hz must not exceed the {file_sfreq:g} Hz of {format_recording_name(raw)}, because "
+            f"sfreq={processing.sfreq:g} Hz must not exceed the {file_sfreq:g} Hz of {format_recording_file_name(raw)}, because "
             f"upsampling adds no information. Use Epocher(sfreq={file_sfreq:g}) or less."
         )
-    check_processing_filters(processing, file_sfreq, format_recording_name(raw))
+    check_processing_filters(processing, file_sfreq, format_recording_file_name(raw))
     select_processing_reference(raw, names, processing.reference)  # raise before samples are read
     bads = tuple(name for name in raw.info["bads"] if name in names)
     if processing.bads == "interpolate":
@@ -297,7 +297,7 @@ def _check_finite(data, raw, names):
     if bad.any():
         channel, sample = np.argwhere(bad)[0]
         raise ValueError(
-            f"{format_recording_name(raw)} holds {np.count_nonzero(bad)} NaN or infinite samples. The first one is in channel "
+            f"{format_recording_file_name(raw)} holds {np.count_nonzero(bad)} NaN or infinite samples. The first one is in channel "
             f"{names[channel]!r} at {sample / raw.info['sfreq']:.3f} s. Mark the channel as bad in "
             "raw.info['bads'], exclude it with picks=, or cut the segment out of the file."
         )
@@ -319,7 +319,7 @@ def _warn_flat(flat, raw):
     if len(edges):
         start, stop = edges[0]
         warnings.warn(
-            f"{format_recording_name(raw)} is constant in all channels from {start:.1f} to {stop:.1f} s ({len(edges)} such "
+            f"{format_recording_file_name(raw)} is constant in all channels from {start:.1f} to {stop:.1f} s ({len(edges)} such "
             f"segments, {np.diff(edges).sum():.1f} of {raw.n_times / sfreq:.1f} s). Windows there have no "
             "signal. Mark the segments with annotations 'BAD' in the file, or with rows of type 'bad' in the "
             "events table.",

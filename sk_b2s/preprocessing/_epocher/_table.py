@@ -29,7 +29,7 @@ from sk_b2s.preprocessing._windows._signals import Signal
 from sk_b2s.preprocessing._windows._windows import Windows
 
 
-class Baseline:
+class EpocherBaseline:
     """Step that subtracts the mean of the baseline, then crops."""
 
     def __init__(self, first, last, begin, length):
@@ -177,7 +177,7 @@ class EpocherTableMixin:
             return lag, lag + n_times, ()
         begin, end = self._find_baseline()
         first, last = min(lag, begin), max(lag + n_times, end)
-        return first, last, (Baseline(begin - first, end - first, lag - first, n_times),)
+        return first, last, (EpocherBaseline(begin - first, end - first, lag - first, n_times),)
 
     def _find_baseline(self):
         try:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
-from sk_b2s._utils._logging import iterate_with_progress
+from sk_b2s._utils._logging import iterate_with_logged_progress
 
 PIECE_BYTES = 2**22  # of a shuffled batch that are copied at a time; a piece stays in the cache
 
@@ -102,7 +102,7 @@ def load_signal(signal, keep=True):
 def load_signals(signals):
     """Load signals that are not in memory yet, with a progress bar."""
     missing = [signal for signal in signals if not is_signal_loaded(signal)]
-    for signal in iterate_with_progress(missing, "signals"):
+    for signal in iterate_with_logged_progress(missing, "signals"):
         signal.load()
 
 

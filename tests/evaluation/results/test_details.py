@@ -10,8 +10,8 @@ from helpers.score_tables import make_retrieval_result
 
 from sk_b2s import read_results
 from sk_b2s.evaluation._results._details import (
-    describe_guesses,
-    describe_history,
+    describe_guess_details,
+    describe_history_details,
     list_rank_curve_guesses,
     measure_recorded_hours,
     read_fit_details,
@@ -102,14 +102,17 @@ def test_read_fit_details_accepts_any_text(text):
 
 def test_describe_guesses_does_not_depend_on_scores():
     chosen = [
-        [(guess["subject"], guess["onset"]) for guess in describe_guesses(make_retrieval_result(gain=gain))]
+        [
+            (guess["subject"], guess["onset"])
+            for guess in describe_guess_details(make_retrieval_result(gain=gain))
+        ]
         for gain in (0.0, 5.0)
     ]
     assert chosen[0] == chosen[1]
     assert len(set(chosen[0])) == 6
 
 
-def test_describe_history_has_limited_size():
+def test_describe_history_details_has_limited_size():
     class History(list):
         def __getitem__(self, index):
             return (
@@ -119,7 +122,7 @@ def test_describe_history_has_limited_size():
             )
 
     history = History({"epoch": i + 1, "train_loss": 1 / (i + 1)} for i in range(5000))
-    found = describe_history(history, "clip")
+    found = describe_history_details(history, "clip")
     assert len(found["epoch"]) == len(found["train_loss"]) == 300
     assert (found["epoch"][0], found["epoch"][-1]) == (1, 5000)
 

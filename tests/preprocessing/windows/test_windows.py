@@ -11,7 +11,7 @@ import torch
 from sklearn.utils import _safe_indexing
 
 from sk_b2s import Windows
-from sk_b2s.preprocessing._scalers import Whitening
+from sk_b2s.preprocessing._scalers import WhiteningScaling
 from sk_b2s.preprocessing._windows._signals import Signal
 
 N_CHANNELS, N_TIMES = 5, 11
@@ -341,7 +341,7 @@ def test_gather_context_stays_inside_the_signal():
     expected[1] = expected[1] + 200
     np.testing.assert_array_equal(found, expected)
     whole = Windows([signal**2], [0], [0], 20, 100.0)
-    change = Whitening([1.0], [0.5], [2.0])
+    change = WhiteningScaling([1.0], [0.5], [2.0])
     other = Windows(whole.signals, [0, 0, 0], [0, 5, 16], 4, 100.0).then(change)
     found = other.gather_context([0, 1, 2], 0, 0, torch.tensor([0.0]))[:, 0]
     expected = whole.then(change)[0][0]
