@@ -66,7 +66,9 @@ def run_listen_command(args):
             )
         audio = controls.to_audio("decoder", 0, args.start, min(stop, n_seconds))
         duration = min(args.duration, n_seconds - args.start)
-        write_reconstruction_report(controls, args.page, title, start=args.start, duration=duration)
+        write_reconstruction_report(
+            controls, args.page, title, start=args.start, duration=duration, stimulus=not args.no_stimulus
+        )
         text = f"{controls.verdict}: {controls.verdict_text}"
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     model.write(args.output, audio)

@@ -423,6 +423,9 @@ def add_listen_options(parser):
     group.add_argument(
         "--shifts", metavar="N", type=int, default=1000, help="circular shifts of the null (default: 1000)"
     )
+    group.add_argument(
+        "--no-stimulus", action="store_true", help="leave the audio of the stimulus out of the page"
+    )
     group = parser.add_argument_group("output")
     group.add_argument(
         "--output", metavar="FILE", default="listen.wav", help="WAV file (default: listen.wav)"
