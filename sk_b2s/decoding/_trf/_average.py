@@ -31,6 +31,8 @@ def average_trfs(estimators):
         Its weights, intercepts, means, patterns and ``cv_scores_`` are means
         over the estimators. Regularization parameters are geometric means.
         Each subject is averaged over the estimators that were fitted to it.
+        Other attributes, such as ``segments_``, are those of the first
+        estimator.
 
     Raises
     ------

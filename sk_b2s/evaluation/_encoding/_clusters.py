@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,6 +134,8 @@ def trf_cluster_test(
     Warns
     -----
     UserWarning
+        If there are too few subjects for p values of at most 0.05.
+    RuntimeWarning
         By MNE, if no cluster is found.
 
     Notes
@@ -159,6 +162,12 @@ def trf_cluster_test(
     keep = _select_lags(found.lags_, tmin, tmax)
     weights, lags = weights[:, keep], found.lags_[keep]
     n_subjects, n_lags, n_channels = weights.shape
+    if (least := 0.5 ** (n_subjects - (tail == 0))) > 0.05:
+        warnings.warn(
+            f"The smallest possible p value with {n_subjects} subjects is {least:.3g}, so that no cluster can be "
+            f"significant. Use more subjects.",
+            stacklevel=2,
+        )
     if threshold is None:
         threshold = float(student.isf(0.05 / (2 if tail == 0 else 1), n_subjects - 1))
     neighbors = _find_neighbors(found.positions_, n_channels) if adjacency is None else adjacency

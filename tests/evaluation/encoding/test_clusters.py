@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.trf import simulate_group
+from scipy.sparse import coo_array
 
 from sk_b2s import ForwardTRF, TRFClusters, Windows, trf_cluster_test
 from sk_b2s.plotting import plot_trf
@@ -41,17 +42,29 @@ def test_trf_cluster_test_finds_simulated_response(trf):
 
 
 def test_trf_cluster_test_equals_mne(trf):
-    from mne.stats import permutation_cluster_1samp_test
+    from mne.stats import spatio_temporal_cluster_1samp_test
 
-    alone = trf_cluster_test(trf, tmin=0.0, tmax=0.4, threshold=2.5, adjacency=np.eye(5))
-    weights = trf.coef_[:, 2:7, 0].astype(float)
-    for channel in (0, 4):
-        _, clusters, p, _ = permutation_cluster_1samp_test(
-            weights[:, :, channel], threshold=2.5, adjacency=None, out_type="mask", verbose="ERROR"
-        )
-        mine = [one for one in alone.masks if one[:, channel].any()]
-        assert len(mine) == len(clusters)
-    assert alone.lags[[0, -1]] == pytest.approx([0.0, 0.4])
+    neighbors = np.eye(5)
+    neighbors[[0, 1], [1, 0]] = 1  # of the first two channels only
+    found = trf_cluster_test(trf, tmin=0.0, tmax=0.4, threshold=2.0, adjacency=neighbors)
+    assert found.lags[[0, -1]] == pytest.approx([0.0, 0.4])
+    t, clusters, p, null = spatio_temporal_cluster_1samp_test(
+        trf.coef_[:, 2:7, 0].astype(float),
+        threshold=2.0,
+        adjacency=coo_array(neighbors),
+        seed=0,
+        verbose="ERROR",
+    )
+    np.testing.assert_allclose(found.t, t)
+    assert len(clusters) == len(found.table) > 1
+    np.testing.assert_allclose(found.table["p"], np.sort(p))
+    np.testing.assert_allclose(np.sort(found.null), np.sort(null))
+    for (lags, channels), value in zip(clusters, p, strict=True):
+        mask = np.zeros((5, 5), bool)
+        mask[lags, channels] = True
+        same = (found.masks == mask).all((1, 2))
+        assert found.table["p"][same].tolist() == [value]
+        assert found.table["sum_t"][same].tolist() == pytest.approx([t[mask].sum()])
 
 
 def test_trf_cluster_test_of_difference(trf):
@@ -86,6 +99,8 @@ def test_trf_cluster_test_rejects_bad_input(trf):
     with pytest.raises(ValueError, match=r"adjacency must have the shape \(5, 5\)"):
         trf_cluster_test(trf, adjacency=np.eye(3))
     fewer = ForwardTRF(lags=(-0.2, 0.5), alphas=(0.1,)).fit(X[:40], y[:40])
+    with pytest.warns(UserWarning, match="smallest possible p value with 4 subjects is 0.125"):
+        trf_cluster_test(fewer)
     with pytest.raises(ValueError, match="other must have the subjects, lags, channels and features of trf"):
         trf_cluster_test(trf, other=fewer)
     with pytest.raises(TypeError, match="fitted ForwardTRF or RidgeDecoder. Got Windows"):
