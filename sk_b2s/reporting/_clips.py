@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import re
 from pathlib import Path
@@ -148,6 +149,7 @@ def encode_clip(samples):
     kinds = ("MP3", "MPEG_LAYER_III", "audio/mpeg"), ("WAV", "PCM_16", "audio/wav")
     kind, subtype, media_type = kinds[0 if "MP3" in soundfile.available_formats() else 1]
     file = io.BytesIO()
-    quality = {"compression_level": 0.8} if kind == "MP3" else {}
+    is_adjustable = kind == "MP3" and "compression_level" in inspect.signature(soundfile.write).parameters
+    quality = {"compression_level": 0.8} if is_adjustable else {}  # since soundfile 0.13
     soundfile.write(file, samples, RATE, format=kind, subtype=subtype, **quality)
     return file.getvalue(), media_type

@@ -22,6 +22,16 @@ from sk_b2s.reporting._html import (
 
 SHOWN_K = (1, 5, 10, 50)  # numbers of guesses in texts
 ENVELOPE = "envelope_only"
+TRAINING = (
+    "Training curves: one line for each fit. A validation loss below the dashed line is better than chance. A validation "
+    "loss that increases while the training loss decreases shows that the network learns windows by heart."
+)
+MAPS = (
+    "Maps of sensors: the head from above, nose up, of the first fold. The attention of a network is the weight of a sensor "
+    "relative to equal weights. It does not measure importance. The pattern of a linear decoder (Haufe et al., 2014) is the "
+    "size of the activity that follows the decoded features, relative to its mean over sensors. If few windows are decoded, "
+    "both are noise."
+)
 
 
 # --- ranks -----------------------------------------------------------------------------------------
@@ -87,12 +97,8 @@ def list_training_sections(results):
             best = np.mean([min(one["valid_loss"]) for one in valid])
             chance = np.mean([np.log(one["valid_candidates"]) for one in valid if "valid_candidates" in one])
             alt += f"; best validation {CROSS_ENTROPY} {best:.2f}, chance {chance:.2f}"
-        caption = "One line for each fit. A validation loss below the dashed line is better than chance."
-        blocks.append(
-            group_html_blocks(
-                make_html_heading(f"Training of {label}"), make_html_figure(ax.figure, f"{alt}.", caption)
-            )
-        )
+        figure = make_html_figure(ax.figure, f"{alt}.")
+        blocks.append(group_html_blocks(make_html_heading(f"Training of {label}"), figure))
     return blocks
 
 
@@ -118,13 +124,8 @@ def list_topography_sections(results):
             f"{found['label']} of {label} on the head: {values.min():.2f} to {values.max():.2f}, highest {side}, {place}; "
             f"{found['neutral']:g} without information."
         )
-        meaning = "Attention does not measure importance."
-        if found["label"].startswith("pattern"):
-            meaning = "A pattern shows where the decoded activity is measured (Haufe et al., 2014)."
-        caption = f"Seen from above, nose up. Of the first fold. {meaning}"
-        blocks.append(group_html_blocks(
-            make_html_heading(f"Sensors of {label}"), make_html_figure(ax.figure, alt, caption, fixed=True),
-        ))  # fmt: skip
+        figure = make_html_figure(ax.figure, alt, fixed=True)
+        blocks.append(group_html_blocks(make_html_heading(f"Sensors of {label}"), figure))
     return blocks
 
 
@@ -205,8 +206,15 @@ def _make_player(stimulus, clips, label):
 
 def pair_detail_sections(results):
     """Make the blocks of training curves and topographies in two columns."""
-    blocks = [*list_training_sections(results), *list_topography_sections(results)]
-    return [pair_html_blocks(*blocks)] if blocks else []
+    training, maps = list_training_sections(results), list_topography_sections(results)
+    if not training and not maps:
+        return []
+    texts = [TRAINING] * bool(training) + [MAPS] * bool(maps)
+    paragraphs, blocks = list(map(make_html_paragraph, texts)), [*training, *maps]
+    if len(blocks) % 2:  # fill the other column
+        blocks.append(group_html_blocks(make_html_heading("How to read these figures"), *paragraphs))
+        return [pair_html_blocks(*blocks)]
+    return [pair_html_blocks(*blocks), pair_html_blocks(*map(group_html_blocks, paragraphs))]
 
 
 def select_first_details(results, name):
