@@ -75,7 +75,7 @@ def test_write_bids_events_into_derivatives(folder, tmp_path):
     ],
     ids=["name", "array", "folder"],
 )
-def test_write_bids_events_names_what_cannot_be_written(folder, tmp_path, change, message):
+def test_write_bids_events_names_unwritable_parts(folder, tmp_path, change, message):
     events = read_bids(folder.root, subjects="01").assign(**change)
     if message is None:
         both = pd.concat([events, events.assign(recording="another/sub-01_task-story_eeg.fif")])

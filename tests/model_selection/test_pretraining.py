@@ -52,7 +52,7 @@ def test_check_leakage_names_pretraining(events, seen, expected, text):
     assert "pretrained_windows" not in check_leakage(X, y, [(train, test)])
 
 
-def test_check_leakage_names_other_recordings_of_subject(events):
+def test_check_leakage_names_other_recordings(events):
     X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3)
     train, test = (np.flatnonzero(X["subject"] == name) for name in "ca")
     grid = make_grid_segments(events, subjects="c").assign(subject="a", recording="other.fif")

@@ -161,7 +161,7 @@ def test_hub_names_its_extra(monkeypatch, pipe):
             call()
 
 
-def test_make_model_card_omits_what_belongs_to_a_machine(data):
+def test_make_model_card_omits_facts_of_machine(data):
     X, y = data
     params = {"hidden": 8, "depth": 2, "max_epochs": 1, "random_state": 0, "verbose": 0, "k": 1}
     encoder = BrainEncoder(**params, checkpoint=None, device="cpu", precision="float32").fit(X, y)

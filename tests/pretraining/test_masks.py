@@ -21,7 +21,7 @@ def test_group_sensors_unites_neighbors():
     assert len(set(found)) > 3
 
 
-def test_group_sensors_without_positions_has_equal_groups():
+def test_group_sensors_without_positions_is_equal():
     groups = group_sensors(None, 12, 3, np.random.RandomState(1))
     assert np.bincount(groups).tolist() == [4, 4, 4]
     changes = (np.diff(groups) != 0).sum()

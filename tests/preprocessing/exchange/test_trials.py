@@ -41,7 +41,7 @@ def test_trf_weights_do_not_depend_on_window_length(lags):
         np.testing.assert_allclose(trf.coef_, whole.coef_, atol=1e-4 * abs(whole.coef_).max())
 
 
-def test_trf_weights_on_whitened_features_of_short_windows():
+def test_trf_weights_of_whitened_short_windows():
     trials, found = make_trials((1280, 1280)), []
     for seconds in (20, 0.5):
         X, y = Windows.from_trials(*trials, SFREQ, seconds=seconds)
