@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sk_b2s import ForwardTRF, SurrogateRecordings
 from sk_b2s._persistence._registry import register_estimators
 from sk_b2s._persistence._states import STATES
+from sk_b2s._utils import _estimators
 
 NAMES = sorted(name.rpartition(".")[2] for name in register_estimators())
 
@@ -84,3 +85,13 @@ def test_estimator_on_own_data(name, tmp_path):
     np.testing.assert_array_equal(first, np.asarray(getattr(restored, method)(data)))
     if hasattr(estimator, "fit_transform"):
         np.testing.assert_array_equal(first, np.asarray(clone(estimator).fit_transform(*arguments)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_diagram_links_to_documentation(name, monkeypatch):
+    estimator = EXAMPLES[name].instances[0]
+    monkeypatch.setattr(_estimators, "find_documentation_url", lambda: "https://docs.invalid/stable")
+    module = type(estimator).__module__.split("._")[0]
+    assert estimator._get_doc_link() == f"https://docs.invalid/stable/generated/{module}.{name}.html"
+    monkeypatch.setattr(_estimators, "find_documentation_url", lambda: "")
+    assert estimator._get_doc_link() == ""

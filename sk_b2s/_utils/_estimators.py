@@ -8,6 +8,8 @@ transformed targets, and candidates are not transformed.
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, metadata
 
 from sklearn import get_config
 from sklearn.base import clone
@@ -183,3 +185,32 @@ def make_estimator_params(estimator, calibration):
         estimator = found[1]
     routed = get_config()["enable_metadata_routing"]
     return {"calibration" if routed else f"{prefix}calibration": calibration}
+
+
+# --- documentation -----------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def find_documentation_url():
+    """Return the address of the documentation, "" if the package has none.
+
+    It is the entry Documentation of project.urls in pyproject.toml.
+    """
+    try:
+        entries = metadata("sk_b2s").get_all("Project-URL") or []
+    except PackageNotFoundError:  # a checkout that is not installed
+        return ""
+    pairs = (entry.partition(",") for entry in entries)
+    return next((url.strip().rstrip("/") for name, _, url in pairs if name.strip() == "Documentation"), "")
+
+
+class DocLinkMixin:
+    """Links from HTML diagrams of scikit-learn to the documentation."""
+
+    @property
+    def _doc_link_module(self):
+        return "sk_b2s" if find_documentation_url() else ""
+
+    @property
+    def _doc_link_template(self):
+        return find_documentation_url() + "/generated/{estimator_module}.{estimator_name}.html"

@@ -16,6 +16,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sk_b2s._utils._caching import cached
 from sk_b2s._utils._estimators import (
+    DocLinkMixin,
     adapt_innermost_estimator,
     find_decoder_in_estimator,
     find_innermost_estimator,
@@ -42,7 +43,7 @@ def _delegate(name):
     return method
 
 
-class CalibratedDecoder(TransformerMixin, BaseEstimator):
+class CalibratedDecoder(DocLinkMixin, TransformerMixin, BaseEstimator):
     """Meta-estimator that fits other subjects and adapts to a new one.
 
     ``fit(X, y, calibration=mask)`` fits a clone of ``estimator`` on the rows

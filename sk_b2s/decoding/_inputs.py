@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_array, validate_data
 
 from sk_b2s._utils._callers import find_caller
+from sk_b2s._utils._estimators import DocLinkMixin
 from sk_b2s._utils._validation import (
     get_validated_recordings,
     get_validated_table,
@@ -55,7 +56,7 @@ def _plain_name(subject):
     return subject.removesuffix(".0").lstrip("0")
 
 
-class DecoderInputsMixin:
+class DecoderInputsMixin(DocLinkMixin):
     """Checks of the windows, targets and subjects of a decoder.
 
     ``fit`` calls ``_check_windows``, ``_check_y``, ``_fit_segments``,

@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
+from sk_b2s._utils._estimators import DocLinkMixin
 from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
 from sk_b2s.decoding._mixins import RetrievalMixin
 from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, iter_ridge_path
@@ -27,7 +28,7 @@ LONGEST_LAG = 50.0  # s, longer than any window or response
 BATCH_BYTES = 2**26  # of float64 windows in memory
 
 
-class RidgeMixin:
+class RidgeMixin(DocLinkMixin):
     """Parameters, batches and models of ridge regression on lagged windows.
 
     An estimator has the parameters ``alphas``, ``cv`` and ``per_subject``, and

@@ -9,11 +9,12 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
+from sk_b2s._utils._estimators import DocLinkMixin
 from sk_b2s.preprocessing._windows._checks import check_windows_equal_shapes
 from sk_b2s.preprocessing._windows._windows import Windows
 
 
-class TableOutputMixin(TransformerMixin, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class TableOutputMixin(DocLinkMixin, TransformerMixin, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Transformer with ``set_output`` for matrices, but not for windows.
 
     scikit-learn would also convert windows, which have three dimensions.

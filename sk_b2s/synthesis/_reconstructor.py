@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import (
+    DocLinkMixin,
     find_decoder_in_estimator,
     find_innermost_estimator,
     iter_estimator_levels,
@@ -37,7 +38,7 @@ MOST_SEGMENTS = 500  # training segments from which the statistics of bands are 
 TINY = 1e-6
 
 
-class SpeechReconstructor(BaseEstimator):
+class SpeechReconstructor(DocLinkMixin, BaseEstimator):
     """Reconstruct the mel spectrogram of speech, and make it audible.
 
     A decoder estimates speech features of windows of EEG/MEG. Overlapping

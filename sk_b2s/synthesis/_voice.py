@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from sk_b2s._utils._estimators import DocLinkMixin
 from sk_b2s.datasets.simulated._speech import load_speech
 from sk_b2s.features._audio import AUDIO_SFREQ
 from sk_b2s.features._pretrained import Wav2Vec2Features
@@ -25,7 +26,7 @@ FLITE = (
 )
 
 
-class SpeakerVoice(TransformerMixin, BaseEstimator):
+class SpeakerVoice(DocLinkMixin, TransformerMixin, BaseEstimator):
     """Voice of a speaker who agreed to it, fitted to about ten sentences.
 
     For each frame of other speech, the frames of the speaker with the most

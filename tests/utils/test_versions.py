@@ -2,11 +2,13 @@
 
 import io
 import platform
+from types import SimpleNamespace
 
+import pytest
 import torch
 
 import sk_b2s
-from sk_b2s._utils import _versions
+from sk_b2s._utils import _estimators, _versions
 from sk_b2s._utils._versions import get_versions, show_versions
 
 
@@ -37,3 +39,17 @@ def test_show_versions_names_absent_libraries(capsys, monkeypatch):
     monkeypatch.setattr(_versions, "requires", lambda name: ["numpy>=1", "absent>=2; extra == 'plot'"])
     show_versions()
     assert "not installed (optional)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("entries", "url"),
+    [
+        (["Source, https://code.invalid", "Documentation, https://docs.invalid/stable/"], "https://docs.invalid/stable"),
+        (["Source, https://code.invalid"], ""),
+        (None, ""),
+    ],
+    ids=["given", "other", "none"],
+)  # fmt: skip
+def test_find_documentation_url_reads_metadata(monkeypatch, entries, url):
+    monkeypatch.setattr(_estimators, "metadata", lambda name: SimpleNamespace(get_all=lambda key: entries))
+    assert _estimators.find_documentation_url.__wrapped__() == url
