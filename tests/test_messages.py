@@ -59,10 +59,11 @@ def test_cross_val_predict_warns(ridge_on):
         cross_val_predict(ridge, X, y, cv=StimulusKFold(2))
 
 
-def test_scorer_with_predict_warns(listening, tiny_pipeline):
+@pytest.mark.filterwarnings("ignore:the training loss")
+def test_scorer_with_predict_raises(listening, tiny_pipeline):
     X, y = listening
     pipe = tiny_pipeline(max_epochs=1)
-    with pytest.warns(UserWarning, match="scoring='accuracy'"), pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="ranks segments instead of classes.*scoring=retrieval_scores"):
         cross_val_score(pipe, X, y, cv=StimulusKFold(2), scoring="accuracy", error_score="raise")
 
 

@@ -41,7 +41,8 @@ LABELS_ADVICE = (
 def _is_text(y):
     """Return whether y has labels in text, unless they are numbers."""
     values = y.to_numpy() if isinstance(y, pd.Series) else y
-    if not isinstance(values, (list, tuple, np.ndarray)) or not np.size(values):
+    is_array = isinstance(values, np.ndarray) and values.ndim > 0
+    if not (is_array or isinstance(values, (list, tuple))) or not len(values):
         return False
     if not isinstance(first := values[0], (str, bytes)):
         return False
