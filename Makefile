@@ -17,7 +17,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[align,hdf5,hub,live,plot,speech,test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[align,distributed,hdf5,hub,live,plot,speech,test]"
 	touch $@
 
 demo: install

@@ -6,6 +6,7 @@ import importlib
 from importlib.metadata import PackageNotFoundError, version
 
 EXTRAS = {  # module: (name for pip, extra)
+    "accelerate": ("accelerate", "distributed"),
     "transformers": ("transformers", "speech"),
     "huggingface_hub": ("transformers", "speech"),
     "pocketsphinx": ("pocketsphinx", "align"),

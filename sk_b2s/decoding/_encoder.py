@@ -241,6 +241,11 @@ class BrainEncoder(
     freeze : bool, default=False
         If True, only the head and the layers after it are trained, on the
         fixed output of ``init``. With ``head=False`` this is a linear probe.
+    distributed : bool, default=False
+        If True, train with all processes that ``accelerate launch`` or
+        ``torchrun`` started, one per GPU. Each process trains on other
+        batches, so an epoch has fewer steps. Segments are compared within the
+        batch of a process. It requires ``precision="float32"`` and accelerate.
 
     Attributes
     ----------
@@ -393,6 +398,7 @@ n_virtual_channels)
         "checkpoint": [str, os.PathLike, None],
         "init": [HasMethods(["get_trunk_weights", "transform"]), None],
         "freeze": ["boolean"],
+        "distributed": ["boolean"],
     }
 
     def __init__(
@@ -438,6 +444,7 @@ n_virtual_channels)
         checkpoint=None,
         init=None,
         freeze=False,
+        distributed=False,
         **module_params,
     ):
         self.speech = speech
@@ -482,6 +489,7 @@ n_virtual_channels)
         self._store_module_params(module_params)
         self.init = init
         self.freeze = freeze
+        self.distributed = distributed
 
     # --- fitting -----------------------------------------------------------------------------------
 
@@ -523,13 +531,14 @@ n_virtual_channels)
         targets, ready = prefetch_windows_to_device(choose_device(self.device), targets, X)
         brain = self._make_inputs(store_prefetched_windows(choose_device(self.device), ready), in_fit=True)
         held_out = None if valid is None else PairDataset(brain, targets, valid, segments)
-        self.net_ = self._make_net(random, held_out)
+        self.net_ = self._make_net_for_fit(random, held_out)
         load_pretrained_trunk(self)
         self._load_previous_fit(previous)
         pairs = PairDataset(brain, targets, train, segments)
         train_net(self.net_, pairs, self._find_checkpoint(X, y, train, valid))
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         warn_encoder_network_learned_nothing(self, 0 if valid is None else len(valid))
+        self._unwrap_net()
         self._drop_training()
         self._drop_adaptations()
         self._fit_unseen_subjects(brain, targets, train)

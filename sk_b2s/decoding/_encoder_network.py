@@ -158,6 +158,25 @@ class EncoderNetworkMixin:
         net.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
         return net
 
+    def _make_net_for_fit(self, random, held_out):
+        """Make the net of this process, which may be one of several."""
+        if not self.distributed:
+            return self._make_net(random, held_out)
+        from sk_b2s.nn._distributed import AcceleratedNet, make_accelerator
+
+        changes = {"accelerator": make_accelerator(), "averaging": self.weight_averaging}
+        if self.weight_decay > 0:
+            changes |= self._get_weight_decay()
+        return self._make_net(random, held_out, kind=AcceleratedNet, **changes)
+
+    def _unwrap_net(self):
+        """Replace the net of several processes by an ordinary one."""
+        if self.distributed:
+            trained = self.net_
+            self.net_ = self._make_net(np.random.RandomState(0), precision=trained.guard)
+            self.net_.load_state(trained.state())
+            self.net_.history, self.net_.interrupted = trained.history, trained.interrupted
+
     # --- earlier and interrupted fits --------------------------------------------------------------
 
     def _get_previous_fit(self):
@@ -272,11 +291,31 @@ def check_encoder_network_parameters(encoder):
                 f"callbacks must contain skorch callbacks or (name, callback) tuples. Got {callback!r}."
             )
     check_custom_module(encoder)
+    if encoder.distributed:
+        _check_distributed(encoder)
     for parameter, reason in _without_effect(encoder):
         warnings.warn(
             f"{parameter}={getattr(encoder, parameter)!r} has no effect with {reason}. Leave it at its default to "
             f"silence this.",
             stacklevel=4,
+        )
+
+
+def _check_distributed(encoder):
+    """Raise for parameters that do not work in several processes."""
+    if encoder.precision != "float32":
+        raise ValueError(
+            f"distributed=True requires precision='float32', because the comparison of precisions runs in one process. "
+            f"Got precision={encoder.precision!r}."
+        )
+    if encoder.checkpoint is not None:
+        raise ValueError(
+            "distributed=True cannot be combined with checkpoint. Set one of them to its default."
+        )
+    if not isinstance(encoder.random_state, Integral):
+        raise ValueError(
+            f"distributed=True requires an integer random_state, so that all processes start with equal weights. Got "
+            f"random_state={encoder.random_state!r}."
         )
 
 

@@ -258,7 +258,7 @@ class RetrievalNet(NeuralNet):
         self.module_.eval()
         with torch.no_grad():
             return torch.cat([
-                self.criterion_.as_compared(self._estimate(inputs))
+                self._parts()["loss."].as_compared(self._estimate(inputs))
                 for inputs in prefetch_batches(batches, brain.device)
             ])  # fmt: skip
 
@@ -289,7 +289,7 @@ class RetrievalNet(NeuralNet):
         held, loss, hits = [], 0.0, 0
         scored = iter_tiled_scores(
             lambda indices: self.embed(pairs.brain, pairs.rows[indices]),
-            len(pairs), candidates, self.criterion_.weights, pairs.brain.device,
+            len(pairs), candidates, self._parts()["loss."].weights, pairs.brain.device,
         )  # fmt: skip
         for rows, scores in scored:
             truth = torch.from_numpy(target[rows]).to(scores.device)

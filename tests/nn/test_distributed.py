@@ -1,0 +1,131 @@
+"""Tests of training by several processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.windows import make_planted_windows
+from torch import nn
+
+from sk_b2s import BrainEncoder
+from sk_b2s.nn._data import BalancedBatchSampler
+from sk_b2s.nn._distributed import SharedBatchSampler
+
+SMALL = {
+    "k": 1,
+    "precision": "float32",
+    "random_state": 0,
+    "verbose": 0,
+    "max_epochs": 2,
+    "distributed": True,
+}
+SCRIPT = """
+import json, os, sys, warnings
+from helpers.windows import make_planted_windows
+from torch import nn
+from sk_b2s import BrainEncoder
+warnings.simplefilter("ignore")
+X, y = make_planted_windows()
+params = json.loads(sys.argv[1])
+if params.pop("linear", False):
+    params["module"] = nn.Conv1d(5, 4, 1)
+    nn.init.constant_(params["module"].weight, 0.1)
+    nn.init.zeros_(params["module"].bias)
+encoder = BrainEncoder(**params).fit(X, y)
+weights = {name: value.tolist() for name, value in encoder.net_.state().items() if value.numel() < 100}
+with open(f"{sys.argv[2]}/{os.environ['RANK']}.json", "w") as file:
+    json.dump([encoder.digest(), weights], file)
+"""
+
+
+@pytest.mark.parametrize("n_rows", [64, 61])
+def test_shared_batches_are_parts_of_batches(n_rows):
+    whole = list(BalancedBatchSampler(n_rows, 16, np.random.RandomState(0)))
+    parts = [list(SharedBatchSampler(n_rows, 8, np.random.RandomState(0), 2, index)) for index in range(2)]
+    assert [len(one) for one in parts] == [len(whole)] * 2
+    for rows, *shared in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(np.concatenate(shared), rows)
+        assert max(map(len, shared)) <= 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": "auto"}, "distributed=True requires precision='float32'"),
+        ({"checkpoint": "folder"}, "distributed=True cannot be combined with checkpoint"),
+        ({"random_state": None}, "distributed=True requires an integer random_state"),
+    ],
+    ids=["precision", "checkpoint", "random_state"],
+)
+def test_distributed_errors_name_the_way_out(change, message):
+    with pytest.raises(ValueError, match=message):
+        BrainEncoder(**{**SMALL, **change}).fit(*make_planted_windows())
+
+
+def test_distributed_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(ImportError, match=r"distributed=True requires accelerate.*'sk_b2s\[distributed\]'"):
+        BrainEncoder(**SMALL).fit(*make_planted_windows())
+
+
+def run_processes(params, tmp_path, n_processes=2):
+    """Run the script by torchrun, and return what each process wrote."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    tests = Path(__file__).parents[1]
+    paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(n_processes),
+    ]
+    done = subprocess.run(
+        [*command, str(tmp_path / "script.py"), json.dumps(params), str(tmp_path)],
+        capture_output=True, text=True, env=env, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(n_processes)]
+
+
+@pytest.mark.slow
+def test_distributed_gradients_are_those_of_one_process(tmp_path):
+    pytest.importorskip("accelerate", reason="the engine of several processes")
+    params = {**SMALL, "lr": 1e-2, "loss": "mse", "batch_size": 8, "validation": None, "linear": True}
+    (digest, weights), (other_digest, _) = run_processes(params, tmp_path)
+    assert digest == other_digest
+    net = nn.Conv1d(5, 4, 1)
+    nn.init.constant_(net.weight, 0.1)
+    nn.init.zeros_(net.bias)
+    del params["linear"]
+    alone = BrainEncoder(**{**params, "distributed": False, "batch_size": 16, "module": net}).fit(
+        *make_planted_windows()
+    )
+    for name, value in alone.net_.state().items():
+        np.testing.assert_allclose(weights[name], value, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_distributed_processes_end_with_equal_networks(tmp_path):
+    pytest.importorskip("accelerate", reason="the engine of several processes")
+    small = {"hidden": 8, "depth": 2, "n_virtual_channels": 6, "batch_size": 16, "speech_embedding_dim": 5}
+    trained = {
+        "loss": "siglip",
+        "weight_averaging": 0.9,
+        "weight_decay": 0.1,
+        "verbose": 1,
+        "validation": None,
+    }
+    (digest, _), (other_digest, _) = run_processes({**SMALL, **small, **trained}, tmp_path)
+    assert digest == other_digest
