@@ -171,7 +171,7 @@ def style_html_figures():
                 plt.close(number)
 
 
-def make_html_figure(drawn, alt, caption=None, fixed=False):
+def make_html_figure(drawn, alt, caption=None, fixed=False, wide=False):
     """Make a block of a matplotlib figure as SVG.
 
     Parameters
@@ -183,6 +183,8 @@ def make_html_figure(drawn, alt, caption=None, fixed=False):
     fixed : bool, default=False
         Whether colors are kept on a white background, as images need it. If
         False, they follow the colors of the page.
+    wide : bool, default=False
+        Whether the figure may be as wide as the page.
     """
     if not str(alt).strip():
         raise ValueError(
@@ -193,6 +195,7 @@ def make_html_figure(drawn, alt, caption=None, fixed=False):
         "svg": _draw_svg(drawn, make_text_visible(str(alt))),
         "caption": caption,
         "fixed": fixed,
+        "wide": wide,
     }
 
 

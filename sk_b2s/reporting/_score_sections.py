@@ -27,10 +27,14 @@ from sk_b2s.reporting._html import (
     make_html_figure,
     make_html_heading,
     make_html_id,
+    make_html_items,
     make_html_paragraph,
     make_html_table,
     pair_html_blocks,
 )
+
+MAX_NARROW = 2  # decoders of tables in two columns
+MAX_POINTS = 24  # subjects times decoders of a figure in one of two columns
 
 
 def make_score_section_card(row):
@@ -72,7 +76,10 @@ def show_score_tables(means):
         _make_score_table(pool, own)
         for pool, own in means[means["control"] == "decoder"].groupby("pool", sort=False)
     ]
-    yield pair_html_blocks(*map(group_html_blocks, tables)) if len(tables) > 1 else tables[0]
+    is_narrow = means["label"].nunique() <= MAX_NARROW
+    yield from (
+        [pair_html_blocks(*map(group_html_blocks, tables))] if is_narrow and len(tables) > 1 else tables
+    )
 
 
 def _make_score_table(pool, own):
@@ -174,9 +181,10 @@ def show_subject_scores(summary, rank_curves=None):
         for label, part in own.groupby("label", sort=False)
     )
     caption = "Score of each subject. The shaded area is 95 % of its own null."
-    blocks.append(
-        make_html_figure(plot_subjects(summary).figure, f"{name} of each subject. {text}.", caption)
-    )
+    is_wide = len(own) > MAX_POINTS
+    alt = f"{name} of each subject. {text}."
+    figure = make_html_figure(plot_subjects(summary).figure, alt, caption, wide=is_wide)
+    blocks += [figure] * (not is_wide)
     blocks += _count_significant(own[own["null_high"].notna()])
     body = [
         [
@@ -191,6 +199,7 @@ def show_subject_scores(summary, rank_curves=None):
     columns = ["subject", "decoder", name, "chance", "95 % of the null"]
     blocks.append(make_html_details("Table of subjects", make_html_table(columns, body, name)))
     yield pair_html_blocks(*[rank_curves] * (rank_curves is not None), group_html_blocks(*blocks))
+    yield from [figure] * is_wide
 
 
 def _count_significant(known):
@@ -276,12 +285,18 @@ def show_control_scores(summary):
         for row in pd.concat([summary.scored, summary.controls]).to_dict("records")
     }
     labels = list(dict.fromkeys(label for _, label in cells))
+    meanings = {control: CONTROLS[control].meaning for control in names if control in CONTROLS}
+    is_narrow = len(labels) <= MAX_NARROW
     body = [
         [control, *(cells.get((control, label), "–") for label in labels),
-         make_html_cell(small=CONTROLS[control].meaning if control in CONTROLS else "")]
+         *[make_html_cell(small=meanings.get(control, ""))] * is_narrow]
         for control in names
     ]  # fmt: skip
-    table = make_html_table(
-        ["control", *labels, "meaning"], body, f"{name} of controls, computed with the same code"
-    )
-    yield pair_html_blocks(group_html_blocks(figure), group_html_blocks(table))
+    columns = ["control", *labels, *["meaning"] * is_narrow]
+    table = make_html_table(columns, body, f"{name} of controls, computed with the same code")
+    if is_narrow:
+        yield pair_html_blocks(group_html_blocks(figure), group_html_blocks(table))
+        return
+    texts = make_html_items([f"{control}: {meaning}" for control, meaning in meanings.items()])
+    yield pair_html_blocks(group_html_blocks(figure), group_html_blocks(texts))
+    yield table
