@@ -218,3 +218,5 @@ sk_b2s.save(decoders["ensemble"], OUT / "ensemble.safetensors")
 loaded = sk_b2s.load(OUT / "ensemble.safetensors")
 assert loaded.score(X_test, y_test) == single.summary()["top_k"]
 print_progress(f"{OUT}/: scores.csv, controls.csv, scores.png, ensemble.safetensors")
+
+# sphinx_gallery_thumbnail_path = "_static/figures/plot_scores.svg"

@@ -194,3 +194,5 @@ for name, single in results.items():
     plot_rank_curve(single.average("subject"), label=f"{name}, averaged over subjects", ax=axes[1])
 figure.savefig(OUT / "unseen_subjects.png", dpi=120)
 print(f"{OUT}/unseen_subjects.png, in {time.perf_counter() - began:.0f} s")
+
+# sphinx_gallery_thumbnail_path = "_static/figures/model_selection.svg"

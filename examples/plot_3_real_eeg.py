@@ -295,3 +295,5 @@ if __name__ == "__main__":
 # The data cannot show that one decoder is better than the other. There are sixteen distinct windows of one
 # story. Eight subjects and ten repeats reduce noise but add no stimuli. A comparison would need other
 # stories.
+
+# sphinx_gallery_thumbnail_path = "_static/figures/measured_eeg.svg"

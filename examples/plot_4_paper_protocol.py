@@ -106,3 +106,5 @@ plot_scores(results, ax=ax)
 ax.set_ylabel("top-10 accuracy")
 figure.savefig(OUT / "paper_protocol.png", dpi=120)
 print(f"{OUT}/paper_protocol.png, in {time.perf_counter() - began:.0f} s")
+
+# sphinx_gallery_thumbnail_path = "_static/figures/plot_history.svg"

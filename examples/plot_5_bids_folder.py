@@ -91,3 +91,5 @@ figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
 plot_rank_curve(result, label="ridge", ax=ax)
 figure.savefig(OUT / "bids_ranks.png", dpi=120)
 print(f"\n{OUT}/: alignment.png, bids_ranks.png, in {time.perf_counter() - began:.0f} s")
+
+# sphinx_gallery_thumbnail_path = "_static/figures/plot_alignment.svg"

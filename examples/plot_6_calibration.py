@@ -147,3 +147,5 @@ print(table[[0, *few]].round(3).to_string(na_rep=""))
 _, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
 plot_adaptation(results, ax=ax)
 plt.savefig(OUT / "calibration.png", dpi=120)
+
+# sphinx_gallery_thumbnail_path = "_static/figures/plot_adaptation.svg"

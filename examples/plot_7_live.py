@@ -159,3 +159,5 @@ axes[1].legend()
 #     sk-b2s live --model causal.safetensors --candidates a=a.wav b=b.wav --subject 01 --stream EEG --onset 10
 sk_b2s.save(pipe, Path(folder.name) / "causal.safetensors")
 folder.cleanup()
+
+# sphinx_gallery_thumbnail_path = "_static/figures/streaming.svg"

@@ -132,3 +132,5 @@ play("phase_randomized", voiced)
 # One page with the verdict, all scores, players and spectrograms. It opens offline.
 path = write_reconstruction_report(controls, OUT / "reconstruction.html", duration=10)
 print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+
+# sphinx_gallery_thumbnail_path = "_static/figures/synthesis.svg"

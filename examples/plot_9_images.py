@@ -106,3 +106,5 @@ ax.legend(frameon=False)
 # The design is at fault, and not the decoder. Present images in a random order, and test on recordings of
 # another order.
 root.cleanup()
+
+# sphinx_gallery_thumbnail_path = "_static/figures/images.svg"

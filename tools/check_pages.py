@@ -21,7 +21,7 @@ WIDTHS, SCHEMES = (390, 1280), ("light", "dark")
 BEYOND = """(() => {
   const scrolls = (e) => {
     for (; e; e = e.parentElement)
-      if (e !== document.body && e !== document.documentElement
+      if (!e.matches('html, body, [class*=bd-article], .bd-content, .bd-main, [class*=bd-container]')
           && ['auto', 'scroll', 'hidden', 'clip'].includes(getComputedStyle(e).overflowX)) return true;
     return false;
   };
@@ -29,7 +29,9 @@ BEYOND = """(() => {
     + String(e.className).trim().replace(/\\s+/g, '.') : '') + ' "' + e.textContent.trim().slice(0, 40) + '"';
   const found = [...document.querySelectorAll('body *')].filter((e) => {
     const box = e.getBoundingClientRect();
-    return box.width && box.right > innerWidth + 1 && getComputedStyle(e).visibility !== 'hidden'
+    const article = e.parentElement.closest('.bd-article-container');
+    const edge = article ? article.getBoundingClientRect().right : innerWidth;
+    return box.width && box.right > Math.min(edge, innerWidth) + 1 && getComputedStyle(e).visibility !== 'hidden'
       && !e.closest('dialog:not([open]), .visually-hidden, .skip-link') && !scrolls(e);
   });
   const clipped = [...document.querySelectorAll('.bd-article td, .bd-article th')].filter((e) =>
@@ -49,11 +51,16 @@ def read_messages(browser):
     ]
 
 
-def check_page(browser, path, width, scheme):
-    """Return what is wrong with a page."""
-    browser.open(path.as_uri(), width, scheme)
-    browser.wait_for("document.readyState === 'complete'")
-    return [*browser.evaluate(BEYOND), *read_messages(browser)]
+def show_page(browser, path, width, scheme, is_loaded):
+    """Load a page, or show the loaded one in another width and scheme."""
+    if not is_loaded:
+        browser.open(path.as_uri(), width, scheme)
+        browser.wait_for("document.readyState === 'complete'")
+        return
+    browser.send(
+        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 500
+    )
+    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
 
 def shoot_page(browser, path, height=2400):
@@ -82,8 +89,11 @@ def main():
         browser = Browser(find_browser(), profile)
         try:
             for name, path in names.items():
-                for width, scheme in ((w, s) for w in WIDTHS for s in SCHEMES if name.startswith(begins)):
-                    faults = check_page(browser, path, width, scheme)
+                views = [(w, s) for w in WIDTHS for s in SCHEMES if name.startswith(begins)]
+                for place, (width, scheme) in enumerate(views):
+                    show_page(browser, path, width, scheme, place > 0)
+                    faults = [*browser.evaluate(BEYOND), *read_messages(browser)]
+                    browser.messages.clear()
                     n_faults += len(faults)
                     for fault in faults[:5]:
                         print(f"{name}, {width} px, {scheme}: {fault}", flush=True)
