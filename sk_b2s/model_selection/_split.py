@@ -25,7 +25,7 @@ def assign_rows_to_split_folds(blocks, n_splits, random_state=None):
     if len(distinct) < n_splits:
         raise ValueError(
             f"n_splits={n_splits} must not be larger than the number of stimulus blocks, got {len(distinct)} blocks. "
-            f"Use fewer folds, more stimuli, or make_segments(block=...) with shorter blocks."
+            f"Use fewer folds, more stimuli, or block=... of make_segments or Windows.from_trials with shorter blocks."
         )
     return assign_blocks_to_split_folds(np.bincount(codes), n_splits, random_state)[codes]
 
