@@ -116,7 +116,7 @@ class Experiment:
         """Fit a MaskedEncoder once."""
         if (start, seed) in self.masked:
             return self.masked[start, seed]
-        masked = make_masked_encoder(self.decoder["encoder"], verbose=0, lr=3e-3, random_state=seed, **params)
+        masked = make_masked_encoder(self.decoder["encoder"], verbose=0, lr=3e-4, random_state=seed, **params)
         if start == "own":
             windows = self.select_grid(self.labeled | self.unseen, without_test=True)
             masked = clone_fitted(self.get_masked("others", seed, **params)).set_params(
