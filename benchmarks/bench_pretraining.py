@@ -224,10 +224,10 @@ def report(done, data, given):
         return
     table = pd.DataFrame(rows)
     for known, part in table.groupby("known", sort=False):
-        seeds = sorted(part["seed"].unique())
+        seeds = ", ".join(map(str, sorted(part["seed"].unique())))
         print(
             f"\n**{data['modality'].upper()}, {'labeled' if known else 'unseen'} subjects "
-            f"({part['subject'].nunique()}), seeds {seeds}, top-10, chance {part['chance'].mean():.4f}"
+            f"({part['subject'].nunique()}), seed {seeds}, top-10, chance {part['chance'].mean():.4f}"
             f"{', frozen' if given.freeze else ''}**\n"
         )
         lines = []
