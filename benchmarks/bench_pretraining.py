@@ -223,18 +223,19 @@ def report(done, data, given):
     if not rows:
         return
     table = pd.DataFrame(rows)
+    starts = table.groupby(["minutes", "seed"])["start"].transform("nunique")
+    table = table[starts == starts.max()]  # seeds with all starts, so that means are comparable
     for known, part in table.groupby("known", sort=False):
-        seeds = ", ".join(map(str, sorted(part["seed"].unique())))
         print(
             f"\n**{data['modality'].upper()}, {'labeled' if known else 'unseen'} subjects "
-            f"({part['subject'].nunique()}), seed {seeds}, top-10, chance {part['chance'].mean():.4f}"
+            f"({part['subject'].nunique()}), top-10, chance {part['chance'].mean():.4f}"
             f"{', frozen' if given.freeze else ''}**\n"
         )
         lines = []
         for minutes in sorted(part["minutes"].unique()):
             own = part[part["minutes"] == minutes]
             scores = own.pivot_table(index=["subject", "seed"], columns="start", values="top_k")
-            line = {"minutes": minutes}
+            line = {"minutes": minutes, "seeds": own["seed"].nunique()}
             for start in STARTS:
                 line[start] = describe(scores, start) if start in scores else ""
             lines.append(line)
