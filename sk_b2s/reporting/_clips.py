@@ -28,7 +28,8 @@ SIMULATED_CUT = re.compile(r"([\w-]+)-first\d+ms\.flac")  # beginning of a file 
 class StimulusClips:
     """Clips of the stimuli of results, from folders of audio files.
 
-    Only files whose content is that of the results are used.
+    Only files whose content is that of the results are used. Results with
+    many stimuli have no digest of each, and files are found by name.
 
     Parameters
     ----------

@@ -97,8 +97,8 @@ def write_report(
     stimuli : path-like or sequence of path-like, default=None
         Folders with the audio files of the stimuli, searched with their
         sub-folders, to embed short clips of what was presented and decoded.
-        Files must have the names and contents of the benchmark. If None, only
-        the speech of simulated data is embedded.
+        Files must have the names of the benchmark and, up to 20 stimuli, their
+        contents. If None, only the speech of simulated data is embedded.
 
     Returns
     -------
