@@ -33,7 +33,7 @@ def describe_fit_details(fold, result, note, has_training, has_examples):
 
     Parameters
     ----------
-    fold : FoldTask
+    fold : ControlFold
         After its fit.
     result : RetrievalResult or other
         Ranks and guesses are only described of a retrieval result.
