@@ -8,7 +8,11 @@ from docutils.utils.math import latex2mathml
 
 def convert(tex, as_block=False):
     """Convert a formula, without the sizes of brackets, which stretch."""
-    return latex2mathml.tex2mathml(re.sub(r"\\[Bb]igg?[lmr]?(?![a-zA-Z])", "", tex), as_block=as_block)
+    tex = re.sub(r"\\[Bb]igg?[lmr]?(?![a-zA-Z])", "", tex)
+    tex = re.sub(
+        r"(\\(?:hat|bar|tilde)\s*(?:\{\w+\}|\\?\w+?))(?=_)", r"\1{}", tex
+    )  # the index is not below the accent
+    return latex2mathml.tex2mathml(tex, as_block=as_block)
 
 
 def visit_inline_math(writer, node):
