@@ -16,7 +16,8 @@ GROUPS = {
             "weight_averaging",
         ],
         "Training": [
-            "loss", "duplicates", "lr", "batch_size", "max_epochs", "patience", "validation", "warm_start", "callbacks",
+            "loss", "duplicates", "lr", "batch_size", "max_epochs", "patience", "validation", "init", "freeze",
+            "checkpoint", "warm_start", "callbacks",
         ],
         "Prediction": ["k", "unseen_subject"],
         "Running": ["device", "precision", "n_jobs", "random_state", "verbose"],
