@@ -100,7 +100,7 @@ def run_processes(params, tmp_path, n_processes=2):
 
 
 @pytest.mark.slow
-def test_distributed_gradients_are_those_of_one_process(tmp_path):
+def test_distributed_gradients_equal_one_process(tmp_path):
     pytest.importorskip("accelerate", reason="the engine of several processes")
     params = {**SMALL, "lr": 1e-2, "loss": "mse", "batch_size": 8, "validation": None, "linear": True}
     (digest, weights), (other_digest, _) = run_processes(params, tmp_path)
