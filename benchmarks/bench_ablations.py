@@ -39,7 +39,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.datasets.simulated._experiment import VERSION
-from sk_b2s.nn._losses import LOSSES
+from sk_b2s.nn._registry import LOSSES
 
 SEEDS = (0, 1, 2)
 EXPERIMENT = {"n_subjects": 6, "minutes": 20, "modality": "meg", "snr_db": -12.0, "simulation": VERSION}

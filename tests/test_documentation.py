@@ -20,7 +20,7 @@ from sk_b2s.evaluation._controls._registry import CONTROLS
 from sk_b2s.evaluation._scores import SCORES
 from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.model_selection._registry import SPLITTERS
-from sk_b2s.nn._losses import LOSSES
+from sk_b2s.nn._registry import LOSSES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -20,8 +20,8 @@ from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._inputs import count_input_minutes
 from sk_b2s.decoding._unseen_subjects import BATCH
 from sk_b2s.nn._data import PairDataset, WindowInputs
-from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet
+from sk_b2s.nn._registry import LOSSES
 from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
 from sk_b2s.preprocessing._windows._windows import Windows
 

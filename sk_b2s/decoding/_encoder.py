@@ -31,8 +31,8 @@ from sk_b2s.nn._brain_module import ACTIVATIONS
 from sk_b2s.nn._channel_mixing import SUBJECT_LAYERS
 from sk_b2s.nn._checkpoint import train_net
 from sk_b2s.nn._data import PairDataset, WindowInputs
-from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._prefetch import prefetch_windows_to_device, store_prefetched_windows
+from sk_b2s.nn._registry import LOSSES
 from sk_b2s.nn.functional import DUPLICATES
 from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
 

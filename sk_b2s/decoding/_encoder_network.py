@@ -16,8 +16,8 @@ from sk_b2s._utils._versions import get_versions
 from sk_b2s.decoding._encoder_module import check_custom_module, list_ignored_by_module
 from sk_b2s.model_selection._split import stimulus_train_test
 from sk_b2s.nn._checkpoint import make_checkpoint_path
-from sk_b2s.nn._losses import LOSSES
 from sk_b2s.nn._net import RetrievalNet, log_net_message
+from sk_b2s.nn._registry import LOSSES
 from sk_b2s.nn._speech_module import SpeechModule
 from sk_b2s.nn._validation import ValidationEarlyStop, make_validation_split, validate_on
 from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_fingerprint

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from sk_b2s._utils._devices import choose_device
 from sk_b2s.decoding._adaptation import LAYER_NAMES, AdaptingNet, get_adaptation_layers
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.nn._losses import LOSSES
+from sk_b2s.nn._registry import LOSSES
 from sk_b2s.nn._speech_module import SpeechModule
 from sk_b2s.preprocessing._fingerprint import describe_for_fingerprint
 

@@ -1,4 +1,4 @@
-"""Loss modules with their learned parameters, and the registry of losses.
+"""Loss modules with their learned parameters.
 
 References
 ----------
@@ -6,8 +6,6 @@ References
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,6 @@ from sk_b2s.metrics._similarity import weighted_norms
 from sk_b2s.nn.functional import clip_loss, mse_loss, siglip_loss, symmetric_clip_loss
 
 MAX_SCALE = 100.0  # of a learned temperature, as in CLIP [1]_: training is unstable beyond it
-CROSS_ENTROPY = "cross-entropy (nats)"
 
 
 class _Loss(nn.Module):
@@ -189,48 +186,3 @@ class MSELoss(_Loss):
     def forward(self, Z: Tensor, Y: Tensor, target: Tensor | None = None) -> Tensor:
         """Compute the loss of a batch."""
         return mse_loss(Z, Y, self.weights, target)
-
-
-@dataclass(frozen=True)
-class LossSpec:
-    """Entry of the registry of losses.
-
-    To add a loss, write its module above and one entry in ``LOSSES``.
-
-    Parameters
-    ----------
-    name : str
-        Value of ``BrainEncoder(loss=...)``.
-    module : type
-        Class of the loss, with the arguments ``weights`` and ``duplicates``.
-    function : callable
-        Function that the module calls.
-    label : str
-        Name with unit in figures and reports.
-    is_contrastive : bool, default=True
-        Whether other segments of the batch are negatives. If not, the loss
-        takes batches of one window, ignores ``duplicates`` and cannot train
-        a speech network.
-    is_cross_entropy : bool, default=False
-        Whether a guess among n segments has the loss log(n).
-    """
-
-    name: str
-    module: type[nn.Module]
-    function: Callable[..., Tensor]
-    label: str
-    is_contrastive: bool = True
-    is_cross_entropy: bool = False
-
-
-LOSSES = {
-    spec.name: spec
-    for spec in (
-        LossSpec("clip", ClipLoss, clip_loss, CROSS_ENTROPY, is_cross_entropy=True),
-        LossSpec(
-            "symmetric_clip", SymmetricClipLoss, symmetric_clip_loss, CROSS_ENTROPY, is_cross_entropy=True
-        ),
-        LossSpec("siglip", SigLIPLoss, siglip_loss, "pairwise loss (nats)"),
-        LossSpec("mse", MSELoss, mse_loss, "mean squared error", is_contrastive=False),
-    )
-}

@@ -12,7 +12,7 @@ from sk_b2s.evaluation._curves import describe_learning_curve_edge
 from sk_b2s.evaluation._scores import chance_of_score, is_score_correlation
 from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import get_summary_score_label
-from sk_b2s.nn._losses import CROSS_ENTROPY, LOSSES
+from sk_b2s.nn._registry import CROSS_ENTROPY, LOSSES
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,

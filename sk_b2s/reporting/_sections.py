@@ -12,7 +12,7 @@ from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._results._topography import compute_attention_topomap
 from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics, mean_and_sem
 from sk_b2s.evaluation._summary import get_summary_score_label
-from sk_b2s.nn._losses import CROSS_ENTROPY
+from sk_b2s.nn._registry import CROSS_ENTROPY
 from sk_b2s.plotting._curves import STILL_FALLING, label_loss_curve, plot_curve, plot_history
 from sk_b2s.plotting._retrieval import (
     bin_retrieval_ranks,

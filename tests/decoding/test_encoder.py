@@ -25,7 +25,7 @@ from sk_b2s.metrics._similarity import similarity
 from sk_b2s.nn import _net as training
 from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._data import BalancedBatchSampler
-from sk_b2s.nn._losses import LOSSES
+from sk_b2s.nn._registry import LOSSES
 from sk_b2s.nn.functional import DUPLICATES, calibrated_cross_entropy
 
 SMALL = {
