@@ -446,8 +446,8 @@ def warn_ridge_alpha_choice(estimator, beyond, stacklevel=4):
         )
     ways = []
     for edge, word, end in (
-        (max(estimator.alphas), "higher", "highest"),
-        (min(estimator.alphas), "lower", "lowest"),
+        (np.max(estimator.alphas), "higher", "highest"),
+        (np.min(estimator.alphas), "lower", "lowest"),
     ):
         is_mine = is_short & ((beyond[:, 0] > edge) if word == "higher" else (beyond[:, 0] < edge))
         if is_mine.any():

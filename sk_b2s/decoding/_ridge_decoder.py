@@ -129,7 +129,8 @@ class RidgeDecoder(TRFWeightsMixin, RidgeDecodingMixin, EstimatesMixin, BaseEsti
     ch_names_ : tuple of str or None
         Names of channels, if X has them.
     positions_ : ndarray of shape (n_channels, 2) or None
-        Sensor positions on the unit square in the first recording.
+        Sensor positions on the unit square, each in the first recording that
+        has it.
 
     Raises
     ------

@@ -57,7 +57,8 @@ def write_bids_events(events, root=None, *, overwrite=False):
     FileExistsError
         If a table exists and ``overwrite`` is False. Nothing is written then.
     ValueError
-        If a recording has no name of BIDS, or a stimulus is not a file.
+        If a recording has no name of BIDS, a stimulus is not a file, or
+        ``recording``, ``type`` or ``onset`` is missing in a row.
 
     Notes
     -----
@@ -81,6 +82,12 @@ def write_bids_events(events, root=None, *, overwrite=False):
         raise ValueError(
             f"'events' is missing required columns {missing}. Pass the output of check_events(events)."
         )
+    for column in ("recording", "type", "onset"):
+        if lost := np.flatnonzero(events[column].isna()).tolist():
+            raise ValueError(
+                f"events row {events.index[lost[0]]!r} has no {column!r} ({len(lost)} such rows), and would be lost. Fill "
+                f"it in, or drop these rows with events.dropna(subset={column!r})."
+            )
     tables = {}
     for recording, rows in events.groupby("recording", sort=False):
         path = _locate_table(Path(recording), root)

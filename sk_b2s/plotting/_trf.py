@@ -24,7 +24,8 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", cl
     feature : int or str, default=0
         Index or name of the speech feature.
     subject : str, default=None
-        One of ``subjects_``. If None, the mean over models.
+        One of ``subjects_``. If None, the mean over models, without masked
+        channels.
     channels : sequence of str or int, default=None
         Names or indices of channels to emphasize, with a legend. If None, the
         channel with the largest weight.

@@ -28,7 +28,8 @@ def plot_trf_features(
         Names of feature sets (``feature_sets_``), or names or indices of
         single features. If None, all feature sets.
     subject : str, default=None
-        One of ``subjects_``. If None, the mean over models.
+        One of ``subjects_``. If None, the mean over models, without masked
+        channels.
     channels : sequence of str or int, default=None
         Channels to emphasize. Images show the mean over them, or the global
         field power if None.
@@ -129,7 +130,8 @@ def plot_trf_joint(
     feature : int or str, default=0
         Index or name of the speech feature.
     subject : str, default=None
-        One of ``subjects_``. If None, the mean over models.
+        One of ``subjects_``. If None, the mean over models, without masked
+        channels.
     lags : sequence of float, default=None
         Lags of the topographies in seconds. If None, those of the three
         largest peaks of the global field power, of positive lags if any.

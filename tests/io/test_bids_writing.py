@@ -88,6 +88,15 @@ def test_write_bids_events_names_unwritable_parts(folder, tmp_path, change, mess
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("column", ["recording", "onset"])
+def test_write_bids_events_refuses_to_lose_rows(folder, tmp_path, column):
+    events = read_bids(folder.root, subjects="01")
+    events.loc[1, column] = None
+    with pytest.raises(ValueError, match=rf"row 1 has no '{column}' \(1 such rows\)"):
+        write_bids_events(events, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_write_bids_events_requires_columns():
     with pytest.raises(ValueError, match=r"missing required columns \['duration'\]"):
         write_bids_events(pd.DataFrame({"recording": ["a"], "type": "word", "onset": 0.0}))

@@ -88,7 +88,7 @@ def make_ridge_bands(feature_sets, alphas, n_ratios):
     Otherwise ``n_ratios`` ratios are tried with each of ``alphas``.
     """
     sizes = [stop - first for first, stop in feature_sets.values()]
-    if np.ndim(alphas[0]) == 0:
+    if not len(alphas) or np.ndim(alphas[0]) == 0:
         check_ridge_alphas(alphas)
         return RidgeBands(sizes, sample_band_ratios(len(sizes), n_ratios), tuple(alphas))
     if any(np.shape(row) != (len(sizes),) for row in alphas):

@@ -19,8 +19,9 @@ def list_trf_feature_names(trf):
 def select_trf_weights(trf, feature=0, subject=None):
     """Return weights or patterns of one feature over lags.
 
-    They are those of a subject or the mean over models. ``feature`` is an
-    index or a name. The shape is (n_lags, n_channels).
+    They are those of a subject, or the mean over models without those in which
+    a channel is masked. ``feature`` is an index or a name. The shape is
+    (n_lags, n_channels).
     """
     check_is_fitted(trf)
     names = list_trf_feature_names(trf)
@@ -35,28 +36,48 @@ def select_trf_weights(trf, feature=0, subject=None):
     is_forward = not hasattr(trf, "patterns_")
     weights = trf.coef_[:, :, index] if is_forward else trf.patterns_[..., index]
     if subject is None or not trf.per_subject:
-        return weights.mean(0)
+        n_models = np.maximum(find_trf_channels_in_use(trf).sum(0), 1)
+        return (weights.sum(0, dtype=float) / n_models).astype(weights.dtype)
     return weights[known.index(str(subject))]
 
 
+def find_trf_channels_in_use(trf):
+    """Return whether each model has weights of a channel.
+
+    Channels that are masked or constant have weights of 0. The shape is
+    (n_models, n_channels).
+    """
+    is_forward = not hasattr(trf, "patterns_")
+    return trf.coef_.any((1, 2)) if is_forward else trf.patterns_.any((1, 3))
+
+
 def set_trf_channels(estimator, X):
-    """Set the names and the positions of channels of a fitted model."""
+    """Set the names and the positions of channels of a fitted model.
+
+    A position is that of the first recording in which the channel has one.
+    """
     is_known = X.ch_names is not None and len(X.ch_names) == X.shape[1]  # steps may reduce channels
     estimator.ch_names_ = X.ch_names if is_known else None
     has_place = X.positions is not None and X.positions.shape[1] == X.shape[1]
-    estimator.positions_ = X.positions[X.layout[X.which[0]]].copy() if has_place else None
+    estimator.positions_ = None
+    if has_place:
+        layouts = X.positions[list(dict.fromkeys(X.layout[X.which].tolist()))]
+        first = np.isfinite(layouts).all(2).argmax(0)  # bad channels of a recording have no position
+        estimator.positions_ = layouts[first, np.arange(len(first))]
 
 
 def _make_evoked(trf, weights, comment, info=None):
     """Return weights of shape (n_lags, n_channels) as an EvokedArray."""
     import mne
 
+    from sk_b2s.io._sensors import make_sensor_info
+
     if len(trf.lags_) < 2:
         raise ValueError(f"to_evoked requires two lags or more. Got lags={trf.lags_!r}.")
     rate = float(1 / np.diff(trf.lags_).mean())
     names = list(trf.ch_names_ or map(str, range(trf.n_features_in_)))
     if info is None:
-        info = mne.create_info(names, rate, "eeg")
+        info = make_sensor_info(names, rate, trf.positions_)
     elif len(info["ch_names"]) != trf.n_features_in_:
         raise ValueError(
             f"info must have the {trf.n_features_in_} channels of fit. Got {len(info['ch_names'])}. Pick them first."
@@ -88,12 +109,13 @@ class TRFWeightsMixin:
             Index or name of the speech feature, such as "envelope" of a
             :class:`~sk_b2s.SpeechFeatureUnion`, or "mel 3".
         subject : str, default=None
-            One of ``subjects_``. If None, the mean over models.
+            One of ``subjects_``. If None, the mean over models, for each
+            channel those of subjects in which it is not masked.
         info : mne.Info, default=None
             Channels in the order of ``fit``, such as
             ``mne.io.read_raw(file).pick("eeg").info``, with their positions.
-            Its rate is not used. If None, EEG channels with the names in
-            ``fit``, without positions.
+            Its rate is not used. If None, EEG channels with the names and the
+            projected positions in ``fit``.
 
         Returns
         -------

@@ -12,8 +12,14 @@ from scipy.spatial import Delaunay, QhullError
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._estimators import find_innermost_estimator
+from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import validate_count
-from sk_b2s.decoding._trf._weights import TRFWeightsMixin, list_trf_feature_names, select_trf_weights
+from sk_b2s.decoding._trf._weights import (
+    TRFWeightsMixin,
+    find_trf_channels_in_use,
+    list_trf_feature_names,
+    select_trf_weights,
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,7 +140,9 @@ def trf_cluster_test(
     Warns
     -----
     UserWarning
-        If there are too few subjects for p values of at most 0.05.
+        If there are too few subjects for p values of at most 0.05, or a
+        channel is masked in a subject, whose weights of 0 count as no
+        response.
     RuntimeWarning
         By MNE, if no cluster is found.
 
@@ -155,10 +163,13 @@ def trf_cluster_test(
     from scipy.stats import t as student
 
     validate_count("n_permutations", n_permutations)
+    if threshold is not None and not threshold > 0:
+        raise ValueError(f"threshold is an absolute t value, above 0 for each tail. Got {threshold!r}.")
     found = _find_trf(trf)
     weights = _stack_weights(found, feature)
     if other is not None:
         weights = weights - _match_weights(found, _find_trf(other), feature)
+    _warn_of_masked_channels([found] if other is None else [found, _find_trf(other)])
     keep = _select_lags(found.lags_, tmin, tmax)
     weights, lags = weights[:, keep], found.lags_[keep]
     n_subjects, n_lags, n_channels = weights.shape
@@ -223,6 +234,23 @@ def _match_weights(trf, other, feature):
             f"{trf.coef_.shape[1:]}."
         )
     return _stack_weights(other, feature)
+
+
+def _warn_of_masked_channels(models):
+    """Warn about subjects with channels without weights."""
+    lost = ~np.all([find_trf_channels_in_use(one) for one in models], axis=0)
+    if not lost.any():
+        return
+    names = models[0].ch_names_ or range(lost.shape[1])
+    shown = "; ".join(
+        f"{models[0].subjects_[i]}: {shorten_list([str(names[c]) for c in np.flatnonzero(lost[i])])}"
+        for i in np.flatnonzero(lost.any(1))[:8]
+    )
+    warnings.warn(
+        f"{lost.any(1).sum()} of {len(lost)} subjects have masked or constant channels, whose weights of 0 count as no "
+        f"response ({shown}). Use Epocher(bads='interpolate'), or leave these channels out for all with picks=.",
+        stacklevel=3,
+    )
 
 
 def _select_lags(lags, tmin, tmax):

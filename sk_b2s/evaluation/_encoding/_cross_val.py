@@ -44,7 +44,8 @@ def cross_val_encoding(
     topography : DataFrame of shape (n_folds * n_subjects * n_channels, ...)
         ``fold`` and the columns of :meth:`~sk_b2s.ForwardTRF.correlations`.
         Mean of each channel over subjects: ``mean_and_sem(topography, "r",
-        by="channel")``.
+        by="channel")``. If channels are bad in some subjects, pass
+        ``topography.dropna(subset="r")``.
     estimators : list of estimator
         The fitted estimator of each fold. Only with ``return_estimator``.
         :func:`~sk_b2s.average_trfs` averages their weights.

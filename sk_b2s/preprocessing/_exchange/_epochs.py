@@ -32,12 +32,27 @@ def make_epochs(windows, info=None, tmin=0.0, metadata=None):
             f"first, such as mne.pick_info(info, mne.pick_types(info, eeg=True))."
         )
     else:
+        _check_order(info["ch_names"], windows.ch_names)
         info = _change_rate(info, windows.sfreq)
     data = np.asarray(windows, dtype=np.float64)
+    masked = np.flatnonzero((data == 0).all(2).any(0))
+    info["bads"] = list(dict.fromkeys([*info["bads"], *(info["ch_names"][i] for i in masked)]))
     events = np.column_stack([np.arange(n_windows), np.zeros(n_windows, int), np.ones(n_windows, int)])
     if metadata is not None:
         metadata = metadata.reset_index(drop=True)
     return mne.EpochsArray(data, info, events, tmin, metadata=metadata, verbose="ERROR")
+
+
+def _check_order(given, names):
+    """Raise if an info has channels of the windows at other places."""
+    moved = [
+        one for one, name in zip(given, names or given, strict=True) if one != name and one in (names or ())
+    ]
+    if moved:
+        raise ValueError(
+            f"info must have the channels in the order of the windows, {list(names)[:3]}... Got {given[:3]}... Reorder "
+            f"it: mne.pick_info(info, [info.ch_names.index(name) for name in windows.ch_names])."
+        )
 
 
 def _find_info(windows, n_channels):
@@ -51,7 +66,9 @@ def _find_info(windows, n_channels):
     if (header := _read_header(windows)) is not None and set(names) <= set(header["ch_names"]):
         index = [header["ch_names"].index(name) for name in names]
         if {mne.channel_type(header, one) for one in index} != {"eeg"}:
-            return _change_rate(mne.pick_info(header, index, verbose="ERROR"), windows.sfreq)
+            info = _change_rate(mne.pick_info(header, index, verbose="ERROR"), windows.sfreq)
+            info["bads"] = []  # those of all recordings are found in the data
+            return info
     layout = windows.layout[windows.which[0]] if len(windows) else 0
     positions = None if windows.positions is None else windows.positions[layout]
     return make_sensor_info(names, windows.sfreq, positions)

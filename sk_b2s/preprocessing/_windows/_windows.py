@@ -433,7 +433,8 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
         -------
         epochs : mne.EpochsArray
             All lazy steps are applied. MNE takes the values for volts or
-            tesla, which they are without a scaler.
+            tesla, which they are without a scaler. Channels that are masked in
+            a window, and hence 0, are in ``info["bads"]``.
 
         Raises
         ------

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers.trf import simulate_two_sets
+from helpers.trf import simulate_group, simulate_two_sets
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import (
@@ -90,6 +90,16 @@ def test_forward_trf_bands_of_union(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "trf").predict(y), trf.predict(y))
 
 
+@pytest.mark.parametrize("as_given", [tuple, np.array], ids=["tuple", "array"])
+def test_forward_trf_band_rows_of_three_subjects(as_given):
+    X, y = simulate_group(3)
+    y = np.concatenate([y, np.roll(y, 1, axis=0)], axis=1)
+    rows = as_given([(0.1, 0.1), (0.1, 100.0)])
+    trf = ForwardTRF(lags=(0, 0.3), alphas=rows, bands=[1, 1]).fit(X, y)
+    assert trf.band_alphas_.shape == trf.cv_scores_.shape == (3, 2)
+    np.testing.assert_allclose(trf.band_alphas_[:, 0], 0.1)
+
+
 def test_sample_band_ratios_begin_with_corners():
     ratios = sample_band_ratios(3, 20)
     assert ratios.shape == (20, 3)
@@ -109,6 +119,7 @@ def test_sample_band_ratios_begin_with_corners():
             "rows of one number for each of the 2 feature sets '0', '1'",
         ),
         ({"bands": [1, 8], "alphas": (-1.0,)}, "finite numbers above 0"),
+        ({"bands": [1, 8], "alphas": ()}, r"finite numbers above 0. Got \(\)"),
         ({"alphas": ((1.0, 2.0),)}, "finite numbers above 0"),
     ],
 )

@@ -7,6 +7,7 @@ from helpers.trf import simulate_group
 from scipy.sparse import coo_array
 
 from sk_b2s import ForwardTRF, TRFClusters, Windows, trf_cluster_test
+from sk_b2s.io._sensors import project_sensors
 from sk_b2s.plotting import plot_trf
 
 
@@ -89,6 +90,25 @@ def test_trf_cluster_test_in_figure(trf):
     np.testing.assert_allclose(bar.get_xdata(), [0.15, 0.25])  # one lag
 
 
+def test_trf_of_group_leaves_out_masked_channel():
+    X, y = simulate_group(8)
+    eeg, rows, place = np.asarray(X), X.rows, X.positions[0]
+    eeg[(rows["subject"] == "s0").to_numpy(), 0] = 0.0
+    rows = rows.assign(recording=rows["subject"])
+    layout = np.repeat(place[None], 2, axis=0)
+    layout[0, 0] = np.nan
+    windows = Windows.from_array(eeg, rows, place, sfreq=10.0, ch_names=["Fz", "Cz", "T7", "T8", "Oz"])
+    windows = windows._replace(positions=layout, layout=np.minimum(np.arange(8), 1))
+    trf = ForwardTRF(lags=(-0.2, 0.5), alphas=(0.1,)).fit(windows, y)
+    np.testing.assert_array_equal(trf.positions_, place)  # of the second recording
+    expected = trf.coef_[1:, :, 0, 0].mean(0)
+    evoked = trf.to_evoked()
+    np.testing.assert_allclose(evoked.data[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(project_sensors(evoked.info, evoked.ch_names), place, atol=1e-6)
+    with pytest.warns(UserWarning, match=r"1 of 8 subjects have masked .* \(s0: Fz\)"):
+        trf_cluster_test(trf, n_permutations=50)
+
+
 def test_trf_cluster_test_rejects_bad_input(trf):
     X, y = simulate_group()
     one = ForwardTRF(lags=(0, 0.2), alphas=(0.1,), per_subject=False).fit(X, y)
@@ -96,6 +116,8 @@ def test_trf_cluster_test_rejects_bad_input(trf):
         trf_cluster_test(one)
     with pytest.raises(ValueError, match=r"tmin=2 and tmax=None leave no lags. The model has -0.2 to 0.5 s"):
         trf_cluster_test(trf, tmin=2)
+    with pytest.raises(ValueError, match="threshold is an absolute t value, above 0 for each tail. Got -2"):
+        trf_cluster_test(trf, tail=-1, threshold=-2.0)
     with pytest.raises(ValueError, match=r"adjacency must have the shape \(5, 5\)"):
         trf_cluster_test(trf, adjacency=np.eye(3))
     fewer = ForwardTRF(lags=(-0.2, 0.5), alphas=(0.1,)).fit(X[:40], y[:40])

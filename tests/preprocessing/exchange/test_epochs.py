@@ -38,6 +38,14 @@ def test_to_epochs_leaves_unknown_positions():
     assert make_windows(montage=None, ch_names=None).to_epochs().ch_names == ["0", "1", "2"]
 
 
+def test_to_epochs_marks_masked_channels_as_bad():
+    info = mne.create_info(NAMES, 50.0, "eeg")
+    info["bads"] = ["Pz"]
+    epochs = mne.EpochsArray(DATA, info, verbose="ERROR")
+    assert Epocher().fit_transform(epochs).to_epochs().info["bads"] == ["Pz"]
+    assert make_windows().to_epochs().info["bads"] == []
+
+
 def test_to_epochs_reads_sensors_of_meg(tmp_path):
     events = make_listening(1, 1, n_channels=16, root=tmp_path)
     X, y = make_segments(events, anchor=5.0)
@@ -60,9 +68,10 @@ def test_to_epochs_takes_channels_of_info():
     [
         ({"sfreq": None}, {}, "requires the sampling rate"),
         ({}, {"info": mne.create_info(2, 50.0)}, "must have the 3 channels of the windows. Got 2"),
+        ({}, {"info": mne.create_info(NAMES[::-1], 50.0)}, "order of the windows, .*Cz.* Got .*Oz"),
         ({}, {"metadata": pd.DataFrame({"a": [1]})}, "Got 1 rows for 4 windows"),
     ],
-    ids=["rate", "info", "metadata"],
+    ids=["rate", "info", "order", "metadata"],
 )
 def test_to_epochs_names_what_does_not_match(windows, arguments, message):
     with pytest.raises(ValueError, match=message):
