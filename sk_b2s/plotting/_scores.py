@@ -247,9 +247,8 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         rows = select_subject_rows_for_statistics(results)
         table = compare_estimators(rows, reference, score)
     means = compute_subject_statistics(rows, score, ["estimator"])
-    ax = get_styled_axes(ax, figsize=(7.5, 1.2 + 0.75 * len(table)))
+    ax = get_styled_axes(ax, figsize=(6.4, 1.2 + 0.75 * len(table)))
     place = np.arange(len(table))
-    ax.axvline(0, **{**DASHED, "zorder": 1})
     for at, row in zip(place, table.itertuples(), strict=True):
         difference = (means[row.estimator] - means[row.reference]).to_numpy()
         points = at + spread_positions_in_style(len(difference), 0.2)
@@ -258,6 +257,7 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
                     linewidth=1.8, zorder=3)  # fmt: skip
         text = f"p = {row.p_holm:.2g} (smallest possible {row.smallest_p_holm:.2g}), better in {row.n_better} of {row.n_subjects}"
         ax.annotate(text, (0.01, at - 0.4), xycoords=("axes fraction", "data"), va="bottom", fontsize="small")
+    ax.vlines(0.0 * place, place - 0.38, place + 0.4, **{**DASHED, "zorder": 1})  # not through the text
     ax.set(
         yticks=place, yticklabels=[
             f"{wrap_style_label(row.estimator, 28, 2)}\n− {wrap_style_label(row.reference, 26, 2)}"
@@ -294,7 +294,7 @@ def plot_controls(results, ax=None):
     verdicts = _select_verdicts(summary.rows)
     height = min(0.22, 0.7 / len(labels))
     ax = get_styled_axes(
-        ax, figsize=(7.5, 1.3 + len(names) * (0.3 + 0.16 * len(labels)) + LEGEND_LINE * len(labels))
+        ax, figsize=(6.4, 1.3 + len(names) * (0.3 + 0.16 * len(labels)) + LEGEND_LINE * len(labels))
     )
     shifts = spread_positions_in_style(len(labels), 0.7)
     for (label, color), shift in zip(assign_style_colors(labels).items(), shifts, strict=True):

@@ -155,8 +155,8 @@ def show_guesses(results, clips):
     cards = [_make_guess_card(key, own, clips) for key, own in sorted(windows.items(), key=_get_time)]
     first = next(iter(found.values()))[0]
     text = (
-        f"Windows evenly spaced in the first fold, chosen without regard to scores. For each decoder: the most similar of "
-        f"{first['n_candidates']} candidates with its probability, and the rank of the presented one (1 is best)."
+        f"Windows evenly spaced in the first fold, chosen without regard to scores. For each decoder: the rank of the presented "
+        f"segment among {first['n_candidates']} candidates (1 is best), and the most similar candidate with its probability."
     )
     if not first["is_calibrated"]:
         text += " Probabilities are not calibrated."
@@ -182,7 +182,8 @@ def _make_guess_card(key, own, clips):
         "guesses": [
             {
                 "label": label, "is_correct": guess["rank"] == 1, "text": _get_text(guess["guess"]),
-                "rank": f"rank {guess['rank']:.0f}", "probability": format_finding_share(guess["probability"]),
+                "rank": f"presented: rank {guess['rank']:.0f}",
+                "probability": f"probability\N{NO-BREAK SPACE}{format_finding_share(guess['probability'])}",
                 "player": None if guess["rank"] == 1 else _make_player(guess["guess"], clips, f"guess of {label}"),
             }
             for label, guess in own.items()

@@ -8,7 +8,13 @@ import pandas as pd
 from sk_b2s._utils._text import format_percent_text, join_text_items
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
-from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, OVERLAP, OVERLAP_MEANS, Verdict
+from sk_b2s.evaluation._controls._verdicts import (
+    BELOW_MEANS,
+    OVERLAP,
+    OVERLAP_MEANS,
+    Verdict,
+    find_timing_verdict_scores,
+)
 from sk_b2s.evaluation._results._amounts import select_amount
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._statistics._subjects import select_subject_rows_for_statistics
@@ -86,9 +92,9 @@ def format_finding_count(n, noun):
     Examples
     --------
     >>> format_finding_count(1, "fit"), format_finding_count(2000, "fit")
-    ('1 fit', '2 000 fits')
+    ('1 fit', '2000 fits')
     """
-    return f"{n:,} {noun}{'s' * int(n != 1)}".replace(",", " ")
+    return f"{n if n < 10_000 else f'{n:,}'} {noun}{'s' * int(n != 1)}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def get_finding_style(verdict):
@@ -130,12 +136,12 @@ def write_findings_headline(summary):
         missing = "; ".join(summary.unfinished)
         n = len(summary.unfinished)
         text = f"Not complete: {missing if n <= 2 else f'parts of {n} decoders and controls are missing'}. {text}"
-    envelope = compare_with_envelope(summary)
-    if style == "good" and envelope:
-        style, text = "neutral", f"{text} But loudness alone scores higher."
+    if style != "bad" and (rivals := _list_rivals(summary)):
+        style, text = "neutral", f"{text} But {join_text_items(rivals)}."
     notes = [
-        *envelope, *_note_ranking(summary), *_note_truth(summary), *_note_leak_tests(summary), *_note_overlap(summary.results), *_note_missing(summary.scored),
-        *_note_timing(summary), *_note_convergence(summary),
+        *compare_with_envelope(summary), *_note_timing(summary), *_note_ranking(summary), *_note_truth(summary),
+        *_note_leak_tests(summary), *_note_overlap(summary.results), *_note_missing(summary.scored),
+        *_note_word_timing(summary), *_note_convergence(summary),
     ]  # fmt: skip
     if len(summary.unfinished) > 2:
         notes.append(f"Missing: {'; '.join(summary.unfinished)}.")
@@ -196,25 +202,58 @@ def _format_null_owner(labels):
 # --- what scores higher -----------------------------------------------------------------------------
 
 
+def add_loudness_scores(table):
+    """Add the column ``loudness_alone`` to a summary of scores.
+
+    It is the best score of the control "envelope_only" in the same pool of
+    candidates, NaN if the control is not above its null, and for controls.
+    """
+    own = table[(table["control"] == "envelope_only") & ~(table["top_k"] <= table["null_high"])]
+    best = own.groupby("pool")["top_k"].max()
+    loudness = table["pool"].map(best).astype(float)
+    return table.assign(loudness_alone=loudness.where(table["control"] == "decoder"))
+
+
 def compare_with_envelope(summary):
-    """Describe the decoders that the envelope alone scores above.
+    """Describe the decoders that do not score above the envelope alone.
 
     Returns a list with one text, or an empty list.
     """
-    table = summary.controls[summary.controls["control"] == "envelope_only"]
-    if not len(table) or table["top_k"].isna().all():
-        return []
-    best, is_correlation = table.loc[table["top_k"].idxmax()], summary.is_correlation()
-    lower = summary.scored[summary.scored["top_k"] <= best["top_k"]]
+    scored, is_correlation = add_loudness_scores(summary.table), summary.is_correlation()
+    scored = scored[scored["pool"] == "all"]
+    lower = scored[scored["loudness_alone"] >= scored["top_k"]]
     if not len(lower):
         return []
-    score = format_finding_share(best["top_k"], is_correlation)
-    named = _list_scores(lower, is_correlation)
+    score = lower["loudness_alone"].iloc[0]
+    own = scored[(scored["control"] == "envelope_only") & (scored["top_k"] == score)].iloc[0]
     return [
-        f"Loudness alone scores higher than {named}: {best['label']} with the envelope in place of its speech features "
-        f"scores {score}. {'This score is' if len(lower) == 1 else 'These scores are'} not evidence of decoding more than "
-        f"loudness."
+        f"Loudness alone scores {_compare(lower, score)} {_list_scores(lower, is_correlation)}: {own['label']} with the "
+        f"envelope in place of its speech features scores {format_finding_share(score, is_correlation)}. "
+        f"{'This score is' if len(lower) == 1 else 'These scores are'} not evidence of decoding more than loudness."
     ]
+
+
+def _list_rivals(summary):
+    """List what scores at least as high as decoders above their null."""
+    table = add_loudness_scores(summary.table)
+    table["timing_alone"] = find_timing_verdict_scores(table)
+    own = table[(table["control"] == "decoder") & (table["pool"] == "all")]
+    own, rivals = own[own["verdict"] == Verdict.ABOVE_NULL], []
+    for name in ("loudness", "timing"):
+        lower = own[own[f"{name}_alone"] >= own["top_k"]]
+        if len(lower):
+            named = "" if len(lower) == len(own) else f" {join_text_items(list(lower['label']))}"
+            comparison = _compare(lower, lower[f"{name}_alone"])
+            rivals.append(
+                (f"{name} alone", f"{comparison if named else comparison.rpartition(' ')[0]}{named}")
+            )
+    if len(rivals) == 2 and rivals[0][1] == rivals[1][1]:
+        return [f"{rivals[0][0]} and {rivals[1][0]} score {rivals[0][1]}"]
+    return [f"{name} scores {text}" for name, text in rivals]
+
+
+def _compare(lower, score):
+    return "higher than" if (lower["top_k"] < score).all() else "at least as high as"
 
 
 def _list_scores(rows, is_correlation):
@@ -250,7 +289,7 @@ def _note_truth(summary):
     """Note the score of exact speech and silence, and of the oracle."""
     is_correlation, notes = summary.is_correlation(), []
     for control, text in (
-        ("silence_truth", "The exact times of speech and silence, without neural data, would score"),
+        ("silence_truth", "A decoder of nothing but the exact times of speech and silence would score"),
         ("oracle", "The simulated truth, an upper bound, scores"),
     ):
         own = summary.controls[summary.controls["control"] == control]
@@ -287,26 +326,36 @@ def _note_leak_tests(summary):
 
 def _note_timing(summary):
     """Compare decoders with the timing of windows alone."""
-    words = summary.scored[summary.scored["word_top_10_timing"].notna()]
-    notes = []
-    for row in words.to_dict("records"):
-        own, timing, chance = (
-            format_finding_share(row[name])
-            for name in ("word_top_10", "word_top_10_timing", "word_timing_chance")
-        )
-        is_above = row["word_top_10"] > row["word_top_10_timing"]
-        notes.append(
-            f"{row['label']} scores {own} for words. The timing of words alone, without neural data, scores {timing} "
-            f"(chance {chance})." + ("" if is_above else " The score of words may come from rhythm alone.")
-        )
-    timing = summary.controls[summary.controls["control"] == "timing_only"].set_index("label")["top_k"]
-    is_correlation = summary.is_correlation()
-    for row in summary.scored.to_dict("records"):
-        if not len(words) and row["label"] in timing.index:
+    table, is_correlation = summary.table, summary.is_correlation()
+    own = table.assign(timing_alone=find_timing_verdict_scores(table))
+    own, notes = own[(own["pool"] == "all") & own["timing_alone"].notna()], []
+    for timing, rows in own.groupby(own["timing_alone"].round(6), sort=False):
+        start = f"The timing of windows alone, without neural data, scores {format_finding_share(timing, is_correlation)}, "
+        is_lower = rows["top_k"] <= rows["timing_alone"]
+        lower, higher = rows[is_lower], rows[~is_lower]
+        if len(higher):
+            notes.append(f"{start}lower than {_list_scores(higher, is_correlation)}.")
+        if len(lower):
             notes.append(
-                f"The timing of windows alone, without neural data, scores {format_finding_share(timing[row['label']], is_correlation)}, "
-                f"and {row['label']} {format_finding_share(row['top_k'], is_correlation)}."
+                f"{start}{_compare(lower, lower['timing_alone'])} {_list_scores(lower, is_correlation)}. "
+                f"{'This score' if len(lower) == 1 else 'These scores'} may come from rhythm alone."
             )
+    return notes
+
+
+def _note_word_timing(summary):
+    """Compare scores of words with the timing of words alone."""
+    words, notes = summary.scored[summary.scored["word_top_10_timing"].notna()], []
+    keys = [words[name].round(6) for name in ("word_top_10_timing", "word_timing_chance")]
+    for (timing, chance), rows in words.groupby(keys, sort=False, dropna=False):
+        own = zip(rows["label"], rows["word_top_10"], strict=True)
+        scores = join_text_items([f"{label} {format_finding_share(score)}" for label, score in own])
+        lower = list(rows.loc[~(rows["word_top_10"] > rows["word_top_10_timing"]), "label"])
+        rhythm = f" The score of {join_text_items(lower)} may come from rhythm alone." if lower else ""
+        notes.append(
+            f"Top-10 accuracy of words: {scores}. The timing of words alone, without neural data, scores "
+            f"{format_finding_share(timing)} (chance {format_finding_share(chance)}).{rhythm}"
+        )
     return notes
 
 

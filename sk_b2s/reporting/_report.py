@@ -19,6 +19,7 @@ from sk_b2s.reporting._detail_sections import (
 )
 from sk_b2s.reporting._findings import (
     LIMITS,
+    add_loudness_scores,
     describe_finding_counts,
     explain_leak_findings,
     format_finding_count,
@@ -191,10 +192,9 @@ def _show_findings(summary):
     yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
     if reasons := explain_leak_findings(summary):
         yield {**statement, "label": "leaks", "style": "bad", "text": "Leaks", "notes": [], "texts": reasons}
-    yield {
-        "kind": "cards",
-        "cards": [make_score_section_card(row) for row in summary.scored.to_dict("records")],
-    }
+    table = add_loudness_scores(summary.table)
+    scored = table.loc[summary.scored.index].to_dict("records")
+    yield {"kind": "cards", "cards": [make_score_section_card(row) for row in scored]}
 
 
 def _show_task(summary):
@@ -270,11 +270,17 @@ def _show_help(summary):
     )
     moved = spec.shifted if spec else "labels"
     yield make_html_heading("How to read this report")
+    terms |= {} if spec else {
+        "match-mismatch accuracy": "Proportion of other candidates that are less similar than the target, mean over windows. "
+        "Among candidates of like timing, rhythm alone is at chance.",
+        "median relative rank": "Median over windows of the proportion of other candidates that rank above the target.",
+    }  # fmt: skip
     terms |= {
         "chance": chance,
         "null": f"Scores of the same decoder after circular shifts of the {moved} in time, within each recording. In contrast "
         "to chance, the null includes the similarity of neighboring windows. A score above its null is above "
         "the 97.5 % quantile, a score below its null is below the 2.5 % quantile.",
+        "p": "In tables of scores, of a permutation test of windows. In the comparison of decoders, of a test of subjects.",
         TEXTS[Verdict.BELOW_NULL]: MEANINGS[Verdict.BELOW_NULL],
         TEXTS[Verdict.LEAK]: MEANINGS[Verdict.LEAK],
         "mean ± s.e.m.": "Mean and standard error over subjects. Folds and seeds of a subject are averaged first and do "

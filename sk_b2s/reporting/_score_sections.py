@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
 from sk_b2s.evaluation._controls._registry import CONTEXT, CONTROLS
-from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
+from sk_b2s.evaluation._controls._verdicts import Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._scores import SCORES, is_score_correlation
 from sk_b2s.evaluation._summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import plot_comparison, plot_controls, plot_subjects
 from sk_b2s.reporting._findings import (
+    add_loudness_scores,
     format_finding_count,
     format_finding_error,
     format_finding_null,
@@ -56,11 +59,19 @@ def make_score_section_card(row):
 
 def _make_badge(row):
     """Make the badge of a verdict. Only decoders have good news."""
-    style = get_finding_style(row["verdict"])
-    if row["verdict_text"] != TEXTS[Verdict.ABOVE_NULL] and style == "good":  # not above timing alone
-        style = "neutral"
+    style, text, is_correlation = (
+        get_finding_style(row["verdict"]),
+        row["verdict_text"],
+        is_score_correlation(row),
+    )
+    rival = re.compile(r", not above timing alone \(\S+ vs (\S+)\)").search(text)
+    rivals = [f"timing alone ({format_finding_share(float(rival[1]), is_correlation)})"] if rival else []
+    if row["verdict"] == Verdict.ABOVE_NULL and row.get("loudness_alone", np.nan) >= row["top_k"]:
+        rivals.append(f"loudness alone ({format_finding_share(row['loudness_alone'], is_correlation)})")
+    if rivals:
+        text = f"{text[: rival.start()] if rival else text}, not above {' or '.join(rivals)}"
     is_control = row.get("control", "decoder") != "decoder"
-    return make_html_badge(row["verdict_text"], "neutral" if is_control and style == "good" else style)
+    return make_html_badge(text, "neutral" if style == "good" and (is_control or rivals) else style)
 
 
 def show_score_tables(means):
@@ -72,6 +83,7 @@ def show_score_tables(means):
     yield make_html_paragraph(
         "Means ± standard errors over subjects, with the chance level below. Numbers in the first row link to their folds."
     )
+    means = add_loudness_scores(means)
     tables = [
         _make_score_table(pool, own)
         for pool, own in means[means["control"] == "decoder"].groupby("pool", sort=False)
@@ -97,12 +109,13 @@ def _make_score_table(pool, own):
          *(_make_score_cell(row, "top_k", link=make_html_id("folds", row["estimator"])) for row in rows)],
         ["95 % of the null", *(format_finding_null(row, is_score_correlation(row)) for row in rows)],
         ["verdict", *(make_html_cell(badge=_make_badge(row)) for row in rows)],
-        *([get_summary_score_label(own, name), *(_make_score_cell(row, name) for row in rows)] for name in names),
+        *([get_summary_score_label(own, name).replace("0.5 s", "0.5\N{NO-BREAK SPACE}s"),
+           *(_make_score_cell(row, name) for row in rows)] for name in names),
     ]  # fmt: skip
     if own["median_relative_rank"].notna().any():
         body.append(["median relative rank", *(_make_rank_cell(row["median_relative_rank"]) for row in rows)])
     body.append([
-        "subjects", *(make_html_cell(f"{row['n_subjects']}", f"{row['n_windows']} windows") for row in rows)
+        "subjects", *(make_html_cell(f"{row['n_subjects']}", format_finding_count(row["n_windows"], "window")) for row in rows)
     ])  # fmt: skip
     return make_html_table(
         ["score", *own["label"]], body, _describe_pool(pool, own["n_candidates"]), is_number=True
@@ -119,7 +132,7 @@ def _describe_pool(pool, n):
         return "Without candidates"
     among = f"{n.min():.0f}" if np.ptp(n) < 0.5 else f"{n.min():.0f} to {n.max():.0f}"
     return f"Among {among} candidates, " + (
-        "all that exist" if pool == "all" else "the mean over all such pools"
+        "all segments of a test set" if pool == "all" else "the mean over all such pools"
     )
 
 
@@ -128,9 +141,8 @@ def _make_score_cell(row, name, badge=None, link=None):
     if not np.isfinite(row[name]):
         return make_html_cell("–", badge=badge)
     is_correlation = is_score_correlation(row, name)
-    text = format_finding_share(row[name], is_correlation) + format_finding_error(
-        row[f"{name}_sem"], is_correlation
-    )
+    error = format_finding_error(row[f"{name}_sem"], is_correlation).replace(" ", "\N{NO-BREAK SPACE}")
+    text = format_finding_share(row[name], is_correlation) + error
     small = f"chance {format_finding_share(SCORES[name].chance(row), is_correlation)}"
     p_column = SCORES[name].p_column
     if p_column in row and np.isfinite(row[p_column]):
@@ -244,7 +256,10 @@ def show_score_comparison(summary):
         f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
         for row in found.itertuples()
     )
-    figure = make_html_figure(plot_comparison(summary).figure, f"Differences in {name}: {text}.")
+    figure = make_html_figure(
+        plot_comparison(summary).figure, f"Differences in {name}: {text}.",
+        "Diamonds: mean ± standard error over subjects, which is not a confidence interval. Small points: subjects.",
+    )  # fmt: skip
     columns = ["comparison", "difference", "subjects", "corrected p", "p"]
     body = [
         [f"{row.estimator} − {row.reference}",

@@ -6,7 +6,13 @@ from helpers.score_tables import make_score_table
 
 from sk_b2s import generate_methods_text
 from sk_b2s.evaluation._summary import BenchmarkSummary
-from sk_b2s.reporting._findings import explain_leak_findings, write_findings_headline
+from sk_b2s.reporting._findings import (
+    add_loudness_scores,
+    compare_with_envelope,
+    explain_leak_findings,
+    write_findings_headline,
+)
+from sk_b2s.reporting._score_sections import make_score_section_card
 
 NULLS = ["null_mean", "null_low", "null_high"]
 
@@ -50,6 +56,50 @@ def test_write_findings_headline_notes_missing_null():
     style, text, notes = write_findings_headline(BenchmarkSummary(results))
     assert (style, text) == ("good", "ridge decodes speech better than its null.")
     assert any(note.startswith("1 fold of single subjects is without a null") for note in notes)
+
+
+def make_results_with_control(control, score):
+    """Rename the control of a table, and set its score for all candidates."""
+    results = make_score_table()
+    own = results["control"] == "phase_randomized"
+    results.loc[own, "control"] = control
+    results.loc[own & (results["pool"] == "all"), "top_k"] = score
+    return results
+
+
+@pytest.mark.parametrize(("control", "score", "style", "text"), [
+    ("timing_only", 0.9, "neutral", "nulls. But timing alone scores higher."),
+    ("timing_only", 0.38, "neutral", "nulls. But timing alone scores higher than ridge."),
+    ("timing_only", 0.2, "good", "nulls."),
+    ("envelope_only", 0.9, "neutral", "nulls. But loudness alone scores higher."),
+    ("envelope_only", 0.2, "good", "nulls."),
+])  # fmt: skip
+def test_write_findings_headline_names_rivals(control, score, style, text):
+    found = write_findings_headline(BenchmarkSummary(make_results_with_control(control, score)))
+    assert found[0] == style
+    assert found[1].endswith(text)
+    if control == "timing_only":
+        assert sum("The timing of windows alone" in note for note in found[2]) == (2 if score == 0.38 else 1)
+
+
+def test_compare_with_envelope_needs_envelope_above_null():
+    results = make_results_with_control("envelope_only", 0.11)
+    results.loc[results["control"] == "decoder", "top_k"] = 0.1
+    assert compare_with_envelope(BenchmarkSummary(results)) == []
+    results["null_high"] = 0.1
+    (text,) = compare_with_envelope(BenchmarkSummary(results))
+    assert text.startswith("Loudness alone scores higher than ridge (10.0")
+
+
+def test_score_card_states_what_scores_higher():
+    table = add_loudness_scores(BenchmarkSummary(make_results_with_control("envelope_only", 0.9)).table)
+    row = table[table["control"] == "decoder"].iloc[0].to_dict()
+    row["verdict_text"] += ", not above timing alone (.350 vs .811)"
+    badge = make_score_section_card(row)["badge"]
+    assert badge["style"] == "neutral"
+    assert badge["text"].replace("\N{NO-BREAK SPACE}", " ") == (
+        "above its null, not above timing alone (81.1 %) or loudness alone (90.0 %)"
+    )
 
 
 def test_explain_leak_findings_counts_training_stimuli():
