@@ -22,9 +22,10 @@ def describe_events(table):
     Parameters
     ----------
     table : DataFrame of shape (n_rows, ...)
-        Events table, or ``X`` or ``y`` of :func:`~sk_b2s.make_segments`, with
+        Events table, or ``X`` of :func:`~sk_b2s.make_segments`, with
         ``subject, recording, onset`` and ``duration``. Rows without the column
-        ``type`` are segments.
+        ``type`` are segments. Rows without an onset are counted, but have no
+        place.
 
     Returns
     -------
@@ -116,7 +117,8 @@ class EventsDescription:
     def _repr_html_(self):
         parts = [f"<p>{html.escape(self._summarize())}</p>"]
         recordings = list(self._iter_recordings())[:SHOWN]
-        stop = max(float((own["onset"] + own["duration"].fillna(0)).max()) for _, own in recordings)
+        stops = [float((own["onset"] + own["duration"].fillna(0)).max()) for _, own in recordings]
+        stop = np.nan_to_num(stops).max()
         for row, (_, own) in zip(self.table.itertuples(), recordings, strict=False):
             title = f"{row.subject}, {row.recording}" + (f": {row.stimuli}" if row.stimuli else "")
             parts.append(f"<p>{html.escape(title)}</p>{draw_svg_strips(_make_strips(own), stop)}")
@@ -136,8 +138,9 @@ def _get_types(own):
 
 def _describe_recording(subject, recording, own):
     """Describe one recording as a dict."""
-    start, types = own["onset"].to_numpy(float), _get_types(own)
-    stop = start + own["duration"].fillna(0).to_numpy(float)
+    placed, types = own[own["onset"].notna()], _get_types(own)
+    start = placed["onset"].to_numpy(float)
+    stop = start + placed["duration"].fillna(0).to_numpy(float)
     order = np.argsort(start, kind="stable")
     last = np.maximum.accumulate(stop[order])
     before = np.r_[-np.inf, last[:-1]]
@@ -155,6 +158,7 @@ def _describe_recording(subject, recording, own):
 
 def _make_strips(own):
     """Make the strip of each type: label, onsets, durations and names."""
+    own = own[own["onset"].notna()]
     types = _get_types(own)
     strips = []
     for name in dict.fromkeys(types):

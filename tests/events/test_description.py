@@ -29,6 +29,14 @@ def test_describe_events_counts_rows():
     assert repr(found).startswith("2 recordings of 2 subjects, 4.0 min: 2 sounds, 6 words\n")
 
 
+def test_describe_events_without_an_onset():
+    events = make_events(1)
+    events.loc[1, "onset"] = np.nan
+    found = describe_events(events)
+    assert found.table[["minutes", "word"]].to_numpy().tolist() == [[2.0, 3]]
+    assert "nan" not in found._repr_html_()
+
+
 def test_describe_events_counts_overlaps_once():
     segments = pd.DataFrame({"subject": "a", "recording": "r", "onset": [0.0, 1.5, 30.0], "duration": 3.0})
     found = describe_events(segments)

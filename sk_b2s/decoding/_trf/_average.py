@@ -16,7 +16,7 @@ GEOMETRIC = ("alpha_", "band_alphas_")
 
 
 def average_trfs(estimators):
-    """Average the weights of models that were fitted in several folds.
+    """Average the weights of models of several folds, or join subjects.
 
     Parameters
     ----------
@@ -30,7 +30,9 @@ def average_trfs(estimators):
     trf : ForwardTRF or RidgeDecoder
         Its weights, intercepts, means, patterns and ``cv_scores_`` are means
         over the estimators. Regularization parameters are geometric means.
-        Each subject is averaged over the estimators that were fitted to it.
+        Each subject is averaged over the estimators that were fitted to it, so
+        that models of one subject each become one model of all of them. Fit
+        them on windows with the name of the subject.
         Other attributes, such as ``segments_``, are those of the first
         estimator.
 
@@ -39,7 +41,7 @@ def average_trfs(estimators):
     TypeError
         If an estimator does not end in a ForwardTRF or RidgeDecoder.
     ValueError
-        If the list is empty, or weights have different shapes.
+        If the list is empty, or weights have different shapes or features.
 
     Examples
     --------
@@ -68,10 +70,20 @@ def average_trfs(estimators):
                 f"shape {one.coef_.shape[1:]} and channels {one.ch_names_}, index 0 has {found[0].coef_.shape[1:]} and "
                 f"{found[0].ch_names_}."
             )
+        sets = [getattr(model, "feature_sets_", None) for model in (found[0], one)]
+        if sets[0] != sets[1]:
+            raise ValueError(
+                f"The estimators must have equal feature sets in equal order. Got {sets[1]} at index {index}, and "
+                f"{sets[0]} at index 0."
+            )
     trf = copy.deepcopy(found[0])
     trf.subjects_ = np.unique(np.concatenate([one.subjects_ for one in found]))
     intervals = [one.stimulus_intervals_ for one in found]
     trf.stimulus_intervals_ = None if None in intervals else reduce(or_, intervals)
+    if trf.positions_ is not None:  # bad channels of a recording have no position
+        for one in found:
+            if one.positions_ is not None:
+                trf.positions_ = np.where(np.isfinite(trf.positions_), trf.positions_, one.positions_)
     for name in SHAPED + GEOMETRIC:
         if hasattr(trf, name):
             values = _average_models([getattr(one, name) for one in found], found, trf, name in GEOMETRIC)

@@ -34,8 +34,9 @@ def cross_val_encoding(
     n_jobs : int or None, default=None
         Number of folds run in parallel.
     groups : array-like of shape (n_windows,), default=None
-        Group of each row, passed to the splitter, for example the trial of
-        each row for :class:`~sklearn.model_selection.GroupKFold`.
+        Group of each row, passed to the splitter, for example the stimulus of
+        each row, ``pd.factorize(y["sound"])[0]``, for
+        :class:`~sklearn.model_selection.GroupKFold`.
     return_estimator : bool, default=False
         Whether to also return the fitted estimators.
 

@@ -21,7 +21,7 @@ class ImportTrialsMixin:
         stimuli : path-like, default=None
             File with the stimuli of CNSP, such as ``dataStim.mat``. For the
             mTRF-Toolbox, a second file, if the variables are in two.
-        features : sequence of str, default=None
+        features : str or sequence of str, default=None
             Names of CNSP stimulus features (``stim.names``), which are
             concatenated in this order. If None, all.
         names : (str, str, str), default=("resp", "stim", "fs")
@@ -48,7 +48,8 @@ class ImportTrialsMixin:
         -----
         Trials of CNSP are cut to the shorter one of response and stimulus.
         Names of electrodes are read from ``chanlocs`` and can be combined with
-        ``montage``.
+        ``montage``. With one file per subject, name each with ``subject=``,
+        fit a model to each, and join them with :func:`~sk_b2s.average_trfs`.
 
         References
         ----------

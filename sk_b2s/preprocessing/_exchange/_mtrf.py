@@ -53,7 +53,9 @@ def _convert_cnsp(path, eeg, stim, features):
     if len(cells) != len(names) and cells.shape[1] == len(names) and len(cells) == len(responses):
         cells = cells.T
     known = names if len(names) == len(cells) else [str(index) for index in range(len(cells))]
-    wanted = known if features is None else list(features)
+    wanted = known if features is None else [features] if isinstance(features, str) else list(features)
+    if not wanted:
+        raise ValueError(f"features must be one or more of {known}, or None for all. Got {features!r}.")
     if unknown := [name for name in wanted if name not in known]:
         raise ValueError(f"features must be some of {known}. Got {unknown}.")
     if cells.shape[1] != len(responses):

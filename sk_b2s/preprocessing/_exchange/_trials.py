@@ -97,11 +97,11 @@ def _check_trial(index, response, stimulus, sfreq, stimulus_sfreq):
         )
     turned = [a.shape[1] / rate for a, rate in ((response, sfreq), (stimulus, stimulus_sfreq))]
     is_turned = response.shape[1] > len(response) or abs(turned[0] - seconds[1]) < TOLERANCE * seconds[1]
-    hint = (
-        "The axes seem to be exchanged. Set channels_first=True for (channels, times), False for (times, channels)."
-        if is_turned
-        else "Cut the longer one, or set sfreq and stimulus_sfreq to the rates of the arrays."
-    )
+    hint = "Cut the longer one, or set sfreq and stimulus_sfreq to the rates of the arrays."
+    if is_turned:
+        hint = "The axes seem to be exchanged. Set channels_first=True for (channels, times), False for (times, channels)."
+    elif abs(turned[1] - seconds[0]) < TOLERANCE * seconds[0]:
+        hint = "The axes of the stimulus alone seem to be exchanged. Transpose the stimuli."
     raise ValueError(f"Trial {index} {reason}. {hint}")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.trf import simulate_group
+from sklearn.base import clone
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 
@@ -79,12 +80,26 @@ def test_average_trfs_of_unequal_subjects():
     )
 
 
+def test_average_trfs_joins_models_of_subjects():
+    X, speech = simulate_group(n_subjects=3)
+    is_mine = [(X.rows["subject"] == name).to_numpy() for name in ("s0", "s1", "s2")]
+    trf = ForwardTRF(lags=(0, 0.3), alphas=(0.1,))
+    alone = [clone(trf).fit(X[rows], speech[rows]) for rows in is_mine]
+    alone[0].positions_[1] = np.nan  # a bad channel
+    joined, expected = average_trfs(alone), trf.fit(X, speech)
+    np.testing.assert_allclose(joined.coef_, expected.coef_)
+    np.testing.assert_array_equal(joined.positions_, expected.positions_)
+
+
 def test_average_trfs_rejects_bad_input():
     X, speech = simulate_group(n_subjects=2)
     one = ForwardTRF(lags=(0, 0.3), alphas=(0.1,)).fit(X, speech)
     other = ForwardTRF(lags=(0, 0.2), alphas=(0.1,)).fit(X, speech)
     with pytest.raises(ValueError, match="equal lags, features, channels and per_subject. Index 1"):
         average_trfs([one, other])
+    named = ForwardTRF(lags=(0, 0.3), alphas=(0.1,), bands={"envelope": 1}).fit(X, speech)
+    with pytest.raises(ValueError, match="equal feature sets in equal order. Got .*envelope.* at index 1"):
+        average_trfs([one, named])
     with pytest.raises(ValueError, match="one estimator or more"):
         average_trfs([])
     with pytest.raises(TypeError, match="Got FeatureScaler at index 1"):

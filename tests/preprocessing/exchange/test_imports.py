@@ -63,7 +63,9 @@ def test_from_mtrf_reads_cnsp_files(tmp_path, trials):
     one = write_cnsp(tmp_path, responses, [envelope], SFREQ, ["Envelope"])
     check_equal(Windows.from_mtrf(*one, seconds=2.0), responses, envelope)
     with pytest.raises(ValueError, match=r"features must be some of \['Envelope'\]. Got \['Pitch'\]"):
-        Windows.from_mtrf(*one, features=["Pitch"])
+        Windows.from_mtrf(*one, features="Pitch")
+    with pytest.raises(ValueError, match=r"features must be one or more of \['Envelope'\].* Got \[\]"):
+        Windows.from_mtrf(*one, features=[])
     with pytest.raises(
         ValueError, match=r"Missing: resp, stim, fs\. It has eeg.*Pass the file of the stimuli"
     ):

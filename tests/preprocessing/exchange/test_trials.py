@@ -130,6 +130,7 @@ def test_from_trials_warns_about_remainders():
     [
         ({"stimuli": [np.zeros(1280)] * 2}, "same number of trials. Got 3 and 2"),
         ({"stimuli": [np.ones(900)] * 3}, r"Trial 0 has a response of 1280 times \(20\.000 s\).*Cut the longer one"),
+        ({"stimuli": [np.ones((1, 1280))] * 3}, "axes of the stimulus alone seem to be exchanged. Transpose"),
         ({"seconds": 60.0}, r"seconds=60 is longer than all trials\. The longest has 30\.000 s"),
         ({"seconds": 0.001}, r"seconds=0\.001 is less than a sample at 64 Hz"),
         ({"stimulus_sfreq": 0}, r"stimulus_sfreq must be a finite number above 0\. Got 0"),
