@@ -40,9 +40,9 @@ from sk_b2s import (
     read_results,
 )
 from sk_b2s.datasets import make_listening
+from sk_b2s.evaluation._benchmark_summary import average_summary_scores
 from sk_b2s.evaluation._results._amounts import AMOUNT
-from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics
-from sk_b2s.evaluation._summary import average_summary_scores
+from sk_b2s.evaluation._statistics._subject_means import compute_subject_statistics
 from sk_b2s.model_selection._split import list_split_folds
 
 EXPERIMENTS = {  # other subjects than those that the constants were selected on (random_state=0)

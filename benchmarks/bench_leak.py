@@ -34,7 +34,7 @@ from sk_b2s import (
     make_segments,
 )
 from sk_b2s.datasets import make_listening
-from sk_b2s.evaluation._statistics._subjects import mean_and_sem
+from sk_b2s.evaluation._statistics._subject_means import mean_and_sem
 
 CONTROLS = ["phase_randomized", "white_noise", "shifted_labels"]
 FOLDS = 5

@@ -12,7 +12,7 @@ import numpy as np
 from _machine import machine, markdown
 
 from sk_b2s.datasets.simulated._speech import load_speech
-from sk_b2s.events._audio._files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_audio_samples
 from sk_b2s.events._stimuli import get_stimulus_state
 from sk_b2s.io._raw._processing import resample_in_processing
 from sk_b2s.streaming import AudioOnset

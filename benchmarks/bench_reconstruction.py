@@ -41,7 +41,7 @@ from sk_b2s import (
     reconstruct,
 )
 from sk_b2s.datasets import make_listening
-from sk_b2s.evaluation._statistics._subjects import compute_null_statistics
+from sk_b2s.evaluation._statistics._subject_means import compute_subject_null_statistics
 from sk_b2s.metrics import reconstruction_correlation
 
 
@@ -51,7 +51,7 @@ def summarize(scores, score, by):
     own = scores.rename(columns={score: "top_k"})
     if score == "r":  # folds share their correlations by chance
         own = own.assign(main_score="reconstruction_r", reconstruction_r=own["top_k"])
-    null = compute_null_statistics(own, by)
+    null = compute_subject_null_statistics(own, by)
     return [
         [
             *(name if isinstance(name, tuple) else (name,)), f"{row['mean']:.3f} ± {row['sem']:.3f}", f"{row['chance']:.3f}",

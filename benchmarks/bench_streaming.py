@@ -49,10 +49,10 @@ from sk_b2s import (
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.decoding._presets import SIZES
-from sk_b2s.events._audio._files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_audio_samples
 from sk_b2s.events._stimuli import get_stimulus_state
 from sk_b2s.preprocessing import Windows
-from sk_b2s.streaming._candidates import CandidateSounds
+from sk_b2s.streaming._candidates import StreamingCandidateSounds
 
 N_CHANNELS = {"eeg": 32, "meg": 64}
 CONTROLLED = 0.16  # s, look-ahead of the decoders with controls
@@ -213,7 +213,7 @@ def decode_recording(experiment, pipeline, row, shift=0.0, candidates=None, perm
     """Return the same as `decode_stream` for all windows at once."""
     if candidates is None:
         candidates = experiment.list_candidates(row, shift)
-    sounds = CandidateSounds(candidates, WINDOW)
+    sounds = StreamingCandidateSounds(candidates, WINDOW)
     windows, times, is_used = cut_windows(experiment, pipeline, row, shift, sounds)
     if permute:
         order = np.random.default_rng(0).permutation(windows.shape[1])

@@ -58,7 +58,7 @@ def load(step, folder):
     precision, is_lean = STEPS[step]
     lean = inference.optimize_for_inference if is_lean else lambda encoder, layers, dtype: encoder
     with mock.patch.object(checkpoints, "optimize_for_inference", lean):
-        return checkpoints.load_checkpoint(folder, device="cpu", precision=precision)
+        return checkpoints.load_speech_checkpoint(folder, device="cpu", precision=precision)
 
 
 def measure(step, folder, seconds, n_threads, repeats):

@@ -41,7 +41,7 @@ from sk_b2s import (
     summarize,
 )
 from sk_b2s.datasets import load_brennan2019, load_gwilliams2022
-from sk_b2s.evaluation._controls._timing import describe_candidate_timing, rank_by_timing
+from sk_b2s.evaluation._controls._timing import describe_timing_of_rows, rank_by_timing
 from sk_b2s.metrics import timing_scores
 from sk_b2s.metrics._matched import find_matched_strata, select_matched_strata
 from sk_b2s.metrics._vocabulary import make_vocabulary_words
@@ -104,7 +104,7 @@ def describe_strata(rows):
     known = rows.drop_duplicates(["sound", "sound_onset"]).reset_index(drop=True)
     for part, share in (("all words", 1), ("a fifth", 5)):
         own = known.iloc[: len(known) // share]
-        strata = find_matched_strata(describe_candidate_timing(own, np.arange(len(own)), len(own)))
+        strata = find_matched_strata(describe_timing_of_rows(own, np.arange(len(own)), len(own)))
         size = pd.Series(strata).map(pd.Series(strata).value_counts())
         usable = select_matched_strata(strata, np.arange(len(own)))
         yield {

@@ -18,7 +18,7 @@ import pandas as pd
 import soundfile as sf
 
 from sk_b2s.datasets import make_listening
-from sk_b2s.features._mel import compute_stft, make_mel_filter_bank
+from sk_b2s.features._stft import compute_stft, make_stft_filter_bank
 from sk_b2s.metrics._ranking import ranks
 
 RATE = 32  # Hz
@@ -34,7 +34,7 @@ def mel_of(path):
     """Compute mel power to the 0.3 in 20 bands at 32 Hz: (n_times, 20)."""
     samples, rate = sf.read(path, dtype="float32")
     power = np.abs(compute_stft(np.pad(samples, 512), 1024, rate // RATE)) ** 2
-    mel = make_mel_filter_bank(rate, 1024, N_MELS, htk=False) @ power
+    mel = make_stft_filter_bank(rate, 1024, N_MELS, htk=False) @ power
     return (mel**0.3).T
 
 

@@ -25,14 +25,14 @@ from sk_b2s.evaluation._tasks._benchmark_task import (
 )
 from sk_b2s.evaluation._tasks._registry import PAPER_WINDOW, find_task
 from sk_b2s.events._paper_blocks import PaperBlocks
-from sk_b2s.features._base import SpeechFeatures
+from sk_b2s.features._speech_features import SpeechFeatures
 from sk_b2s.model_selection._leakage import check_leakage
-from sk_b2s.model_selection._leakage_report import LeakVerdict, format_leakage
+from sk_b2s.model_selection._leakage_report import LeakageReportVerdict, format_leakage
 from sk_b2s.model_selection._registry import SPLITTERS
 from sk_b2s.preprocessing._segments import make_segments
 from sk_b2s.reporting._methods import generate_methods_text
 from sk_b2s.reporting._report import write_report
-from sk_b2s.reporting._scores_text import format_scores, wrap_printed_text
+from sk_b2s.reporting._scores_text import format_scores, wrap_scores_text
 
 FLAGS = {"k": "--k", "n_candidates": "--pool"}  # by the option of a task
 DATASET_OPTIONS = (
@@ -129,8 +129,8 @@ def run_folds_command(args):
     leakage = check_leakage(X, y, cv)
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["test subjects"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
-    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_printed_text(format_leakage(leakage))}"))
-    return int((leakage["verdict"] == LeakVerdict.LEAK).any())
+    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_scores_text(format_leakage(leakage))}"))
+    return int((leakage["verdict"] == LeakageReportVerdict.LEAK).any())
 
 
 def run_report_command(args):
@@ -141,7 +141,7 @@ def run_report_command(args):
         raise ValueError("--title requires an HTML report. Remove --title, or --page none.")
     results = read_results(args.results, args.conflicts)
     print(make_text_visible(format_scores(summarize(results))))
-    print(f"\n{wrap_printed_text(generate_methods_text(results))}\n")
+    print(f"\n{wrap_scores_text(generate_methods_text(results))}\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
         results.drop(columns="details").to_csv(args.csv, index=False)

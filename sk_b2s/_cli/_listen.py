@@ -13,7 +13,7 @@ from sk_b2s._cli._live import check_live_subject
 from sk_b2s._persistence._save_load import load
 from sk_b2s._utils._estimators import iter_estimator_levels
 from sk_b2s._utils._text import make_text_visible
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.preprocessing._epocher._epocher import Epocher
 from sk_b2s.preprocessing._segments import make_segments
 from sk_b2s.reporting._reconstruction import write_reconstruction_report, write_unscored_reconstruction

@@ -16,15 +16,15 @@ import pandas as pd
 
 from sk_b2s._persistence._save_load import load
 from sk_b2s._utils._text import make_text_visible, shorten_list, shorten_text
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
+from sk_b2s.streaming._decode_live import decode_live
 from sk_b2s.streaming._decoder import StreamingDecoder
+from sk_b2s.streaming._live_predictions import read_live_predictions, score_live_predictions
 from sk_b2s.streaming._onsets import AudioOnset, TriggerOnset
 from sk_b2s.streaming._outlet import LOOPBACK, ReplayOutlet
 from sk_b2s.streaming._page import LivePage
 from sk_b2s.streaming._permuted_twin import PermutedTwin
 from sk_b2s.streaming._pipeline import split_streaming_pipeline
-from sk_b2s.streaming._prediction_records import read_live_predictions, score_live_predictions
-from sk_b2s.streaming._session import decode_live
 from sk_b2s.streaming._sources._sources import make_stream_source
 from sk_b2s.streaming._spectrograms import make_spectrograms
 
@@ -68,7 +68,7 @@ def run_live_command(args):
             "model": str(args.model), "model_sha256": digest,
             "stream": args.stream or str(args.replay), "sk_b2s": importlib.import_module("sk_b2s").__version__, "truth": args.truth,
         }  # fmt: skip
-        onset = make_live_onset(args, candidates, sfreq)
+        onset = make_cli_live_onset(args, candidates, sfreq)
         first, stop = find_live_span(args.onset, decoder, scalers)
         warm_up_live(decoder, first - args.onset)
         if channel is not None:
@@ -76,7 +76,7 @@ def run_live_command(args):
         view = LiveTerminalView(list(candidates), args.quiet)
         callbacks, statuses = [view.show], [view.show_status]
         reason = "interrupted"
-        page = None if args.no_page else make_live_page(args, decoder)
+        page = None if args.no_page else make_cli_live_page(args, decoder)
         twin = PermutedTwin(decoder, args.onset, page and page.show_twin) if args.twin else None
         try:
             if page is not None:
@@ -104,7 +104,7 @@ def run_live_command(args):
     return _summarize_run(args, counts, twin)
 
 
-def make_live_page(args, decoder):
+def make_cli_live_page(args, decoder):
     """Start the page, with spectrograms of the candidates."""
     return LivePage(decoder.candidates, 8642 if args.port is None else args.port, make_spectrograms(decoder))
 
@@ -163,7 +163,7 @@ def read_live_positions(args, epocher, decoder, duration):
     return epocher.transform(row).positions[0]
 
 
-def make_live_onset(args, candidates, sfreq):
+def make_cli_live_onset(args, candidates, sfreq):
     """Return the onset in seconds, or a finder of onsets in a channel."""
     if args.trigger is not None:
         return TriggerOnset(args.trigger_code)

@@ -403,7 +403,7 @@ def list_decoders_in_cli_options():
     return "\n".join(["decoders:", *(f"  {name:<14} {preset.summary}" for name, preset in PRESETS.items())])
 
 
-def add_listen_options(parser):
+def add_reconstruction_options(parser):
     """Add the options of a reconstruction of one recording."""
     parser.add_argument("recording", metavar="RECORDING", help="recording in any format that MNE reads")
     parser.add_argument(

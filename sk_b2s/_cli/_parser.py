@@ -19,9 +19,9 @@ from sk_b2s._cli._options import (
     add_data_options,
     add_dataset_option,
     add_debug_option,
-    add_listen_options,
     add_live_options,
     add_options,
+    add_reconstruction_options,
     add_split_options,
     list_datasets_in_cli_options,
     list_decoders_in_cli_options,
@@ -247,5 +247,5 @@ def _add_listen(commands):
             "  sk-b2s listen raw.fif --model reconstructor.safetensors --sound story.wav --onset 12.5"
         ),
     )
-    add_listen_options(parser)
+    add_reconstruction_options(parser)
     parser.set_defaults(command="listen")

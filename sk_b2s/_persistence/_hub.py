@@ -6,7 +6,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from sk_b2s._persistence._hub_files import FILE, HUB, NAME, SCHEME, shorten_hub_error
+from sk_b2s._persistence._hub_download import FILE, HUB, NAME, SCHEME, shorten_hub_download_error
 from sk_b2s._persistence._model_card import make_model_card
 from sk_b2s._persistence._save_load import save
 from sk_b2s._utils._extras import import_extra
@@ -90,7 +90,7 @@ def push_to_hub(
             )
         except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError, RuntimeError) as error:
             raise OSError(
-                f"{repo_id} cannot be written ({shorten_hub_error(error)}). Log in with `hf auth login` or set HF_TOKEN to a token "
+                f"{repo_id} cannot be written ({shorten_hub_download_error(error)}). Log in with `hf auth login` or set HF_TOKEN to a token "
                 f"with write access, and check the owner, the name and the revision."
             ) from error
     return f"{SCHEME}{repo_id}@{commit.oid}"

@@ -25,12 +25,12 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from sk_b2s.decoding._shared_response import SharedResponse
-from sk_b2s.events._audio._files import AudioTrack
+from sk_b2s.events._audio._track_files import AudioTrack
 from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import StimulusArray
 from sk_b2s.model_selection._registry import SPLITTERS
-from sk_b2s.preprocessing._epocher._table import EpocherBaseline
+from sk_b2s.preprocessing._epocher._table import EpocherTableBaseline
 from sk_b2s.preprocessing._feature_pca import FeaturePCAProjection
 from sk_b2s.preprocessing._scalers import AffineScaling, WhiteningScaling
 from sk_b2s.preprocessing._windows._windows import Windows
@@ -40,7 +40,7 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "Affine": (AffineScaling, {"center": "center", "scale": "scale", "clip": "clip"}),
     "Projection": (FeaturePCAProjection, {"mean": "mean", "components": "components"}),
     "Whitening": (WhiteningScaling, {name: name for name in ("center", "autocorrelation", "scale")}),
-    "Baseline": (EpocherBaseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
+    "Baseline": (EpocherTableBaseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
     "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
     "StimulusArray": (StimulusArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
     "ImageStimulus": (ImageStimulus, {"name": "name", "path": "path"}),
@@ -63,7 +63,7 @@ STEPS = (
     AffineScaling,
     WhiteningScaling,
     FeaturePCAProjection,
-    EpocherBaseline,
+    EpocherTableBaseline,
 )  # steps of Windows that are plain data
 
 # The tag of each type that JSON cannot represent. Built-in types must match exactly.

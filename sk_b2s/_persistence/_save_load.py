@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 
 from sk_b2s._persistence._deserialize import Deserializer, digest_deserialized_tensor
-from sk_b2s._persistence._hub_files import download_from_hub, is_hub_address
+from sk_b2s._persistence._hub_download import download_from_hub, is_hub_download_address
 from sk_b2s._persistence._registry import ESTIMATORS
 from sk_b2s._persistence._serialize import Serializer
 from sk_b2s._utils._estimators import find_innermost_estimator, replace_innermost_estimator
@@ -257,7 +257,7 @@ def load(path, *, parent=None, memory=None, trusted=None):
 
 def _resolve(path):
     """Return the path of a file, downloaded if it is on the hub."""
-    return download_from_hub(path) if is_hub_address(path) else Path(path)
+    return download_from_hub(path) if is_hub_download_address(path) else Path(path)
 
 
 def _read_file(path, memory, trusted):

@@ -31,7 +31,7 @@ LEAST_LOGGED = 0.1  # seconds of a computation that is logged
 MOST_BYTES = 2**28  # of results that a process keeps in memory
 
 
-class ResultsInMemory:
+class CacheInMemory:
     """Results of a process by key, the least recently used are dropped.
 
     Parameters
@@ -72,7 +72,7 @@ class ResultsInMemory:
             self.n_bytes = 0
 
 
-_RESULTS = ResultsInMemory(MOST_BYTES)
+_RESULTS = CacheInMemory(MOST_BYTES)
 
 
 def get_cached_file_state(path):
@@ -147,7 +147,7 @@ def digest_cached_content(path):
     return hasher.hexdigest()
 
 
-class FromFile:
+class CachedFromFile:
     """Computation on the content of a file, cached on disk with a memory.
 
     The cache entry depends on the content and the settings, not on the path or

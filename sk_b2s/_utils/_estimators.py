@@ -43,7 +43,7 @@ def iter_estimator_levels(estimator, fitted=True):
         estimator = found[1]
 
 
-def list_member_estimators(estimator):
+def list_estimators_inside(estimator):
     """Return the (name, estimator) pairs of an ensemble, else an empty list.
 
     Dropped members are left out.
@@ -65,7 +65,7 @@ def iter_nested_estimators(estimator):
     elif (fitted := getattr(estimator, "estimators_", None)) is not None:
         parts = [one for copies in fitted for one in copies]
     else:
-        parts = [one for _, one in list_member_estimators(estimator)]
+        parts = [one for _, one in list_estimators_inside(estimator)]
     for part in parts:
         if hasattr(part, "fit"):
             yield from iter_nested_estimators(part)
@@ -102,7 +102,7 @@ def list_decoders_in_estimator(estimator):
     The decoder at the end, or those of the members if it is an ensemble.
     """
     last, prefix = find_decoder_in_estimator(estimator)
-    members = list_member_estimators(last)
+    members = list_estimators_inside(last)
     if not members:
         return [(last, prefix)]
     return [
@@ -164,7 +164,7 @@ def replace_innermost_estimator(estimator, last):
     return copied
 
 
-def adapt_innermost_estimator(fitted, X, y, **params):
+def copy_estimator_adapted(fitted, X, y, **params):
     """Copy a fitted estimator, with the decoder at its end adapted."""
     decoder, X = unwrap_innermost_estimator(fitted, X)
     return replace_innermost_estimator(fitted, decoder.adapt(X, y, **params))
@@ -175,7 +175,7 @@ def was_estimator_interrupted(estimator):
     return any(getattr(level, "interrupted_", False) for level in iter_estimator_levels(estimator))
 
 
-def make_estimator_params(estimator, calibration):
+def make_estimator_fit_params(estimator, calibration):
     """Return the ``fit`` parameters that mark calibration rows: dict."""
     prefix = ""
     while not has_fit_parameter(estimator, "calibration"):

@@ -39,7 +39,7 @@ def _shown(match):
     )
 
 
-def make_texts_visible(thing):
+def make_all_text_visible(thing):
     """Make all text of a table, dict, list or dataclass visible, in a copy."""
     import pandas as pd
 
@@ -48,18 +48,20 @@ def make_texts_visible(thing):
     if isinstance(thing, (pd.Series, pd.Index)):
         return thing.map(_visible_text) if _has_hidden(thing) else thing
     if isinstance(thing, pd.DataFrame):
-        changed = {name: make_texts_visible(column) for name, column in thing.items() if _has_hidden(column)}
+        changed = {
+            name: make_all_text_visible(column) for name, column in thing.items() if _has_hidden(column)
+        }
         if "plan" in thing and changed:  # JSON, which escapes names itself
             changed["plan"] = thing["plan"].map(_visible_plan)
         thing = thing.assign(**changed) if changed else thing
-        return thing.set_axis(make_texts_visible(thing.index)) if _has_hidden(thing.index) else thing
+        return thing.set_axis(make_all_text_visible(thing.index)) if _has_hidden(thing.index) else thing
     if type(thing) is dict:
-        return {make_texts_visible(key): make_texts_visible(value) for key, value in thing.items()}
+        return {make_all_text_visible(key): make_all_text_visible(value) for key, value in thing.items()}
     if type(thing) in (list, tuple):
-        return type(thing)(map(make_texts_visible, thing))
+        return type(thing)(map(make_all_text_visible, thing))
     if is_dataclass(thing) and not isinstance(thing, type):
         changed = {
-            field.name: make_texts_visible(getattr(thing, field.name))
+            field.name: make_all_text_visible(getattr(thing, field.name))
             for field in fields(thing)
             if field.init
         }
@@ -70,7 +72,7 @@ def make_texts_visible(thing):
 
 def _visible_plan(text):
     return (
-        json.dumps(make_texts_visible(json.loads(text)), sort_keys=True)
+        json.dumps(make_all_text_visible(json.loads(text)), sort_keys=True)
         if isinstance(text, str) and text
         else text
     )
@@ -100,8 +102,8 @@ def with_visible_text(function):
     @wraps(function)
     def decorated(*args, **kwargs):
         return function(
-            *map(make_texts_visible, args),
-            **{name: make_texts_visible(value) for name, value in kwargs.items()},
+            *map(make_all_text_visible, args),
+            **{name: make_all_text_visible(value) for name, value in kwargs.items()},
         )
 
     return decorated

@@ -27,7 +27,7 @@ def _check_not_empty(table):
         )
 
 
-def validate_window_length(table, sfreq):
+def get_validated_window_length(table, sfreq):
     """Return the number of samples of the windows of a table.
 
     That of the column ``padded_duration``, if windows have unequal lengths.
@@ -55,7 +55,7 @@ def get_validated_sample_counts(table, sfreq):
     return np.array([count_validated_samples(duration, sfreq) for duration in durations], np.int64)
 
 
-def is_valid_segment_table(X):
+def is_validated_table(X):
     """Return whether X is a table of segments."""
     return isinstance(X, pd.DataFrame) and {"recording", "onset", "duration"} <= set(X.columns)
 
@@ -128,7 +128,7 @@ def validate_rows_in_step(X, y):
         EEG/MEG windows and stimulus segments.
     """
     check_consistent_length(X, y)
-    of_x, of_y = get_validated_table(X), get_validated_table(y)
+    of_x, of_y = validate_table(X), validate_table(y)
     if of_x is None or of_y is None:
         return
     calls = [table.attrs.get("make_segments") for table in (of_x, of_y)]
@@ -227,17 +227,17 @@ def validate_seconds(table, column, side="y"):
     return seconds
 
 
-def get_validated_table(data):
+def validate_table(data):
     """Return the table of ``data``: itself, the rows of Windows, or None."""
     data = getattr(data, "rows", data)
     return data if isinstance(data, pd.DataFrame) else None
 
 
-def validate_labels(data, column, groups, owner, side):
+def validate_label_rows(data, column, groups, owner, side):
     """Return one label per row, from ``groups`` or else from the table."""
     if groups is not None:
         return _complete(np.asarray(groups), "groups", owner)
-    table = get_validated_table(data)
+    table = validate_table(data)
     if table is None or column not in table:
         raise ValueError(
             f"{owner} needs the column {column!r} in {side} (as make_segments returns it) or groups=, one label "

@@ -30,10 +30,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._caching import FromFile
+from sk_b2s._utils._caching import CachedFromFile
 from sk_b2s._utils._text import make_plain_text, shorten_list
 from sk_b2s.datasets._download import check_download_subjects, download_openneuro, strip_download_subjects
-from sk_b2s.datasets._matching import match_nearest_time, match_sequence_times, match_sequences
+from sk_b2s.datasets._sequence_matching import match_nearest_time, match_sequence_times, match_sequences
 from sk_b2s.datasets._study import (
     check_study_root,
     combine_study_tables,
@@ -46,7 +46,7 @@ from sk_b2s.datasets._study import (
 from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import stimulus_duration
 from sk_b2s.io._raw._identity import digest_recording_identity
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.io._textgrid import TIERS, read_textgrid
 
 STUDY = "bel2026"
@@ -312,7 +312,7 @@ def _read_words(path, recording, memory):
     if not recording.exists():
         unknown = dict.fromkeys(("n_triggers", "n_matched", "shift", "largest"), np.nan)
         return words, {**agreement, **unknown}
-    triggers, first_time = FromFile(_find_triggers, str(recording), digest_recording_identity, memory)()
+    triggers, first_time = CachedFromFile(_find_triggers, str(recording), digest_recording_identity, memory)()
     words["onset"], matched = _match_triggers(words["onset"].to_numpy(), triggers, first_time, recording)
     return words, {**agreement, **matched}
 

@@ -40,7 +40,7 @@ from sk_b2s.datasets._download import (
     strip_download_subjects,
 )
 from sk_b2s.datasets._listings import read_deep_blue_listing
-from sk_b2s.datasets._matching import match_nearest_time
+from sk_b2s.datasets._sequence_matching import match_nearest_time
 from sk_b2s.datasets._study import (
     check_study_root,
     combine_study_tables,

@@ -45,7 +45,7 @@ from sk_b2s.datasets._download import (
     strip_download_subjects,
 )
 from sk_b2s.datasets._listings import read_dryad_listing
-from sk_b2s.datasets._matching import match_sequences
+from sk_b2s.datasets._sequence_matching import match_sequences
 from sk_b2s.datasets._study import (
     check_study_root,
     combine_study_tables,

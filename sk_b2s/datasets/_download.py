@@ -42,7 +42,7 @@ DISK_MARGIN = 1.02  # free space needed, relative to the bytes to download
 MAX_DISK_SHARE = 0.95  # share of the free space that a file of unknown size may take
 
 
-class RemoteFile(NamedTuple):
+class DownloadFile(NamedTuple):
     """A file on a server."""
 
     path: str  # in the folder of the study
@@ -56,7 +56,7 @@ def download(files, root, progress=True):
 
     Parameters
     ----------
-    files : sequence of RemoteFile
+    files : sequence of DownloadFile
         Files of a study.
     root : path-like
         Folder of the study.

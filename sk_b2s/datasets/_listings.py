@@ -10,7 +10,7 @@ import requests
 
 from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets import _download as downloads
-from sk_b2s.datasets._download import RemoteFile
+from sk_b2s.datasets._download import DownloadFile
 from sk_b2s.datasets._file_names import UnusableDownloadError, check_file_name, check_file_name_size
 from sk_b2s.datasets._servers import (
     check_server_response,
@@ -39,7 +39,7 @@ def read_osf_listing(url, subjects, manual):
 
     Returns
     -------
-    files : list of RemoteFile
+    files : list of DownloadFile
         Files of the selected subjects, and files without a subject.
     """
     files, pending, seen = [], [url], {}
@@ -61,7 +61,7 @@ def read_osf_listing(url, subjects, manual):
             extra = _get_field(entry, dict, url, manual, "attributes", "extra", optional=True) or {}
             checksum = _get_field(extra, str, url, manual, "hashes", "sha256", optional=True)
             size = check_file_name_size(entry["attributes"].get("size"), path, url)
-            files.append(RemoteFile(path, link, size, f"sha256:{checksum}" if checksum else None))
+            files.append(DownloadFile(path, link, size, f"sha256:{checksum}" if checksum else None))
         following = _get_field(page, str, url, manual, "links", "next", optional=True)
         pending += [*([following] if following else []), *reversed(folders)]
     return files
@@ -84,7 +84,7 @@ def read_deep_blue_listing(server, work, manual):
         number = _get_field(entry, str, url, manual, "id")
         checksum = _parse_checksum(_first(_get(entry, "original_checksum")), None, url)
         size = check_file_name_size(_first(_get(entry, "file_size")), name, url)
-        files.append(RemoteFile(name, f"{server}/downloads/{number}", size, checksum))
+        files.append(DownloadFile(name, f"{server}/downloads/{number}", size, checksum))
     return files
 
 
@@ -113,7 +113,7 @@ def read_dryad_listing(server, doi, manual):
             name = _get_field(entry, str, url, manual, "path")
             size = check_file_name_size(entry.get("size"), name, url)
             checksum = _parse_checksum(entry.get("digest"), entry.get("digestType"), url)
-            files.append(RemoteFile(name, f"{server}{link}", size, checksum))
+            files.append(DownloadFile(name, f"{server}{link}", size, checksum))
         next_page = _get_field(page, str, url, manual, "_links", "next", "href", optional=True)
         url = f"{server}{next_page}" if next_page else None
     return files
@@ -130,7 +130,7 @@ def read_hugging_face_listing(server, repository, manual):
         checksum = _get_field(entry, str, url, manual, "lfs", "sha256", optional=True)
         size = check_file_name_size(entry.get("size"), name, url)
         link = f"{server}/datasets/{repository}/resolve/main/{quote(name)}"
-        files.append(RemoteFile(name, link, size, _parse_checksum(checksum, "sha256", url)))
+        files.append(DownloadFile(name, link, size, _parse_checksum(checksum, "sha256", url)))
     return files
 
 
@@ -139,7 +139,7 @@ def read_dataverse_listing(server, doi, manual):
 
     Returns
     -------
-    files : list of RemoteFile
+    files : list of DownloadFile
         Files that can be downloaded.
     restricted : list of str
         Paths of files that require an agreement.
@@ -160,14 +160,14 @@ def read_dataverse_listing(server, doi, manual):
             path, size = (f"{folder}/{original}" if folder else original), about.get("originalFileSize")
             size = check_file_name_size(size, path, url)
             files.append(
-                RemoteFile(path, f"{server}/api/access/datafile/{number}?format=original", size, None)
+                DownloadFile(path, f"{server}/api/access/datafile/{number}?format=original", size, None)
             )
             continue
         checksum = _get_field(about, str, url, manual, "checksum", "value", optional=True)
         kind = _get_field(about, str, url, manual, "checksum", "type", optional=True)
         size = check_file_name_size(about.get("filesize"), path, url)
         link = f"{server}/api/access/datafile/{number}"
-        files.append(RemoteFile(path, link, size, _parse_checksum(checksum, kind, url)))
+        files.append(DownloadFile(path, link, size, _parse_checksum(checksum, kind, url)))
     return files, restricted
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sk_b2s.datasets._download import RemoteFile, download
+from sk_b2s.datasets._download import DownloadFile, download
 
 SERVER = "https://s3.amazonaws.com/openneuro.org/ds004408"
 EEG = "sub-001/eeg/sub-001_task-listening_run-01"
@@ -66,8 +66,8 @@ def fetch_sample(root, progress=True):
     >>> events = load_broderick2019(fetch_sample("sample"))  # doctest: +SKIP
     """
     files = [
-        RemoteFile(path, f"{SERVER}/{source}?versionId={version}", size, f"sha256:{digest}")
+        DownloadFile(path, f"{SERVER}/{source}?versionId={version}", size, f"sha256:{digest}")
         for path, source, version, size, digest in FILES
     ]
-    files.append(RemoteFile(CHANNELS, f"{SERVER}/{CHANNELS}", None, None))
+    files.append(DownloadFile(CHANNELS, f"{SERVER}/{CHANNELS}", None, None))
     return download(files, Path(root), progress)

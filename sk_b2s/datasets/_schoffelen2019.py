@@ -30,9 +30,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import theilslopes
 
-from sk_b2s._utils._caching import FromFile
+from sk_b2s._utils._caching import CachedFromFile
 from sk_b2s._utils._text import make_plain_text, shorten_list
-from sk_b2s.datasets._matching import match_nearest_time, match_sequence_times, match_sequences
+from sk_b2s.datasets._sequence_matching import match_nearest_time, match_sequence_times, match_sequences
 from sk_b2s.datasets._study import (
     check_study_root,
     combine_study_tables,
@@ -187,7 +187,7 @@ def load_schoffelen2019(
     for subject in select_study_names("subjects", subjects, available, STUDY):
         recording = _find_recording(root / f"sub-{subject}")
         log = _read_log(_find_log(root, subject))
-        triggers = FromFile(_find_triggers, str(recording), digest_recording_identity, memory)()
+        triggers = CachedFromFile(_find_triggers, str(recording), digest_recording_identity, memory)()
         log["onset"], agreement = _align_log(log, *triggers, recording)
         n_sounds = int(log["number"].notna().sum())
         n_left_out = int((log["number"].notna() & log["onset"].isna()).sum())

@@ -19,10 +19,10 @@ from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._inputs import count_input_minutes
 from sk_b2s.decoding._unseen_subjects import BATCH
-from sk_b2s.nn._data import PairDataset, WindowInputs
+from sk_b2s.nn._data import PairDataset, WindowInputData
 from sk_b2s.nn._net import RetrievalNet
 from sk_b2s.nn._registry import LOSSES
-from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import check_window_subjects
 from sk_b2s.preprocessing._windows._windows import Windows
 
 METHODS = ("auto", "ridge", "layer", "all")
@@ -78,7 +78,7 @@ class _Calibration:
     """Calibration data of one new subject."""
 
     subject: str
-    brain: WindowInputs
+    brain: WindowInputData
     speech: Windows
     targets: Windows  # compared with estimates: speech features, or their embedding
     rows: np.ndarray
@@ -199,7 +199,7 @@ class AdaptationMixin:
             raise ValueError(f"X has no windows. {owner} requires windows of at least one new subject.")
         y = self._check_y(y)
         validate_rows_in_step(X, y)
-        subjects = pd.unique(get_subjects_of_windows(X))
+        subjects = pd.unique(check_window_subjects(X))
         new = self._with_subjects(subjects)
         self._warn_misspelled_subjects(subjects)
         random = check_random_state(copy.deepcopy(self.random_state))  # the parameter is not changed
@@ -261,7 +261,7 @@ class AdaptationMixin:
         brain, segments, subjects = (
             self._make_inputs(X, in_fit=True),
             find_distinct_candidates(y).target,
-            get_subjects_of_windows(X),
+            check_window_subjects(X),
         )
         for place, subject in enumerate(pd.unique(subjects)):
             rows = np.flatnonzero(subjects == subject)

@@ -17,16 +17,16 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from sk_b2s._utils._caching import cached
 from sk_b2s._utils._estimators import (
     DocLinkMixin,
-    adapt_innermost_estimator,
+    copy_estimator_adapted,
     find_decoder_in_estimator,
     find_innermost_estimator,
     unwrap_decoder_of_estimator,
     was_estimator_interrupted,
 )
-from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import validate_rows_in_step, validate_table
 from sk_b2s.decoding._adaptation import METHODS
 from sk_b2s.decoding._mixins import RetrievalMixin
-from sk_b2s.preprocessing._fingerprint import fingerprint_code, fingerprint_rows, make_fingerprint
+from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_code_fingerprint, make_fingerprint
 
 WITHOUT_ADAPT = ("none", "scratch")  # methods that do not call adapt
 
@@ -186,7 +186,7 @@ default="auto"
             self.estimator_ = base
         else:
             rows = np.flatnonzero(own)
-            self.estimator_ = adapt_innermost_estimator(
+            self.estimator_ = copy_estimator_adapted(
                 base, _safe_indexing(X, rows), _safe_indexing(y, rows), method=self.method
             )
         return self
@@ -253,7 +253,7 @@ default="auto"
             self.estimator,
             fingerprint_rows(X),
             fingerprint_rows(y),
-            fingerprint_code(roots=("_persistence._save_load",)),
+            make_code_fingerprint(roots=("_persistence._save_load",)),
         )
         with FileLock(Path(memory.location) / f"{key}.lock"):  # other processes wait for the same fit
             return cached(_fit, memory, ignore=("estimator", "X", "y"))(key, self.estimator, X, y)
@@ -293,7 +293,7 @@ default="auto"
 
 def _get_subjects(X, n_rows):
     """Return the subject of each row, "" if unnamed."""
-    table = get_validated_table(X)
+    table = validate_table(X)
     if table is None or "subject" not in table:
         return np.full(n_rows, "", dtype=object)
     return table["subject"].astype(str).to_numpy(dtype=object)

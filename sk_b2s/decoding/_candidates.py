@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 from sk_b2s.preprocessing._windows._signals import load_signal
 from sk_b2s.preprocessing._windows._windows import Windows
@@ -37,7 +37,7 @@ def find_distinct_candidates(y):
     Tables (and Windows with one) are distinguished by the column ``segment``,
     other Windows by their position in the signals, arrays by their values.
     """
-    table = get_validated_table(y)
+    table = validate_table(y)
     if table is not None and "segment" in table:
         keys = table["segment"].to_numpy()
     elif isinstance(y, pd.DataFrame):

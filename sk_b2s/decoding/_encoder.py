@@ -29,12 +29,12 @@ from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._unseen_subjects import UnseenSubjectMixin
 from sk_b2s.nn._brain_module import ACTIVATIONS
 from sk_b2s.nn._channel_mixing import SUBJECT_LAYERS
-from sk_b2s.nn._checkpoint import train_net
-from sk_b2s.nn._data import PairDataset, WindowInputs
+from sk_b2s.nn._data import PairDataset, WindowInputData
 from sk_b2s.nn._prefetch import prefetch_windows_to_device, store_prefetched_windows
 from sk_b2s.nn._registry import LOSSES
+from sk_b2s.nn._training_checkpoint import train_net_with_checkpoint
 from sk_b2s.nn.functional import DUPLICATES
-from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 
 class BrainEncoder(
@@ -535,7 +535,7 @@ n_virtual_channels)
         load_pretrained_trunk(self)
         self._load_previous_fit(previous)
         pairs = PairDataset(brain, targets, train, segments)
-        train_net(self.net_, pairs, self._find_checkpoint(X, y, train, valid))
+        train_net_with_checkpoint(self.net_, pairs, self._find_checkpoint(X, y, train, valid))
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         warn_encoder_network_learned_nothing(self, 0 if valid is None else len(valid))
         self._unwrap_net()
@@ -551,12 +551,12 @@ n_virtual_channels)
         return lambda indices: self._embed(brain, indices), len(brain)
 
     def _make_inputs(self, X, in_fit=False):
-        return WindowInputs(X, self._get_subject_index(X, in_fit), choose_device(self.device))
+        return WindowInputData(X, self._get_subject_index(X, in_fit), choose_device(self.device))
 
     def _get_subject_index(self, X, in_fit=False):
         index = super()._get_subject_index(X, in_fit)
         if not in_fit and self.unseen_subject == "nearest" and (index < 0).any():
-            like = self.nearest_subjects(X)[get_subjects_of_windows(X)[index < 0]]
+            like = self.nearest_subjects(X)[check_window_subjects(X)[index < 0]]
             index[index < 0] = pd.Index(self.subjects_).get_indexer(like)
         return index
 

@@ -7,7 +7,7 @@ import inspect
 from torch import nn
 
 from sk_b2s.nn._brain_module import BrainModule
-from sk_b2s.nn._module_adapter import ModuleAdapter, infer_module_outputs, name_module
+from sk_b2s.nn._module_adapter import ModuleAdapter, infer_adapter_outputs, name_adapted_module
 
 PREFIX = "module__"
 AUGMENTATION = ("channel_dropout", "time_dropout")  # parameters of the network that also apply to others
@@ -95,7 +95,7 @@ class CustomModuleMixin:
     def _infer_architecture(self, made, sfreq):
         """Return the plain arguments of the adapter."""
         made = {**made, "sfreq": sfreq, **{name: getattr(self, name) for name in AUGMENTATION}}
-        asked = infer_module_outputs(self.module, self._get_own_params(), made)
+        asked = infer_adapter_outputs(self.module, self._get_own_params(), made)
         return {**made, "n_network_outputs": asked}
 
     def _check_module_as_fitted(self):
@@ -124,7 +124,7 @@ def check_custom_module(encoder):
     if encoder.look_ahead is not None:
         raise ValueError(
             f"look_ahead={encoder.look_ahead} changes the kernels of the network of the package, and cannot limit "
-            f"{name_module(module)}. Use causal layers in your network and set look_ahead=None."
+            f"{name_adapted_module(module)}. Use causal layers in your network and set look_ahead=None."
         )
     if encoder.unseen_subject == "nearest":
         raise ValueError(

@@ -11,17 +11,17 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._precision import Precision
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s._utils._versions import get_versions
 from sk_b2s.decoding._encoder_module import check_custom_module, list_ignored_by_module
 from sk_b2s.model_selection._split import stimulus_train_test
-from sk_b2s.nn._checkpoint import make_checkpoint_path
 from sk_b2s.nn._net import RetrievalNet, log_net_message
 from sk_b2s.nn._registry import LOSSES
 from sk_b2s.nn._speech_module import SpeechModule
+from sk_b2s.nn._training_checkpoint import make_training_checkpoint_path
 from sk_b2s.nn._validation import ValidationEarlyStop, make_validation_split, validate_on
 from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_fingerprint
-from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 # Parameters of BrainEncoder that are passed to its modules.
 ARCHITECTURE = (
@@ -44,7 +44,7 @@ class EncoderNetworkMixin:
         """Check windows and, for spatial attention, their sensor positions."""
         attends = self.spatial_attention and self.module is None
         X = self._check_windows(X, reset, any_channels=attends)
-        check_encoder_positions(X, attends)
+        check_encoder_network_positions(X, attends)
         return X
 
     def _split(self, X, y, segments, random):
@@ -56,7 +56,7 @@ class EncoderNetworkMixin:
             without = train  # rows that the splitter leaves out stay out
         else:
             without = np.arange(len(y))
-            table = get_validated_table(y)
+            table = validate_table(y)
             groups = None if table is not None and "block" in table else segments
             train, valid = stimulus_train_test(y, self.validation, random_state=random, groups=groups)
         if len(np.unique(segments[valid])) < 2:
@@ -73,7 +73,7 @@ class EncoderNetworkMixin:
         """Set the subjects and the arguments of the networks."""
         frames = self._fit_frames(X, y, targets)
         self.n_features_out_ = self.speech_embedding_dim or self.target_dim or self.n_speech_features_
-        self.subjects_ = np.unique(get_subjects_of_windows(X)[train])  # other layers would not be trained
+        self.subjects_ = np.unique(check_window_subjects(X)[train])  # other layers would not be trained
         made = {
             "n_channels": X.shape[1],
             "n_outputs": self.n_features_out_,
@@ -222,7 +222,7 @@ class EncoderNetworkMixin:
         key = make_fingerprint(
             type(self), params, self.architecture_, rows, train, valid, weights, get_versions()
         )
-        return make_checkpoint_path(self.checkpoint, key)
+        return make_training_checkpoint_path(self.checkpoint, key)
 
     def _get_weight_decay(self):
         """Return the arguments of an optimizer with weight decay."""
@@ -237,7 +237,7 @@ class EncoderNetworkMixin:
         self.net_.module_.draw_from(None)
 
 
-def check_encoder_positions(X, spatial_attention):
+def check_encoder_network_positions(X, spatial_attention):
     """Raise if spatial attention has no sensor positions."""
     if spatial_attention and X.positions is None:
         raise ValueError(

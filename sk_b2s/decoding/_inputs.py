@@ -13,8 +13,8 @@ from sk_b2s._utils._callers import find_caller
 from sk_b2s._utils._estimators import DocLinkMixin
 from sk_b2s._utils._validation import (
     get_validated_recordings,
-    get_validated_table,
     validate_seconds,
+    validate_table,
 )
 from sk_b2s.decoding._candidates import (
     check_candidates_vary,
@@ -26,9 +26,9 @@ from sk_b2s.features._activity import SpeechActivity
 from sk_b2s.metrics._frames import find_frames_of_windows
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._windows._checks import (
+    check_window_subjects,
     check_windows_equal_lengths,
     check_windows_equal_shapes,
-    get_subjects_of_windows,
 )
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -126,7 +126,7 @@ class DecoderInputsMixin(DocLinkMixin):
 
     def _get_subject_index(self, X, in_fit=False):
         """Return the subject index of each window, -1 for unseen subjects."""
-        subjects = get_subjects_of_windows(X)
+        subjects = check_window_subjects(X)
         index = pd.Index(self.subjects_).get_indexer(subjects)
         if in_fit:
             return index
@@ -160,14 +160,14 @@ class DecoderInputsMixin(DocLinkMixin):
         if y is None:
             raise ValueError(f"{owner} requires y to be passed, but the target y is {y}.")
         if self.speech is not None:
-            if get_validated_table(y) is None:
+            if validate_table(y) is None:
                 labels = f"{LABELS_ADVICE} " * (getattr(y, "ndim", 1) == 1)
                 raise ValueError(
                     f"{owner}(speech={type(self.speech).__name__}(...)) computes features and requires y to be the "
                     f"table of segments returned by make_segments. Got {type(y).__name__}. {labels}If y contains "
                     f"features, set speech=None."
                 )
-            return get_validated_table(y)
+            return validate_table(y)
         if isinstance(y, Windows):
             return y
         if isinstance(y, pd.DataFrame) and "segment" in y:
@@ -205,7 +205,7 @@ class DecoderInputsMixin(DocLinkMixin):
 
     def _fit_stimulus_intervals(self, y, rows=slice(None)):
         """Set the stimulus intervals of training and validation rows."""
-        table = get_validated_table(y)
+        table = validate_table(y)
         has_sound = table is not None and "sound_onset" in table
         self.stimulus_intervals_ = StimulusIntervals.from_table(table.iloc[rows]) if has_sound else None
 
@@ -265,7 +265,7 @@ class DecoderInputsMixin(DocLinkMixin):
 
 def count_input_minutes(y, rows, default=np.nan):
     """Return the minutes of distinct stimuli, ``default`` if unknown."""
-    table = get_validated_table(y)
+    table = validate_table(y)
     if table is None or not {"sound", "sound_onset", "duration"} <= set(table):
         return default
     return StimulusIntervals.from_table(table.iloc[rows]).seconds / 60
@@ -273,7 +273,7 @@ def count_input_minutes(y, rows, default=np.nan):
 
 def _spans_of(X):
     """Return recording, start and stop of each window, None if unknown."""
-    table = get_validated_table(X)
+    table = validate_table(X)
     if table is None or not {"recording", "onset", "duration"} <= set(table):
         return None
     start = validate_seconds(table, "onset", "X")

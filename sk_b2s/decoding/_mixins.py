@@ -10,9 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._validation import (
-    get_validated_table,
     join_validated_tables,
     validate_rows_in_step,
+    validate_table,
 )
 from sk_b2s.decoding._candidates import (
     find_distinct_candidates,
@@ -28,7 +28,7 @@ from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.metrics._ranking import ranks, top_k_accuracy
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates, iter_tiled_scores
 from sk_b2s.model_selection._leak_warning import warn_of_leak_in_rows, warn_of_stimulus_leak
-from sk_b2s.preprocessing._base import TableOutputMixin, make_feature_names
+from sk_b2s.preprocessing._base import TableOutputMixin, make_base_feature_names
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
 
 
@@ -289,12 +289,12 @@ class RetrievalMixin(DecoderInputsMixin):
         y = self._check_y(y)
         validate_rows_in_step(X, y)
         if rows is None:
-            of_y = get_validated_table(y)
+            of_y = validate_table(y)
             of_y = pd.DataFrame(index=range(len(y))) if of_y is None else of_y
-            rows = join_validated_tables(get_validated_table(X), of_y)
+            rows = join_validated_tables(validate_table(X), of_y)
         found, targets = self._candidates(y)
         self._warn_of_leak(y, stacklevel)
-        line = locate_row_candidate_stimuli(y, get_validated_table(y))
+        line = locate_row_candidate_stimuli(y, validate_table(y))
         sets = make_row_candidate_sets(candidates_per_row, found, rows, line)
         warn_of_unequal_row_candidates(y, found.first[sets.columns], stacklevel)
 
@@ -309,8 +309,8 @@ class RetrievalMixin(DecoderInputsMixin):
     def _warn_of_leak(self, y, stacklevel):
         """Warn if targets contain stimuli of ``fit``."""
         owner = type(self).__name__
-        if self.stimulus_intervals_ is not None and get_validated_table(y) is not None:
-            warn_of_stimulus_leak(self.stimulus_intervals_, get_validated_table(y), owner, stacklevel + 1)
+        if self.stimulus_intervals_ is not None and validate_table(y) is not None:
+            warn_of_stimulus_leak(self.stimulus_intervals_, validate_table(y), owner, stacklevel + 1)
         elif isinstance(y, np.ndarray):
             known = [fingerprint_array_rows(self.segments_)] if isinstance(self.segments_, np.ndarray) else []
             known.append(getattr(self, "adaptation_rows_", np.int64([])))  # since fit
@@ -333,7 +333,7 @@ class RetrievalMixin(DecoderInputsMixin):
 
     def _add_calibration_stimuli(self, y):
         """Add the calibration stimuli to those that scores warn about."""
-        table = get_validated_table(y)
+        table = validate_table(y)
         if isinstance(y, np.ndarray):
             self.adaptation_rows_ = np.union1d(
                 getattr(self, "adaptation_rows_", np.int64([])), fingerprint_array_rows(y)
@@ -363,4 +363,4 @@ class EstimatesMixin(TableOutputMixin):
         is_known = self.n_features_out_ == self.n_speech_features_
         if is_known and hasattr(self.speech_, "get_feature_names_out"):
             return self.speech_.get_feature_names_out()
-        return make_feature_names(self, self.n_features_out_)
+        return make_base_feature_names(self, self.n_features_out_)

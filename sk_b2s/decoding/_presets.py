@@ -60,7 +60,7 @@ def _encoder(**params):
 def _mel(size, memory, whiten=False):
     from sklearn.pipeline import make_pipeline
 
-    from sk_b2s.features._spectral import AcousticOnsets, MelSpectrogram
+    from sk_b2s.features._acoustic_spectra import AcousticOnsets, MelSpectrogram
     from sk_b2s.preprocessing._scalers import FeatureScaler
 
     features = mel = MelSpectrogram(**size.mel, memory=memory)
@@ -92,7 +92,7 @@ def _likelihood(size, memory, wav2vec2):
     from sklearn.pipeline import make_pipeline
 
     from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
-    from sk_b2s.features._spectral import AcousticOnsets, MelSpectrogram
+    from sk_b2s.features._acoustic_spectra import AcousticOnsets, MelSpectrogram
     from sk_b2s.preprocessing._scalers import FeatureScaler
 
     sfreq = 50 if size.sfreq % 50 == 0 else 40  # an integer fraction of the rate of EEG/MEG

@@ -69,7 +69,7 @@ def load_pretrained_trunk(encoder):
     init = encoder.init
     if init is None:
         return
-    weights = add_subject_weights(
+    weights = add_subjects_to_pretrained_trunk(
         init.get_trunk_weights(), encoder.subject_layer, init.subjects_, encoder.subjects_
     )
     encoder.net_.module_.load_state_dict({**encoder.net_.module_.state_dict(), **weights})
@@ -77,7 +77,7 @@ def load_pretrained_trunk(encoder):
         encoder.net_.freeze_trunk()
 
 
-def add_subject_weights(weights, subject_layer, known, subjects):
+def add_subjects_to_pretrained_trunk(weights, subject_layer, known, subjects):
     """Return weights with the layers of ``subjects`` instead of ``known``.
 
     New subjects get the average of the known layers.

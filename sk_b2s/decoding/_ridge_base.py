@@ -16,13 +16,13 @@ from sklearn.utils._param_validation import HasMethods, Interval
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._estimators import DocLinkMixin
-from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import validate_rows_in_step, validate_table
 from sk_b2s.decoding._mixins import RetrievalMixin
 from sk_b2s.decoding._ridge_solver import compute_ridge_correlation, iter_ridge_path
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._trf._weights import set_trf_channels
 from sk_b2s.model_selection._split import iter_inner_split_folds
-from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 LONGEST_LAG = 50.0  # s, longer than any window or response
 BATCH_BYTES = 2**26  # of float64 windows in memory
@@ -48,7 +48,7 @@ class RidgeMixin(DocLinkMixin):
         """Fit one model per subject, or one for all, and warn about alphas."""
         fit = partial(self._fit_model, X, targets, y, segments)
         self.subjects_, self.coef_, self.intercept_, self.mean_, *chosen = fit_ridge_subjects(
-            fit, get_subjects_of_windows(X), self.per_subject
+            fit, check_window_subjects(X), self.per_subject
         )
         self.alpha_, self.cv_scores_, beyond, *patterns = chosen
         vars(self).pop("patterns_", None)  # of an earlier fit
@@ -362,7 +362,7 @@ def iter_ridge_splits(y, segments, rows, cv):
         empty = False
         yield train, test
     if empty:
-        table = get_validated_table(y)
+        table = validate_table(y)
         has_blocks = table is not None and "block" in table
         distinct = pd.unique(table["block"].to_numpy()[rows] if has_blocks else segments[rows])
         raise ValueError(

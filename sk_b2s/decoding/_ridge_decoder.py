@@ -18,7 +18,7 @@ from sk_b2s.decoding._ridge_base import (
     slice_ridge_windows,
     sum_ridge_frames,
 )
-from sk_b2s.decoding._ridge_solver import compute_ridge_moments, compute_ridge_patterns
+from sk_b2s.decoding._ridge_solver import compute_ridge_moments, solve_ridge_patterns
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin
 
 
@@ -257,7 +257,7 @@ class RidgeDecoder(TRFWeightsMixin, RidgeDecodingMixin, EstimatesMixin, BaseEsti
             return compute_ridge_moments(batches, self.lag_frames_, *shape[1:])
 
         everything, coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
-        patterns = compute_ridge_patterns(coef, everything.centered()[0], cov_yy)
+        patterns = solve_ridge_patterns(coef, everything.centered()[0], cov_yy)
         coef, patterns = (components.numpy() @ part.reshape(shape) for part in (coef, patterns))
         arrays = (part.astype(np.float32) for part in (coef, intercept, mean.numpy()))
         return *arrays, *chosen, patterns.astype(np.float32)

@@ -172,7 +172,7 @@ def iter_ridge_path(cov_xx, cov_xy, alphas, penalty=None):
         yield vectors @ (rotated / (values + alpha * scale)[:, None])
 
 
-def compute_ridge_patterns(coef, cov_xx, cov_yy):
+def solve_ridge_patterns(coef, cov_xx, cov_yy):
     """Compute the patterns of a linear model, cov(x, z) inv(cov(y, y)).
 
     z are the estimates of y. Without regularization, patterns are the
@@ -193,7 +193,7 @@ def compute_ridge_correlation(coef, heldout):
     return float(np.mean(np.where(power > 0, cov / np.sqrt(np.where(power > 0, power, 1)), 0)))
 
 
-def standardize_ridge_channels(signal):
+def standardize_for_ridge_solver(signal):
     """Scale channels to mean 0 and variance 1. Constant ones are NaN."""
     signal = signal - signal.mean((0, 2), keepdims=True, dtype=float)
     scale = np.sqrt(np.square(signal).mean((0, 2), keepdims=True))

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.metrics._lag_curve import compute_lag_curve_weights
 
 LEAK = 6.0  # s.d. of the null. Simulations without leak reach 4.8, weak leaks begin at 7
@@ -153,7 +153,7 @@ def warn_stimulus_artifact_channels(X, y, targets):
         at a lag of at most 0.4 s, and four times the median over channels.
     """
     n_times, n_frames = X.shape[2], targets.shape[2]
-    table = get_validated_table(y)
+    table = validate_table(y)
     of_recordings = X.sfreq is not None and X.rows is not None and "recording" in X.rows
     if not of_recordings or table is None or "sound" not in table or n_frames < 8 or X.shape[1] < 4:
         return

@@ -9,9 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._chunks import split_rows_into_chunks
 from sk_b2s.decoding._shared_response import fit_shared_response
-from sk_b2s.nn._data import WindowInputs
+from sk_b2s.nn._data import WindowInputData
 from sk_b2s.preprocessing._covariance_alignment import compute_covariance_distance
-from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 BATCH = 256  # windows whose channels are mixed at once
 MOST = 8192  # windows for the shared response
@@ -85,7 +85,7 @@ class UnseenSubjectMixin:
                 "with this setting. Set unseen_subject='nearest' and fit again."
             )
         self._check_one_subject_per_recording(X)
-        brain, subjects = self._make_inputs(X, in_fit=True), get_subjects_of_windows(X)
+        brain, subjects = self._make_inputs(X, in_fit=True), check_window_subjects(X)
         found = {}
         for unseen in pd.unique(subjects[brain.subject.numpy() < 0]):
             own = self._covariance(brain, X.which[subjects == unseen], unseen)
@@ -95,7 +95,7 @@ class UnseenSubjectMixin:
 
     def _check_one_subject_per_recording(self, X):
         """Raise if a recording has windows of several subjects."""
-        subjects = pd.Series(get_subjects_of_windows(X)).groupby(X.which).unique()
+        subjects = pd.Series(check_window_subjects(X)).groupby(X.which).unique()
         if (several := subjects[subjects.str.len() > 1]).size:
             raise ValueError(
                 f"unseen_subject='nearest' compares the recordings of subjects, and a recording of X has windows of "
@@ -135,4 +135,4 @@ def _select_disjoint(windows, rows):
 
 def _drop_subjects(windows, device):
     """Make inputs without a subject."""
-    return WindowInputs(windows, np.full(len(windows), -1), device)
+    return WindowInputData(windows, np.full(len(windows), -1), device)

@@ -8,9 +8,9 @@ import pandas as pd
 
 from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.decoding._retrieval._scoring import retrieve
+from sk_b2s.decoding._retrieval._retrieve import retrieve
 from sk_b2s.evaluation._fit_score import fit_fold
-from sk_b2s.events._streams import concurrent_stream
+from sk_b2s.events._concurrent_streams import concurrent_stream
 from sk_b2s.model_selection._split import list_split_folds
 
 ROUNDING = 1e-6  # s

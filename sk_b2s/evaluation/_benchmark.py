@@ -13,24 +13,24 @@ from sklearn.exceptions import FitFailedWarning
 from sk_b2s._utils._estimators import find_decoder_in_estimator
 from sk_b2s._utils._json_lines import JsonLinesFile
 from sk_b2s._utils._validation import (
-    get_validated_table,
-    is_valid_segment_table,
+    is_validated_table,
     join_validated_tables,
     validate_count,
     validate_rows_in_step,
+    validate_table,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._retrieval._retrieve import find_table_to_retrieve
 from sk_b2s.decoding._retrieval._row_candidates import check_row_candidate_columns, check_row_candidate_number
-from sk_b2s.decoding._retrieval._scoring import find_retrieval_scoring_table
 from sk_b2s.evaluation._controls._inputs import make_control_noise_inputs, shift_control_inputs
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import (
+    choose_run_controls,
     list_permanent_run_controls,
     run_control_rows,
-    select_controls_to_run,
 )
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
-from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows
+from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timing_of_rows
 from sk_b2s.evaluation._results._fits import fits_rank_segments, iter_fits, run_fits
 from sk_b2s.evaluation._results._lines import find_line_problem
 from sk_b2s.evaluation._results._table import make_results_table
@@ -264,9 +264,9 @@ def run_benchmark(
         settings = settings | {"n_candidates": n_candidates, "candidates_per_row": asdict(rule)}
         in_all = 1, None
     _check_folds(folds, find_distinct_candidates(y).target, *in_all)
-    rows = join_validated_tables(get_validated_table(X), find_retrieval_scoring_table(y))
+    rows = join_validated_tables(validate_table(X), find_table_to_retrieve(y))
     check_row_candidate_columns(rule, rows)
-    rows = add_timing_loudness(rows) if has_timed_rows(rows) else rows
+    rows = add_timing_loudness(rows) if has_timing_of_rows(rows) else rows
     data, chosen = (X, y, rows), {}
     for name, one in named:
         found = _choose_controls(name, one, controls, X, y, oracle, rows)
@@ -366,7 +366,7 @@ def _choose_controls(name, estimator, controls, X, y, oracle, rows):
     """Return the controls of one estimator, or raise if one cannot run."""
     if controls is False or controls is None:
         return list_permanent_run_controls(rows)
-    chosen = select_controls_to_run(
+    chosen = choose_run_controls(
         None if controls is True else controls, find_decoder_in_estimator(estimator)[0], y, oracle, rows
     )
     if {"decoder", "within_recording", "timing_matched"} & set(() if controls is True else chosen):
@@ -381,7 +381,7 @@ def _choose_controls(name, estimator, controls, X, y, oracle, rows):
         rows = run_control_rows(X)
     except ValueError as error:
         raise ValueError(f"{error} Or set controls=False.") from None
-    if {"phase_randomized", "white_noise"} & set(chosen) and is_valid_segment_table(X):
+    if {"phase_randomized", "white_noise"} & set(chosen) and is_validated_table(X):
         make_control_noise_inputs(estimator, SurrogateRecordings())
     if "shifted_labels" in chosen:
         try:

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._logging import run_in_parallel_with_logging
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.evaluation._fit_score import fit_and_score_fold, make_fit_score_rows
 from sk_b2s.events._intervals import sum_recorded_intervals
 from sk_b2s.model_selection._split import list_split_folds
@@ -147,7 +147,7 @@ class _NestedSets:
 
 def _training_rows(X, y):
     """Return a table with subject and time of each row, and its block."""
-    tables = get_validated_table(X), get_validated_table(y)
+    tables = validate_table(X), validate_table(y)
     needed = ("X", tables[0], ("recording", "onset", "duration")), ("y", tables[1], ("block",))
     for name, table, columns in needed:
         if missing := [column for column in columns if table is None or column not in table]:

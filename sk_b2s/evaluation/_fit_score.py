@@ -12,11 +12,11 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
-from sk_b2s._utils._estimators import make_estimator_params, was_estimator_interrupted
+from sk_b2s._utils._estimators import make_estimator_fit_params, was_estimator_interrupted
 from sk_b2s._utils._logging import run_in_parallel_with_logging
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.decoding._retrieval._scoring import retrieve
+from sk_b2s.decoding._retrieval._retrieve import retrieve
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def fit_fold(estimator, X, y, train, test, params=None, subject=None):
     if params:
         estimator.set_params(**params)
     subject = _subjects_of_rows(X) if subject is None else np.asarray(subject)
-    calibration = make_estimator_params(estimator, np.isin(subject[train], subject[test]))
+    calibration = make_estimator_fit_params(estimator, np.isin(subject[train], subject[test]))
     estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train), **calibration)
     if was_estimator_interrupted(estimator):
         raise KeyboardInterrupt
@@ -113,7 +113,7 @@ def make_fit_score_rows(result):
 
 def _subjects_of_rows(X):
     """Return the subject of each row, "" where the rows have no subject."""
-    table = get_validated_table(X)
+    table = validate_table(X)
     if table is None or "subject" not in table:
         return np.full(len(X), "", dtype=object)
     return table["subject"].to_numpy()

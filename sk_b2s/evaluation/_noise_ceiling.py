@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._chunks import count_chunk_rows, split_groups_into_chunks
 from sk_b2s.metrics._group_context import average_context_groups
-from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import check_window_subjects
 from sk_b2s.preprocessing._windows._windows import Windows
 
 CHUNK_BYTES = 2**26  # of windows in memory
@@ -215,7 +215,7 @@ def _check_input(windows, segments, subjects):
     windows = windows if isinstance(windows, Windows) else np.asarray(windows)
     if subjects is None:
         subjects = (
-            get_subjects_of_windows(windows) if isinstance(windows, Windows) else np.full(len(windows), "")
+            check_window_subjects(windows) if isinstance(windows, Windows) else np.full(len(windows), "")
         )
     labels = tuple(np.asarray(column, dtype=object) for column in (segments, subjects))
     if len(windows.shape) != 3 or any(column.shape != (len(windows),) for column in labels):

@@ -321,7 +321,7 @@ def select_main_score(table):
 # --- one row per subject, condition and pool ---------------------------------------------------------
 
 
-def score_rows(result, n_candidates=50, n_shifts=1000, random_state=0):
+def compute_scores_of_rows(result, n_candidates=50, n_shifts=1000, random_state=0):
     r"""Score each subject and condition among all candidates and in pools.
 
     A score among all candidates decreases with their number, which differs

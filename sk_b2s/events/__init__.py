@@ -9,14 +9,14 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
-        "_audio._files": ["AudioTrack"],
+        "_audio._track_files": ["AudioTrack"],
         "_concat": ["concat_events"],
         "_description": ["describe_events"],
         "_intervals": ["StimulusIntervals"],
         "_paper_blocks": ["PaperBlocks"],
         "_images": ["ImageStimulus"],
         "_stimuli": ["StimulusArray"],
-        "_streams": ["concurrent_stream"],
+        "_concurrent_streams": ["concurrent_stream"],
         "_table": ["check_events"],
     },
 )

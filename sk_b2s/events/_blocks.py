@@ -208,7 +208,7 @@ def merge_blocks(rows, words, shared):
         ``digest, block, block_start, block_stop``.
     words : dict of str to DataFrame
         Words of each stimulus by digest.
-    shared : list of (str, str, Match)
+    shared : list of (str, str, FingerprintMatch)
         Digests of two stimuli and the stretch that they share.
 
     Returns

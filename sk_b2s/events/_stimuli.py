@@ -13,7 +13,7 @@ from sk_b2s._utils._caching import digest_cached_content, get_cached_file_state
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import validate_column
 from sk_b2s.events._audio._facts import measure_audio
-from sk_b2s.events._audio._files import AudioTrack, audio_path, read_audio_file_info
+from sk_b2s.events._audio._track_files import AudioTrack, get_audio_file_path, read_audio_file_info
 from sk_b2s.events._images import ImageStimulus
 
 
@@ -111,7 +111,7 @@ def make_stimulus_id(*parts):
 
 def _regular_file(sound):
     """Return the path of a stimulus, which must be a regular file."""
-    sound = audio_path(sound)  # a pipe or device could block for ever
+    sound = get_audio_file_path(sound)  # a pipe or device could block for ever
     wrong = "is not a regular file"
     try:
         if stat.S_ISREG(Path(sound).stat().st_mode):
@@ -135,7 +135,7 @@ def get_stimulus_stamp(path):
     return digest_cached_content(_regular_file(path))
 
 
-def digest_stimulus(sound):
+def get_stimulus_digest(sound):
     """Hash the content of a stimulus.
 
     Parameters
@@ -181,7 +181,7 @@ def stimulus_duration(sound):
         return sound.duration
     if isinstance(sound, ImageStimulus):
         return 0.0
-    return read_audio_file_info(audio_path(sound), get_stimulus_state(sound)).duration
+    return read_audio_file_info(get_audio_file_path(sound), get_stimulus_state(sound)).duration
 
 
 def stimulus_name(sound):
@@ -212,7 +212,7 @@ def digest_stimuli(sounds):
             f"Row {row!r}, column 'sound': expected the path of an audio file or a StimulusArray. Got {sound!r}. "
             f"Correct this row or remove it from X and y."
         )
-    return np.array([digest_stimulus(sound) for sound in distinct], dtype=object)[codes]
+    return np.array([get_stimulus_digest(sound) for sound in distinct], dtype=object)[codes]
 
 
 def identify_stimuli(table):

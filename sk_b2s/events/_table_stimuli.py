@@ -11,8 +11,8 @@ import pandas as pd
 from sk_b2s._utils._text import shorten_text, unwrap_scalar_for_text
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._audio._checks import describe_audio_length, describe_audio_ratio
-from sk_b2s.events._audio._files import AudioTrack, audio_path, is_audio_file
-from sk_b2s.events._audio._tracks import select_audio_tracks, warn_of_differing_audio_tracks
+from sk_b2s.events._audio._selection import select_audio_tracks, warn_of_audio_selection
+from sk_b2s.events._audio._track_files import AudioTrack, get_audio_file_path, is_audio_file
 from sk_b2s.events._stimuli import NOT_FILES, stimulus_duration, stimulus_name
 from sk_b2s.events._table_rows import LONG, map_distinct_table_row_values, raise_for_table_rows
 
@@ -34,7 +34,7 @@ def check_table_stimuli_exist(events, is_sound):
         events["sound"] = events["sound"].map(lambda sound: str(sound) if isinstance(sound, Path) else sound)
         distinct = pd.unique(events.loc[known, "sound"])
     for sound in distinct:
-        if not isinstance(sound, NOT_FILES) and not is_audio_file(audio_path(sound)):
+        if not isinstance(sound, NOT_FILES) and not is_audio_file(get_audio_file_path(sound)):
             raise_for_table_rows(events, known & (events["sound"] == sound), "sound", "an existing file")
 
 
@@ -56,9 +56,7 @@ def choose_table_stimuli_tracks(events, is_sound):
             events.loc[is_path, "sound"] = pd.Series(
                 [tracks.get(tuple(row), row.sound) for row in rows], index=events.index[is_path], dtype=object
             )
-    _call_with_row(
-        events, is_sound, lambda sounds: warn_of_differing_audio_tracks(pd.unique(sounds), stacklevel=6)
-    )
+    _call_with_row(events, is_sound, lambda sounds: warn_of_audio_selection(pd.unique(sounds), stacklevel=6))
 
 
 def name_table_stimuli_tracks(events):
@@ -76,7 +74,7 @@ def _call_with_row(events, is_sound, function):
         return function(events.loc[is_sound, "sound"])
     except (ValueError, OSError) as error:
         for sound in pd.unique(events.loc[is_sound, "sound"]):
-            if not isinstance(sound, NOT_FILES) and shorten_text(audio_path(sound)) in str(error):
+            if not isinstance(sound, NOT_FILES) and shorten_text(get_audio_file_path(sound)) in str(error):
                 rows = events.index[is_sound & (events["sound"] == sound)].tolist()
                 raise ValueError(f"events row {rows[0]!r}, column 'sound': {error}") from error
         raise

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_events": ["EventFeatures"],
         "_precomputed": ["PrecomputedFeatures"],
         "_pretrained": ["Wav2Vec2Features"],
-        "_spectral": ["AcousticOnsets", "Envelope", "MelSpectrogram"],
+        "_acoustic_spectra": ["AcousticOnsets", "Envelope", "MelSpectrogram"],
         "_union": ["SpeechFeatureUnion"],
         "_word_types": ["make_word_types"],
     },

@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s.features._audio import read_feature_audio
-from sk_b2s.features._spectral import CODE as SPEECH_CODE
-from sk_b2s.features._spectral import SpectralFeatures, compute_power_spectrogram
+from sk_b2s.features._acoustic_spectra import CODE as SPEECH_CODE
+from sk_b2s.features._acoustic_spectra import SpectralFeatures, compute_power_spectrogram
+from sk_b2s.features._read_audio import read_audio_for_features
 
 CODE = get_cache_code(__file__)
 REFERENCE_PERCENTILE = 95  # of the frames of a stimulus; the threshold is relative to it
@@ -18,7 +18,7 @@ REFERENCE_PERCENTILE = 95  # of the frames of a stimulus; the threshold is relat
 
 def compute_speech_activity(path, stamp, sfreq, threshold, pause, n_fft):
     """Compute speech activity of an audio file, of shape (n_frames, 1)."""
-    energy = compute_power_spectrogram(read_feature_audio(path), sfreq, n_fft).sum(0)
+    energy = compute_power_spectrogram(read_audio_for_features(path), sfreq, n_fft).sum(0)
     reference = np.percentile(energy, REFERENCE_PERCENTILE)
     active = energy > reference * 10 ** (threshold / 10)
     edges = np.flatnonzero(np.diff(active, prepend=not active[0], append=not active[-1]))

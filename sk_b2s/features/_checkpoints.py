@@ -22,7 +22,6 @@ from sk_b2s._utils._precision import (
     warn_of_precision_fallback,
     watch_precision_of_products,
 )
-from sk_b2s.features._audio import AUDIO_SFREQ
 from sk_b2s.features._inference import make_float32_inference_copy, optimize_for_inference
 from sk_b2s.features._model_files import (
     CONFIG,
@@ -30,15 +29,16 @@ from sk_b2s.features._model_files import (
     find_model_weights,
     identify_model_files,
     require_model_file,
-    resolve_model,
+    resolve_model_files,
 )
+from sk_b2s.features._read_audio import AUDIO_SFREQ
 
 PRETRAINED = "A pretrained speech model"  # owner of an extra
 _MODEL_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Architecture:
+class CheckpointArchitecture:
     """Properties of a model that are known before its weights are loaded.
 
     Parameters
@@ -84,10 +84,12 @@ def _read_architecture(state, model):
         for kernel, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
             frame_length = (frame_length - 1) * stride + kernel
         hop = int(np.prod(config.conv_stride))
-        return Architecture(config.num_hidden_layers, config.hidden_size, hop, frame_length)
+        return CheckpointArchitecture(config.num_hidden_layers, config.hidden_size, hop, frame_length)
     if config.model_type == "whisper":
         # A frame is made of two spectra 10 ms apart, of 25 ms each.
-        return Architecture(config.encoder_layers, config.d_model, 320, 320, config.max_source_positions)
+        return CheckpointArchitecture(
+            config.encoder_layers, config.d_model, 320, 320, config.max_source_positions
+        )
     raise ValueError(
         f"model={model!r} is a {type(config).__name__}, which is not a supported speech model. Use a model with "
         f"convolutions on samples (wav2vec 2.0, HuBERT, WavLM, Data2Vec, UniSpeech ...) or Whisper."
@@ -95,7 +97,7 @@ def _read_architecture(state, model):
 
 
 @dataclass
-class SpeechModel:
+class SpeechCheckpoint:
     """Pretrained model with its feature extractor, in evaluation mode.
 
     Parameters
@@ -110,7 +112,7 @@ class SpeechModel:
         Device of the model.
     dtype : torch.dtype
         Type of its products, float32 or bfloat16. Everything else is float32.
-    reference : SpeechModel, default=None
+    reference : SpeechCheckpoint, default=None
         The same model in float32, to compare the first audio with. The model
         switches to it if hidden states differ by more than
         ``BOUNDS["features"]`` of their deviation from the mean over frames, or
@@ -124,7 +126,7 @@ class SpeechModel:
     layers: Any
     device: torch.device
     dtype: torch.dtype
-    reference: SpeechModel | None = None
+    reference: SpeechCheckpoint | None = None
     name: str = ""
 
     def prepare_inputs(self, audio):
@@ -243,7 +245,7 @@ class _StopForward(Exception):  # noqa: N818, not an error
     """Signal that the highest layer was reached."""
 
 
-def load_checkpoint(model, revision=None, device="auto", precision="float32"):
+def load_speech_checkpoint(model, revision=None, device="auto", precision="float32"):
     """Load a model. The last model stays in memory.
 
     Parameters
@@ -259,11 +261,13 @@ def load_checkpoint(model, revision=None, device="auto", precision="float32"):
 
     Returns
     -------
-    model : SpeechModel
+    model : SpeechCheckpoint
         The model in evaluation mode.
     """
     folder = find_model_weights(model, revision).parent
-    require_model_file(model, EXTRACTOR, revision if folder == Path(resolve_model(model)) else folder.name)
+    require_model_file(
+        model, EXTRACTOR, revision if folder == Path(resolve_model_files(model)) else folder.name
+    )
     device = choose_device(device)
     dtype = choose_dtype_of_device(precision, device)
     identity = identify_model_files(model, revision)
@@ -305,7 +309,7 @@ def _load_model(folder, name, identity, device, dtype):
     def optimize(encoder, dtype, reference=None):
         layers = _find_layers(encoder)
         encoder = optimize_for_inference(encoder, layers, dtype).to(device)
-        return SpeechModel(extractor, encoder, layers, device, dtype, reference, name)
+        return SpeechCheckpoint(extractor, encoder, layers, device, dtype, reference, name)
 
     return optimize(encoder, dtype, None if reference is None else optimize(reference, torch.float32))
 

@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._tracks import select_audio_tracks
+from sk_b2s.events._audio._selection import select_audio_tracks
 from sk_b2s.events._silence import is_silence
-from sk_b2s.events._stimuli import digest_stimuli, digest_stimulus, format_stimulus_names
-from sk_b2s.features._base import SpeechFeatures
+from sk_b2s.events._stimuli import digest_stimuli, format_stimulus_names, get_stimulus_digest
+from sk_b2s.features._speech_features import SpeechFeatures
 
 # Phones in ARPAbet by manner, place and voicing of consonants, and by height, place and glide of vowels.
 PHONETIC_FEATURES = {
@@ -159,13 +159,13 @@ class EventFeatures(SpeechFeatures):
     def _find_constant(self, sounds):
         """Return the stimuli in which no event of the type begins."""
         known = set(self.rows_["sound"])
-        return [sound for sound in sounds if digest_stimulus(sound) not in known]
+        return [sound for sound in sounds if get_stimulus_digest(sound) not in known]
 
     def _describe_constant(self, sounds):
         return f"'events' has no {self.kind} in {format_stimulus_names(sounds)}"
 
     def _compute_features(self, sound):
-        rows = self.rows_[self.rows_["sound"] == digest_stimulus(sound)]
+        rows = self.rows_[self.rows_["sound"] == get_stimulus_digest(sound)]
         out = np.zeros((self._count_frames(sound), self.n_features_out_), np.float32)
         first = np.floor(rows["sound_onset"].to_numpy() * self.sfreq + 1e-6).astype(int)
         stop = rows["sound_onset"].to_numpy() + rows["duration"].to_numpy()

@@ -18,7 +18,7 @@ def optimize_for_inference(encoder, layers, dtype):
 
     - Parametrized weights (the weight norm of the positional convolution) are
       computed once.
-    - Convolutions on samples are replaced by :class:`TimeMajorConvolutions` if
+    - Convolutions on samples are replaced by :class:`TimeMajorInference` if
       possible.
     - For bfloat16, weights of linear layers and convolutions are converted,
       except for convolutions with few channels per group. Norms and residual
@@ -42,8 +42,8 @@ def optimize_for_inference(encoder, layers, dtype):
     _fold_parametrizations(encoder)
     narrow = keep_narrow_precision(encoder)
     extractor = getattr(encoder, "feature_extractor", None)
-    replaces = extractor is not None and TimeMajorConvolutions.can_replace(extractor)
-    convolutions = TimeMajorConvolutions(extractor.conv_layers, dtype) if replaces else None
+    replaces = extractor is not None and TimeMajorInference.can_replace(extractor)
+    convolutions = TimeMajorInference(extractor.conv_layers, dtype) if replaces else None
     if dtype != torch.float32:
         for module in encoder.modules():
             if isinstance(module, (torch.nn.Linear, CONVOLUTION)) and module not in narrow:
@@ -85,7 +85,7 @@ def _convert_hidden_states(layer, args, kwargs):
     return args, {**kwargs, "hidden_states": kwargs["hidden_states"].float()}
 
 
-class TimeMajorConvolutions(torch.nn.Module):
+class TimeMajorInference(torch.nn.Module):
     """Convolutions of a feature extractor as matrix products in time order.
 
     Frame j of a convolution reads k frames of its input, which are contiguous

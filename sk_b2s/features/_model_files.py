@@ -24,7 +24,7 @@ WEIGHTS = (
 )
 
 
-class PackagedModel(NamedTuple):
+class PackagedModelFiles(NamedTuple):
     """Model that is part of the package."""
 
     folder: Path
@@ -34,7 +34,7 @@ class PackagedModel(NamedTuple):
 
 # A name stands for these files in every installation. A model with other weights needs another name.
 PACKAGED = {
-    "whisper-tiny.en": PackagedModel(
+    "whisper-tiny.en": PackagedModelFiles(
         folder=Path(__file__).parent / "_models" / "whisper_tiny_en",
         layers=(2, 3),
         sha256={
@@ -46,7 +46,7 @@ PACKAGED = {
 }
 
 
-def resolve_model(model):
+def resolve_model_files(model):
     """Return the folder of a model of the package, or the model as it is."""
     return _check_packaged_model(str(model)) if str(model) in PACKAGED else model
 
@@ -90,7 +90,7 @@ def find_model_file(model, name, revision=None):
         If the model is not a folder, not in the cache and cannot be
         downloaded.
     """
-    folder = Path(model := resolve_model(model))
+    folder = Path(model := resolve_model_files(model))
     if folder.is_dir():
         return folder / name if (folder / name).is_file() else None
     if folder.is_absolute() or str(model).startswith((".", "~")) or str(model).count("/") > 1:
@@ -145,7 +145,7 @@ def require_model_file(model, name, revision):
 
 def find_model_weights(model, revision):
     """Find the weights of a model, downloading them if needed."""
-    folder = require_model_file(model := resolve_model(model), CONFIG, revision).parent
+    folder = require_model_file(model := resolve_model_files(model), CONFIG, revision).parent
     local = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     if local or folder == Path(model):
         path = local[0] if local else require_model_file(model, WEIGHTS[0], revision)
@@ -179,7 +179,7 @@ def _read_index(index, model):
 
 def identify_model_files(model, revision=None):
     """Return digests of the files of a model, or its name and commit."""
-    config = require_model_file(model := resolve_model(model), CONFIG, revision)
+    config = require_model_file(model := resolve_model_files(model), CONFIG, revision)
     if config.parent != Path(model):
         return str(model), config.parent.name  # huggingface_hub names a snapshot by its commit
     weights = find_model_weights(model, revision)

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval
 
 from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
-from sk_b2s.features._base import SpeechFeatures
+from sk_b2s.features._speech_features import SpeechFeatures
 from sk_b2s.features._vectors import read_feature_vectors
 
 

@@ -12,23 +12,23 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sk_b2s._utils import _precision as precision_check
-from sk_b2s._utils._caching import FromFile, get_cache_code
+from sk_b2s._utils._caching import CachedFromFile, get_cache_code
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._extras import get_extra_version
-from sk_b2s._utils._validation import validate_window_length
-from sk_b2s.events._audio._files import make_audio_file_key
+from sk_b2s._utils._validation import get_validated_window_length
+from sk_b2s.events._audio._track_files import make_audio_file_key
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _inference as inference
 from sk_b2s.features import _model_files as model_files
 from sk_b2s.features import _pretrained_chunks as pretrained_chunks
-from sk_b2s.features._audio import AUDIO_SFREQ, read_feature_audio
-from sk_b2s.features._base import CODE as BASE_CODE
-from sk_b2s.features._base import (
+from sk_b2s.features._read_audio import AUDIO_SFREQ, read_audio_for_features
+from sk_b2s.features._speech_features import CODE as BASE_CODE
+from sk_b2s.features._speech_features import (
     SpeechFeatures,
-    adjust_feature_length,
-    check_feature_audio_file,
-    make_feature_stamp,
+    adjust_speech_features_length,
+    check_speech_features_audio_file,
+    make_speech_features_stamp,
 )
 from sk_b2s.preprocessing._windows._signals import Signal, SignalPart
 
@@ -74,8 +74,8 @@ def compute_pretrained_states(
         Features as float32.
     """
     architecture = checkpoints.read_checkpoint_architecture(model, revision)
-    speech_model = checkpoints.load_checkpoint(model, revision, device, precision)
-    audio = read_feature_audio(path, start, stop)
+    speech_model = checkpoints.load_speech_checkpoint(model, revision, device, precision)
+    audio = read_audio_for_features(path, start, stop)
     rate = AUDIO_SFREQ / architecture.hop
     size, overlap = round(chunk * rate), round(overlap * rate)
     if architecture.max_frames is None:  # normalize the whole interval, not each chunk
@@ -101,7 +101,7 @@ def _assemble_signal(compute, intervals, length, pad, n_features):
 
 def _compute_interval(compute, start, stop, n_frames):
     """Compute the features of one interval."""
-    return adjust_feature_length(compute(start=start, stop=stop), n_frames)
+    return adjust_speech_features_length(compute(start=start, stop=stop), n_frames)
 
 
 class Wav2Vec2Features(SpeechFeatures):
@@ -265,7 +265,7 @@ class Wav2Vec2Features(SpeechFeatures):
 
     def _count_features(self, sounds):
         for sound in sounds.unique():
-            check_feature_audio_file(sound, "Wav2Vec2Features")
+            check_speech_features_audio_file(sound, "Wav2Vec2Features")
         return self._architecture().n_features
 
     def _find_rate(self, sounds):
@@ -310,10 +310,10 @@ class Wav2Vec2Features(SpeechFeatures):
         return tuple(np.unique(np.where(given < 0, given + n_layers + 1, given)).tolist())
 
     def _compute_features(self, sound):
-        return FromFile(
+        return CachedFromFile(
             compute_pretrained_states,
             make_audio_file_key(sound),
-            partial(make_feature_stamp, code=(CODE,)),
+            partial(make_speech_features_stamp, code=(CODE,)),
             self.memory,
             ignore=("model", "revision", "device"),
             is_kept=True,
@@ -363,7 +363,7 @@ class Wav2Vec2Features(SpeechFeatures):
         length = np.array([self._count_frames(sound) for sound in sounds])[codes]
         duration = np.array([stimulus_duration(sound) for sound in sounds])[codes]
         first = np.round(X["sound_onset"].to_numpy(float) * rate).astype(np.int64)
-        begin, end = np.maximum(first, 0), np.minimum(first + validate_window_length(X, rate), length)
+        begin, end = np.maximum(first, 0), np.minimum(first + get_validated_window_length(X, rate), length)
         at_end = edges > duration[:, None] - 1e-5  # rounding would drop the last frame of the stimulus
         frames = np.where(at_end, length[:, None], np.round(edges * rate).astype(np.int64))
         self._check_reach(X, begin, end, frames)

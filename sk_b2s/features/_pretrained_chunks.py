@@ -44,8 +44,8 @@ def average_pretrained_chunks(
     Parameters
     ----------
     speech_model : object
-        From :func:`~sk_b2s.features._checkpoints.load_checkpoint`.
-    architecture : Architecture
+        From :func:`~sk_b2s.features._checkpoints.load_speech_checkpoint`.
+    architecture : CheckpointArchitecture
     audio : ndarray or Tensor of shape (n_samples,)
         Padded by the caller as far as the last frame needs it.
     layers : tuple of int

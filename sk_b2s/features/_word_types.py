@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.metrics._vocabulary import check_vocabulary
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -69,7 +69,7 @@ def make_word_types(y, speech=None, vocabulary=50):
     1        1  hare         1
     """
     vocabulary = check_vocabulary(vocabulary, y)
-    codes, first = find_word_segments(y, vocabulary)
+    codes, first = find_word_type_segments(y, vocabulary)
     rows = first[codes[first] >= 0]
     targets = _safe_indexing(y, rows)
     if speech is not None:
@@ -86,9 +86,9 @@ def make_word_types(y, speech=None, vocabulary=50):
     )
 
 
-def find_word_segments(y, vocabulary):
+def find_word_type_segments(y, vocabulary):
     """Return the word of each row and the first row of each segment."""
-    table = get_validated_table(y)
+    table = validate_table(y)
     if table is None or "word" not in table:
         raise ValueError(
             "Word types require the column 'word' in the training rows. Pass y as returned by "

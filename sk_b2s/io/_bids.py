@@ -14,7 +14,7 @@ from sk_b2s.events._table_times import delay_table_times
 from sk_b2s.io._annex import check_annex_fetched
 from sk_b2s.io._bids_events import BidsEventTables
 from sk_b2s.io._bids_files import check_bids_file_chains, find_bids_files
-from sk_b2s.io._raw._open import check_opened_raw_is_not_4d
+from sk_b2s.io._raw._read_raw import check_read_raw_is_not_4d
 from sk_b2s.io._textgrid import add_textgrids
 
 
@@ -151,7 +151,7 @@ def read_bids(
     wanted = {"task": task, "sub": subjects, "ses": sessions, "run": runs, "proc": proc, "desc": desc}
     recordings = find_bids_files(base, wanted, datatype)
     for path in recordings:
-        check_opened_raw_is_not_4d(path)
+        check_read_raw_is_not_4d(path)
     check_annex_fetched([part for parts in recordings.values() for part in parts], root)
     check_bids_file_chains(recordings)
     tables = BidsEventTables(root, base, root / stimuli_dir, stimuli, columns, types)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._bids_events import FORMATS, VERSIONS
-from sk_b2s.io._files import list_files_of_header
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
+from sk_b2s.io._recording_files import list_recording_files_of_header
 from sk_b2s.io._sidecars import parse_sidecar_entities, read_sidecar_tsv
 
 DATATYPES = ("eeg", "meg")
@@ -174,7 +174,7 @@ def _check_samples(recordings):
     """Raise if two headers name the same file of samples."""
     owner: dict = {}
     for path in recordings:
-        samples = list_files_of_header(path).get("DataFile")
+        samples = list_recording_files_of_header(path).get("DataFile")
         if samples is not None and (other := owner.setdefault(samples.resolve(), path)) != path:
             raise ValueError(
                 f"{path.name!r} and {other.name!r} both name DataFile={samples.name}, so that one recording would "

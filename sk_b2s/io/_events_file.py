@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sk_b2s.io._files import check_regular_file, decode_file_text
+from sk_b2s.io._recording_files import check_regular_recording_file, decode_recording_file_text
 
 # Columns that are text, although values such as "01" and "null" look like numbers or missing values.
 TEXT_COLUMNS = (
@@ -76,9 +76,9 @@ def read_events(path):
 
 def _read_csv(path):
     """Read a CSV or TSV file, without columns that are empty."""
-    check_regular_file(path, "table of events")
+    check_regular_recording_file(path, "table of events")
     if path.suffix != ".gz":
-        decode_file_text(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)
+        decode_recording_file_text(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)
     separator = "\t" if ".tsv" in path.suffixes else ","
     try:
         events = pd.read_csv(
@@ -92,8 +92,8 @@ def _read_csv(path):
 
 def _read_json(path):
     """Read a JSON list of objects."""
-    check_regular_file(path, "table of events")
-    text = decode_file_text(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)
+    check_regular_recording_file(path, "table of events")
+    text = decode_recording_file_text(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.io._files import format_recording_file_name
+from sk_b2s.io._recording_files import format_recording_file_name
 
 CODE = get_cache_code(__file__)
 # Channels that files often label as EEG: other physiology, triggers and recorded audio.

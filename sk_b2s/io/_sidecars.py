@@ -27,7 +27,11 @@ from sk_b2s._utils._text import shorten_list
 from sk_b2s.io._annex import check_annex_content
 from sk_b2s.io._channel_names import CODE as NAMES
 from sk_b2s.io._channel_names import match_channel_names
-from sk_b2s.io._files import check_regular_file, decode_file_text, read_json_file
+from sk_b2s.io._recording_files import (
+    check_regular_recording_file,
+    decode_recording_file_text,
+    read_recording_json_file,
+)
 from sk_b2s.io._sensors import METERS
 
 CODE = f"{get_cache_code(__file__)}-{NAMES}"
@@ -173,10 +177,10 @@ def open_sidecar_table(path):
         With the line, if it has fewer fields than the header, as in truncated
         files, or more non-empty ones.
     """
-    check_regular_file(path, "table")
+    check_regular_recording_file(path, "table")
     data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
     try:
-        decode_file_text(data, path)
+        decode_recording_file_text(data, path)
     except ValueError as error:
         why = str(error).removeprefix(repr(str(path))).lstrip(", ")
         raise ValueError(f"{str(path)!r} is not a BIDS table (tab-separated UTF-8): {why}") from error
@@ -276,7 +280,7 @@ def _check_duration(raw, recording):
     if path is None:
         return
     try:
-        expected = parse_sidecar_duration(read_json_file(path))
+        expected = parse_sidecar_duration(read_recording_json_file(path))
     except ValueError as error:
         if not str(error).startswith("RecordingDuration"):
             raise
@@ -319,7 +323,7 @@ def _apply_channels(raw, table, path):
 
 def _apply_electrodes(raw, table, paths):
     """Set positions from electrodes.tsv in a known coordinate system."""
-    header = read_json_file(paths["coordsystem"])
+    header = read_recording_json_file(paths["coordsystem"])
     system = str(header.get("EEGCoordinateSystem", "")).lower()
     unit = METERS.get(header.get("EEGCoordinateUnits"))
     if (

@@ -16,7 +16,7 @@ from sk_b2s.events._sentences import number_sentences
 from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.io._annex import check_annex_fetched
-from sk_b2s.io._files import check_regular_file
+from sk_b2s.io._recording_files import check_regular_recording_file
 from sk_b2s.io._textgrid_checks import check_textgrid_is_whole, check_tiers
 
 # Common names of tiers, in lower case. MFA adds the name of the speaker ("anna - words").
@@ -108,7 +108,7 @@ def read_textgrid(path, encoding=None):
 
 def _decode(path, encoding):
     """Read a file as text, with UTF-16 and UTF-8 detected."""
-    check_regular_file(path, "TextGrid")
+    check_regular_recording_file(path, "TextGrid")
     data = path.read_bytes()
     if data.startswith(b"ooBinaryFile"):
         raise ValueError(

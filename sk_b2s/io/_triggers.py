@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._units import guess_unit
-from sk_b2s.events._audio._files import AudioTrack, is_audio_file
+from sk_b2s.events._audio._track_files import AudioTrack, is_audio_file
 from sk_b2s.events._sentences import fill_sentences
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
 from sk_b2s.events._table import check_events

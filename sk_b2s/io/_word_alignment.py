@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from sk_b2s._utils._extras import import_extra
 from sk_b2s._utils._text import make_plain_text, shorten_list
-from sk_b2s.events._audio._files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_audio_samples
 from sk_b2s.events._sentences import number_sentences
 from sk_b2s.events._stimuli import (
     StimulusArray,

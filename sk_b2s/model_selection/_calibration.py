@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
+from sk_b2s._utils._validation import get_validated_recordings, validate_table
 from sk_b2s.events._intervals import count_new_interval_seconds
 from sk_b2s.model_selection._split import exclude_split_overlap
 
@@ -41,7 +41,7 @@ class CalibrationSplit:
     """
 
     def __init__(self, X, y, amounts, test_size, gap):
-        table, segments = get_validated_table(X), get_validated_table(y)
+        table, segments = validate_table(X), validate_table(y)
         if missing := [c for c in ("recording", "onset", "duration") if table is None or c not in table]:
             raise ValueError(
                 f"calibration_minutes are counted in recorded time, but X has no columns {missing} (s). Use X of "

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leak_warning import StimulusLeakWarning
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
-from sk_b2s.preprocessing._overlaps import EXACT, NEEDED, has_overlap_frames
+from sk_b2s.preprocessing._overlap_line import EXACT, NEEDED, has_overlap_line_frames
 from sk_b2s.preprocessing._windows._windows import Windows
 
 FOREIGN = ("torch", "numpy", "pandas", "mne", "joblib")  # hold no decoder
@@ -65,14 +65,14 @@ def find_exposure(estimator, y, but=()):
         ``rows``, ndarray of bool of shape (n_windows,), and ``where``, the
         paths of the attributes with these stimuli.
     """
-    table, hashes, found = get_validated_table(y), None, Exposure(np.zeros(len(y), bool), [])
+    table, hashes, found = validate_table(y), None, Exposure(np.zeros(len(y), bool), [])
     has_sound = table is not None and set(NEEDED) <= set(table)
     for where, part in _iter_objects(estimator, {id(one) for one in but}):
         rows = None
         if isinstance(part, StimulusIntervals) and has_sound:
             rows = part.touches(table, gap=-EXACT)
         elif (
-            has_overlap_frames(y)
+            has_overlap_line_frames(y)
             and isinstance(y, np.ndarray)
             and isinstance(_own(part).get("segments_"), np.ndarray)
         ):

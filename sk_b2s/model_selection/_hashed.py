@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._split import StimulusSplitter
 
@@ -191,7 +191,7 @@ class HashedBlockSplit(StimulusSplitter):
         part, wanted = self._parts_of_blocks(y, groups)
         held_out = np.flatnonzero((part == self.part) & wanted)
         counts = {"n_test_left_out": np.count_nonzero(~_inside(y, held_out))}
-        if (table := get_validated_table(y)) is not None and "sound_onset" in table:
+        if (table := validate_table(y)) is not None and "sound_onset" in table:
             ((train, test),) = self.split(X, y, groups)
             trained = StimulusIntervals.from_table(table.iloc[train])
             counts["n_shared"] = np.count_nonzero(trained.touches(table.iloc[test]))
@@ -219,7 +219,7 @@ class HashedBlockSplit(StimulusSplitter):
         draws = np.array([hash_to_uniform(str(name), self.salt) for name in names])
         bounds = np.cumsum([self.test_size, self.valid_size])
         part = np.array(PARTS)[np.searchsorted(bounds, draws, side="right")][codes]
-        table = get_validated_table(y)
+        table = validate_table(y)
         if table is None or "anchor" not in table or table["anchor"].nunique() < 2:
             return part, np.ones(len(part), bool)
         return part, (table["anchor"].to_numpy() == "word") == (part == "test")
@@ -227,7 +227,7 @@ class HashedBlockSplit(StimulusSplitter):
     def _texts(self, y, groups):
         if groups is not None:
             return groups
-        table = get_validated_table(y)
+        table = validate_table(y)
         if table is None or "block_text" not in table:
             raise ValueError(
                 f"HashedBlockSplit requires the column 'block_text' in y, as make_segments(block=PaperBlocks()) "
@@ -267,7 +267,7 @@ class HashedBlockSplit(StimulusSplitter):
 
 def _inside(y, rows):
     """Return whether the windows of ``rows`` are inside their blocks."""
-    table = get_validated_table(y)
+    table = validate_table(y)
     if table is None or "block_inside" not in table:
         return np.ones(len(rows), bool)
     return table["block_inside"].to_numpy(bool)[rows]

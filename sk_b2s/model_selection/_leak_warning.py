@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._callers import find_caller
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.events._audio._copies import find_windows_of_audio_copies
+from sk_b2s.events._audio._copies import find_rows_of_audio_copies
 from sk_b2s.events._stimuli import stimulus_name
 
 
@@ -24,7 +24,7 @@ def warn_of_stimulus_leak(fitted, y, owner, stacklevel=3):
     of the estimator in the warning.
     """
     leaking = fitted.touches(y)
-    leaking |= find_windows_of_audio_copies(fitted, y)
+    leaking |= find_rows_of_audio_copies(fitted, y)
     names = sorted({stimulus_name(sound) for sound in pd.unique(y["sound"][leaking].astype(object))})
     warn_of_leak_in_rows(leaking, names, owner, stacklevel + 1)
 

@@ -8,22 +8,22 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import check_cv
 
-from sk_b2s._utils._validation import get_validated_table, validate_seconds
-from sk_b2s.events._audio._copies import StimulusCopies, find_audio_copies_of_windows
+from sk_b2s._utils._validation import validate_seconds, validate_table
+from sk_b2s.events._audio._copies import StimulusCopies, find_audio_copies_in_rows
 from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._intervals import GAP, StimulusIntervals, sum_recorded_intervals
 from sk_b2s.events._stimuli import identify_stimuli
 from sk_b2s.model_selection._leakage_copies import LeakageCopies, find_leakage_copy_columns
 from sk_b2s.model_selection._leakage_report import make_leakage_verdict
 from sk_b2s.model_selection._pretraining import compare_pretraining, find_pretraining_exposure
-from sk_b2s.preprocessing._overlaps import (
+from sk_b2s.preprocessing._overlap_line import (
     EXACT,
     HEARD,
     NEEDED,
     OverlapLine,
     make_overlap_line,
     make_overlap_line_of_windows,
-    make_overlap_table,
+    make_overlap_line_table,
 )
 
 SEEN = {
@@ -170,7 +170,7 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
     """
     if len(X) != len(y):
         raise ValueError(f"X and y must have the same rows. Got {len(X)} rows in X and {len(y)} in y.")
-    heard = make_overlap_table(X, y)
+    heard = make_overlap_line_table(X, y)
     copies = StimulusCopies(heard["sound"] if "sound" in heard else ())
     copies.warn("It counts as one sound here.", stacklevel=3)
     rows = _Rows(X, y, copies.mark(heard), copies)
@@ -190,7 +190,7 @@ def _split_for_leakage(cv, X, y, groups, copies):
     try:
         return list(cv.split(X, y, groups))
     except ValueError as error:
-        apart = copies.separate(get_validated_table(y))
+        apart = copies.separate(validate_table(y))
         if apart is None or not isinstance(y, pd.DataFrame):
             raise
         try:
@@ -209,7 +209,7 @@ class _Rows:
     """Rows of X and y as numbers, compared fold by fold in linear time."""
 
     def __init__(self, X, y, heard, copies):
-        brain, sound, shift = get_validated_table(X), None, 0.0
+        brain, sound, shift = validate_table(X), None, 0.0
         if "sound" in heard:
             key, shift = identify_stimuli(heard)
             sound = pd.factorize(key)[0]
@@ -276,7 +276,7 @@ class _Rows:
     def _copied(self, train, test):
         """Return the fraction of test windows with copies of training."""
         heard = StimulusIntervals.from_table(self.heard[train])
-        return float(find_audio_copies_of_windows(heard, self.shared, self.heard[test]).mean())
+        return float(find_audio_copies_in_rows(heard, self.shared, self.heard[test]).mean())
 
     def _samples(self, train, test):
         """Return the samples of recordings on both sides: dict."""

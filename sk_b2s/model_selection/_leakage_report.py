@@ -10,12 +10,12 @@ from sk_b2s._utils._text import format_percent_text, join_text_items
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._leakage_copies import OTHERS
 from sk_b2s.model_selection._pretraining import list_pretraining_texts
-from sk_b2s.preprocessing._overlaps import EXACT, NEEDED
+from sk_b2s.preprocessing._overlap_line import EXACT, NEEDED
 
 SAME = 0.75  # fraction of tested seconds in training with other stimuli that silences do not explain
 
 
-class LeakVerdict(StrEnum):
+class LeakageReportVerdict(StrEnum):
     """Values of the column ``verdict`` of the table of leakage."""
 
     NO_LEAK = "no_leak"
@@ -25,10 +25,10 @@ class LeakVerdict(StrEnum):
 
 
 TEXTS = {
-    LeakVerdict.NO_LEAK: "no leak",
-    LeakVerdict.CAUTION: "CAUTION",
-    LeakVerdict.LEAK: "LEAK",
-    LeakVerdict.NOT_CHECKED: "not checked",
+    LeakageReportVerdict.NO_LEAK: "no leak",
+    LeakageReportVerdict.CAUTION: "CAUTION",
+    LeakageReportVerdict.LEAK: "LEAK",
+    LeakageReportVerdict.NOT_CHECKED: "not checked",
 }
 LEAK_SOURCES = (
     "sound of training",
@@ -87,12 +87,12 @@ def format_leakage(table, gap=GAP):
 
 def make_leakage_verdict(fold, gap):
     """Return the verdict of a fold, its leak sources and its text: dict."""
-    sources = unite_leak_sources(source for source, _ in _list_leaks(fold))
+    sources = unite_leakage_report_sources(source for source, _ in _list_leaks(fold))
     values = _decide(fold, gap).value, ", ".join(sources), format_leakage_verdict(fold, gap)
     return dict(zip(VERDICT_COLUMNS, values, strict=True))
 
 
-def unite_leak_sources(sources, n_train_overlap=0):
+def unite_leakage_report_sources(sources, n_train_overlap=0):
     """Return the distinct leak sources of several folds.
 
     Parameters
@@ -111,7 +111,7 @@ def unite_leak_sources(sources, n_train_overlap=0):
 
     Examples
     --------
-    >>> unite_leak_sources(["", "text of training, samples of training"])
+    >>> unite_leakage_report_sources(["", "text of training, samples of training"])
     ['samples of training', 'text of training']
     """
     named = {name for text in sources if isinstance(text, str) for name in text.split(", ")}
@@ -134,18 +134,18 @@ def format_leakage_verdict(fold, gap):
 
 
 def _decide(fold, gap):
-    """Return the verdict of a fold: LeakVerdict."""
+    """Return the verdict of a fold: LeakageReportVerdict."""
     if _list_leaks(fold):
-        return LeakVerdict.LEAK
+        return LeakageReportVerdict.LEAK
     if list_pretraining_texts(fold):
-        return LeakVerdict.CAUTION
+        return LeakageReportVerdict.CAUTION
     if not np.isnan(fold["leaking"]):
         is_near = fold["nearest"] < gap - EXACT or fold.get("brain_share", 0) >= SAME
     elif np.isnan(fold.get("brain_leaking", np.nan)):
-        return LeakVerdict.NOT_CHECKED
+        return LeakageReportVerdict.NOT_CHECKED
     else:
         is_near = fold["brain_nearest"] < gap - EXACT
-    return LeakVerdict.CAUTION if is_near else LeakVerdict.NO_LEAK
+    return LeakageReportVerdict.CAUTION if is_near else LeakageReportVerdict.NO_LEAK
 
 
 def _describe_stimuli(fold, gap):

@@ -9,9 +9,9 @@ import pandas as pd
 
 from sk_b2s._utils._estimators import iter_nested_estimators
 from sk_b2s._utils._text import format_percent_text
-from sk_b2s._utils._validation import get_validated_table, validate_seconds
+from sk_b2s._utils._validation import validate_seconds, validate_table
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.preprocessing._overlaps import NEEDED
+from sk_b2s.preprocessing._overlap_line import NEEDED
 
 TIMES = {"recording", "onset", "duration"}
 COLUMNS = ("pretrained_windows", "pretrained_subjects", "pretrained_stimuli")  # of check_leakage
@@ -27,7 +27,7 @@ class PretrainingExposure(NamedTuple):
 
 def describe_pretraining_rows(X):
     """Return tables of the seen recordings and stimuli, None if unknown."""
-    table = get_validated_table(X)
+    table = validate_table(X)
     recordings = stimuli = None
     if table is not None and set(table) >= TIMES:
         start = validate_seconds(table, "onset", "X")
@@ -95,7 +95,7 @@ def find_pretraining_exposure(estimator, X, y):
         init = step if hasattr(step, "recordings_") else getattr(step, "init", None)
         if not hasattr(init, "recordings_"):
             continue
-        one = _find_exposure(init, get_validated_table(X), get_validated_table(y), len(X))
+        one = _find_exposure(init, validate_table(X), validate_table(y), len(X))
         found = one if found is None else PretrainingExposure(*map(np.logical_or, found, one))
     return found
 

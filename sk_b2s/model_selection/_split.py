@@ -10,7 +10,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._logging import logger
-from sk_b2s._utils._validation import get_validated_table, validate_count, validate_labels
+from sk_b2s._utils._validation import validate_count, validate_label_rows, validate_table
 from sk_b2s.events._intervals import GAP, StimulusIntervals
 
 
@@ -50,7 +50,7 @@ def exclude_split_overlap(y, train, test, gap=GAP):
     Windows without a table are compared by the samples that they read. For any
     other ``y`` all rows are returned, because only groups are known.
     """
-    table = get_validated_table(y)
+    table = validate_table(y)
     if table is None or "sound_onset" not in table:
         return train[~y.overlaps(train, test)] if hasattr(y, "overlaps") else train
     held_out = StimulusIntervals.from_table(table.iloc[test], blocks=True)
@@ -64,7 +64,7 @@ def iter_inner_split_folds(y, segments, rows, n_splits):
     contiguous runs of the distinct ``segments`` of all rows. Folds whose
     training rows are all within the gap are left out. Yields (train, test).
     """
-    table = get_validated_table(y)
+    table = validate_table(y)
     has_blocks = table is not None and "block" in table
     labels = table["block"].to_numpy()[rows] if has_blocks else segments[rows]
     codes, distinct = pd.factorize(labels)
@@ -123,7 +123,7 @@ def stimulus_train_test(y, test_size=0.1, gap=GAP, random_state=None, groups=Non
     ValueError
         If there is only one block or no training row is left.
     """
-    codes, distinct = pd.factorize(validate_labels(y, "block", groups, "stimulus_train_test", "y"))
+    codes, distinct = pd.factorize(validate_label_rows(y, "block", groups, "stimulus_train_test", "y"))
     if len(distinct) < 2:
         raise ValueError(
             f"Holding out {test_size:.0%} of the stimuli requires 2 or more blocks, got {len(distinct)}. Use more "
@@ -235,7 +235,7 @@ class StimulusSplitter(BaseCrossValidator):
         for train, test in self._folds(X, y, groups):
             kept = self._clear(y, train, test)
             row = {"n_train": len(kept), "n_test": len(test), "n_left_out": len(train) - len(kept)}
-            if (table := get_validated_table(y)) is not None and "sound_onset" in table:
+            if (table := validate_table(y)) is not None and "sound_onset" in table:
                 row["train_seconds"] = StimulusIntervals.from_table(table.iloc[kept]).seconds
                 row["test_seconds"] = StimulusIntervals.from_table(table.iloc[test]).seconds
             rows.append(row)
@@ -310,7 +310,7 @@ class StimulusKFold(StimulusSplitter):
     def _folds(self, X, y, groups):
         self._check()
         validate_count("n_splits", self.n_splits)
-        blocks = validate_labels(y, "block", groups, "StimulusKFold", "y")
+        blocks = validate_label_rows(y, "block", groups, "StimulusKFold", "y")
         fold = assign_rows_to_split_folds(blocks, self.n_splits, self.random_state)
         for index in range(self.n_splits):
             yield np.flatnonzero(fold != index), np.flatnonzero(fold == index)

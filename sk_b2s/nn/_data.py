@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Sampler
 HELD_BYTES = 2**27  # of validation scores, stored to find their best temperature
 
 
-class WindowInputs:
+class WindowInputData:
     """EEG/MEG windows and the other inputs of BrainModule.
 
     Parameters
@@ -49,7 +49,7 @@ class PairDataset(Dataset):
 
     Parameters
     ----------
-    brain : WindowInputs
+    brain : WindowInputData
     targets : Windows of shape (n_windows, n_features, n_frames)
         Speech features of each window.
     rows : ndarray of int

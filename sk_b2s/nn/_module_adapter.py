@@ -17,7 +17,7 @@ from sk_b2s.nn._brain_module import _members
 N_PROBED = 2  # windows of zeros from which the shape of an output is found
 
 
-def name_module(module: object) -> str:
+def name_adapted_module(module: object) -> str:
     """Return the name of a class, function or network, for messages."""
     return getattr(module, "__name__", None) or type(module).__name__
 
@@ -32,7 +32,7 @@ def _list_arguments(function: Any) -> dict[str, inspect.Parameter]:
         return {}
 
 
-def build_module(module: Any, params: Mapping[str, Any], known: Mapping[str, Any]) -> nn.Module:
+def build_adapted_module(module: Any, params: Mapping[str, Any], known: Mapping[str, Any]) -> nn.Module:
     """Build a network, with the known numbers that its signature names.
 
     Parameters
@@ -48,7 +48,7 @@ def build_module(module: Any, params: Mapping[str, Any], known: Mapping[str, Any
     -------
     network : nn.Module
     """
-    name = name_module(module)
+    name = name_adapted_module(module)
     if isinstance(module, nn.Module):
         if params:
             raise ValueError(
@@ -91,7 +91,7 @@ class ModuleAdapter(nn.Module):
     Parameters
     ----------
     make : class of nn.Module, callable or nn.Module
-        The network, see :func:`build_module`.
+        The network, see :func:`build_adapted_module`.
     params : dict of str to object
         Arguments of the network.
     n_channels, n_outputs, n_times, n_frames : int
@@ -140,21 +140,21 @@ class ModuleAdapter(nn.Module):
         max_shift: int = 0,
     ) -> None:
         super().__init__()
-        self.name = name_module(make)
+        self.name = name_adapted_module(make)
         self.n_channels, self.n_times = n_channels, n_times
         self.n_outputs, self.n_frames = n_outputs, n_frames
         self.n_known = n_averaged or n_subjects
         self.generator: torch.Generator | None = None
         self.augmentation = WindowAugmentation(channel_dropout, time_dropout, max_shift)
-        known = describe_module_data(n_channels, n_times, n_frames, self.n_known, sfreq)
-        self.network = build_module(make, params, {**known, "n_outputs": n_network_outputs})
+        known = describe_adapter_data(n_channels, n_times, n_frames, self.n_known, sfreq)
+        self.network = build_adapted_module(make, params, {**known, "n_outputs": n_network_outputs})
         accepted = _list_arguments(self.network.forward)
         self.extra = tuple(name for name in ("subject", "positions") if name in accepted)
         members = None
         if pooling is not None:
             members = _members(pooling, n_times, n_frames)
         self.register_buffer("members", members, persistent=False)
-        probe_module(self)  # initializes lazy layers, and raises before training
+        probe_adapted_module(self)  # initializes lazy layers, and raises before training
 
     def draw_from(self, generator: torch.Generator | None) -> None:
         """Set the CPU generator of all random numbers."""
@@ -219,7 +219,7 @@ class ModuleAdapter(nn.Module):
         )
 
 
-def describe_module_data(
+def describe_adapter_data(
     n_channels: int, n_times: int, n_frames: int, n_subjects: int, sfreq: float | None
 ) -> dict[str, int | float | None]:
     """Return the numbers of the data that a network may name as arguments.
@@ -236,7 +236,7 @@ def describe_module_data(
     }
 
 
-def probe_module(adapter: ModuleAdapter) -> Tensor:
+def probe_adapted_module(adapter: ModuleAdapter) -> Tensor:
     """Return the output of a network for windows of zeros."""
     own = (one.device for one in adapter.network.parameters() if not nn.parameter.is_lazy(one))
     device = next(own, torch.zeros(0).device)
@@ -260,7 +260,7 @@ def probe_module(adapter: ModuleAdapter) -> Tensor:
         adapter.train(training)
 
 
-def infer_module_outputs(make: Any, params: Mapping[str, Any], made: Mapping[str, Any]) -> int:
+def infer_adapter_outputs(make: Any, params: Mapping[str, Any], made: Mapping[str, Any]) -> int:
     """Return the argument ``n_outputs`` of a network.
 
     It is the number of speech features, or times the number of frames if the

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sk_b2s._utils._devices import get_free_device_bytes
-from sk_b2s.preprocessing._windows._signals import convert_signal_to_tensor
+from sk_b2s.preprocessing._windows._signals import make_window_signal_tensor
 from sk_b2s.preprocessing._windows._windows import Windows
 
 STORED_BYTES = 2**30  # of windows after all steps, on the CPU
@@ -46,7 +46,7 @@ class PrefetchedWindows(Windows):
         self.first[used] = edges[:-1]
         self.memory = torch.empty(edges[-1], self.n_channels_read, device=device)
         for index, begin, end in zip(used, edges[:-1], edges[1:], strict=True):
-            self.memory[begin:end] = convert_signal_to_tensor(self.signals[index])
+            self.memory[begin:end] = make_window_signal_tensor(self.signals[index])
 
     def _replace(self, **changes):
         """Return other windows of the same signals."""

@@ -8,7 +8,7 @@ import numpy as np
 from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leak_warning import StimulusLeakWarning
 from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows
@@ -51,7 +51,7 @@ def _mute(message):
 
 def make_validation_split(splitter, X, y):
     """Return training and validation rows of a splitter with one split."""
-    tables = (data if get_validated_table(data) is None else get_validated_table(data) for data in (X, y))
+    tables = (data if validate_table(data) is None else validate_table(data) for data in (X, y))
     try:
         splits = [[_as_indices(rows, len(X)) for rows in pair] for pair in splitter.split(*tables)]
     except ValueError as error:
@@ -82,7 +82,7 @@ def make_validation_split(splitter, X, y):
 
 def _n_shared(y, train, valid):
     """Count the validation rows whose stimulus overlaps with training."""
-    table = get_validated_table(y)
+    table = validate_table(y)
     if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
         return int(StimulusIntervals.from_table(table.iloc[train]).touches(table.iloc[valid]).sum())
     if isinstance(y, np.ndarray):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.evaluation._alignment._notes import AlignmentVerdict
+from sk_b2s.evaluation._alignment._notes import AlignmentNoteVerdict
 from sk_b2s.plotting._style import COLORS, MUTED, get_styled_axes, place_style_legend, style_axes
 
 VERDICT_COLORS = {
-    AlignmentVerdict.ALIGNED: COLORS[2],
-    AlignmentVerdict.OFF: COLORS[1],
-    AlignmentVerdict.CANNOT_TELL: MUTED,
+    AlignmentNoteVerdict.ALIGNED: COLORS[2],
+    AlignmentNoteVerdict.OFF: COLORS[1],
+    AlignmentNoteVerdict.CANNOT_TELL: MUTED,
 }
 RESPONSE_LAGS = (0.05, 0.25)  # s after the stimulus, where a response is expected
 
@@ -50,7 +50,7 @@ def plot_alignment(table, max_curves=24, ax=None):
         )
     lags = np.array(table.attrs["lags"])
     rows = table if table["recording"].nunique() == 1 else table[table["part"] == 0]
-    shown = rows.assign(aligned=rows["verdict"] == AlignmentVerdict.ALIGNED).sort_values(
+    shown = rows.assign(aligned=rows["verdict"] == AlignmentNoteVerdict.ALIGNED).sort_values(
         "aligned", kind="stable"
     )
     shown = shown.head(max_curves).sort_index()
@@ -85,7 +85,7 @@ def _format_label(row):
 
 
 def _format_title(rows, n_shown):
-    n_aligned = int((rows["verdict"] == AlignmentVerdict.ALIGNED).sum())
+    n_aligned = int((rows["verdict"] == AlignmentNoteVerdict.ALIGNED).sum())
     unit = "parts and whole" if rows["recording"].nunique() == 1 else "recordings"
     shown = f", {n_shown} of them shown" if n_shown < len(rows) else ""
     return f"{n_aligned} of {len(rows)} {unit} aligned{shown}"

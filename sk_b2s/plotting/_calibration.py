@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
+from sk_b2s.evaluation._benchmark_summary import average_summary_scores, get_summary_score_label
 from sk_b2s.evaluation._results._amounts import AMOUNT, format_calibration_amounts
 from sk_b2s.evaluation._scores import is_score_correlation
-from sk_b2s.evaluation._statistics._subjects import select_subject_rows_for_statistics
-from sk_b2s.evaluation._summary import average_summary_scores, get_summary_score_label
+from sk_b2s.evaluation._statistics._subject_means import select_subject_rows_for_statistics
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,

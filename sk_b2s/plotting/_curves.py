@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
+from sk_b2s.evaluation._benchmark_summary import get_summary_score_label
 from sk_b2s.evaluation._curves import describe_learning_curve_edge
 from sk_b2s.evaluation._scores import chance_of_score, is_score_correlation
-from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics, mean_and_sem
-from sk_b2s.evaluation._summary import get_summary_score_label
+from sk_b2s.evaluation._statistics._subject_means import compute_subject_statistics, mean_and_sem
 from sk_b2s.nn._registry import CROSS_ENTROPY, LOSSES
 from sk_b2s.plotting._style import (
     COLORS,

@@ -169,7 +169,7 @@ def _check_common_candidates(result):
 # --- sentences -------------------------------------------------------------------------------------
 
 
-def find_longest_retrieved_sentence(result, by="sequence"):
+def find_longest_retrieval_sentence(result, by="sequence"):
     """Find the sentence with most distinct segments presented to one subject.
 
     Parameters
@@ -228,7 +228,7 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
         If there are fewer than two segments to show.
     """
     _check_common_candidates(result)
-    rows = find_longest_retrieved_sentence(result)[0] if rows is None else np.asarray(rows)
+    rows = find_longest_retrieval_sentence(result)[0] if rows is None else np.asarray(rows)
     rows = rows[:max_windows]
     columns = pd.unique(result.target[rows])
     if len(columns) < 2:
@@ -265,7 +265,7 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
 # --- words -----------------------------------------------------------------------------------------
 
 
-def compute_retrieval_confusions(result, n_words=12):
+def compute_plotted_word_confusions(result, n_words=12):
     r"""Compute how much each presented word changes the probability of words.
 
     With :math:`p_i(v)` the probability of word v in window i
@@ -330,7 +330,7 @@ def plot_words(result, n_words=12, ax=None):
     """
     from matplotlib.colors import LogNorm
 
-    table = compute_retrieval_confusions(result, n_words)
+    table = compute_plotted_word_confusions(result, n_words)
     ax = get_styled_axes(ax, figsize=(6.5, 5.5))
     limit = max(float(np.abs(np.log(np.maximum(table.to_numpy(), 1e-3))).max()), np.log(1.1))
     norm = LogNorm(np.exp(-limit), np.exp(limit))

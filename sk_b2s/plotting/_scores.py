@@ -7,15 +7,15 @@ import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.decoding._retrieval._result import RetrievalResult
+from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
 from sk_b2s.evaluation._scores import is_score_correlation
 from sk_b2s.evaluation._statistics._comparison import compare_estimators
-from sk_b2s.evaluation._statistics._subjects import (
+from sk_b2s.evaluation._statistics._subject_means import (
     compute_subject_statistics,
     select_subject_rows_for_statistics,
 )
-from sk_b2s.evaluation._summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.evaluation._results._topography import compute_attention_topomap
+from sk_b2s.evaluation._results._topography import compute_attention_topography
 from sk_b2s.plotting._style import get_styled_axes, wrap_style_label
 
 RADIUS = 0.095  # m, of the head that MNE draws
@@ -136,7 +136,7 @@ def plot_attention(encoder, positions, virtual=None, ax=None):
         If the encoder has no spatial attention, or fewer than four positions
         are known.
     """
-    values = compute_attention_topomap(encoder, positions, virtual)
+    values = compute_attention_topography(encoder, positions, virtual)
     ax = plot_topography(values, positions, "attention (1 is uniform)", diverging=False, ax=ax)
     ax.set_title("mean of all virtual channels" if virtual is None else f"virtual channel {virtual}")
     return ax

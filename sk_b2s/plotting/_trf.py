@@ -74,10 +74,10 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", cl
     >>> plot_trf(trf.fit(eeg, speech)).get_xlabel()
     'lag (s)'
     """
-    found = find_trf(trf, "plot_trf")
+    found = find_plotted_trf(trf, "plot_trf")
     weights = scale * select_trf_weights(found, feature, subject)
     names = [str(name) for name in found.ch_names_ or range(weights.shape[1])]
-    emphasized = find_trf_channels(channels, names, weights)
+    emphasized = find_plotted_trf_channels(channels, names, weights)
     ax = get_styled_axes(ax, figsize=(5.6, 3.4))
     ax.fill_between(
         found.lags_, weights.std(1), color=MUTED, alpha=ALPHA, linewidth=0, label="global field power"
@@ -115,7 +115,7 @@ def _mark_clusters(ax, clusters):
         )  # fmt: skip
 
 
-def find_trf(estimator, owner):
+def find_plotted_trf(estimator, owner):
     """Return the fitted ForwardTRF or RidgeDecoder at the end."""
     found, _ = find_innermost_estimator(estimator, fitted=True)
     if not isinstance(found, TRFWeightsMixin):
@@ -126,7 +126,7 @@ def find_trf(estimator, owner):
     return found
 
 
-def find_trf_channels(channels, names, weights):
+def find_plotted_trf_channels(channels, names, weights):
     """Return the indices of channels by names or indices."""
     if channels is None:
         return [int(abs(weights).max(0).argmax())]

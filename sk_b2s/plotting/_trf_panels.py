@@ -8,7 +8,7 @@ from sk_b2s._utils._text import with_visible_text
 from sk_b2s.decoding._trf._weights import list_trf_feature_names, select_trf_weights
 from sk_b2s.plotting._style import MUTED, get_styled_axes
 from sk_b2s.plotting._topomap import draw_topography, project_to_topomap
-from sk_b2s.plotting._trf import find_trf, find_trf_channels, plot_trf
+from sk_b2s.plotting._trf import find_plotted_trf, find_plotted_trf_channels, plot_trf
 
 
 @with_visible_text
@@ -65,7 +65,7 @@ def plot_trf_features(
     >>> [ax.get_title() for ax in axes]
     ['envelope', 'pitch']
     """
-    found = find_trf(trf, "plot_trf_features")
+    found = find_plotted_trf(trf, "plot_trf_features")
     sets = getattr(found, "feature_sets_", {})
     features = list(features if features is not None else sets or range(found.n_features_out_))
     axes = _make_panels(axes, len(features))
@@ -106,7 +106,7 @@ def _draw_feature_image(ax, trf, weights, names, channels, unit):
     channels = [0] if channels is None and len(names) == 1 else channels
     image, label = weights.std(2), "global field power"
     if channels is not None:
-        at = find_trf_channels(channels, names, weights[0])
+        at = find_plotted_trf_channels(channels, names, weights[0])
         image, label = weights[:, :, at].mean(2), ", ".join(names[i] for i in at)
     low, high = (0.0, image.max()) if channels is None else (-abs(image).max(), abs(image).max())
     cmap = "viridis" if channels is None else "PuOr_r"
@@ -159,7 +159,7 @@ def plot_trf_joint(
     """
     import matplotlib.pyplot as plt
 
-    found = find_trf(trf, "plot_trf_joint")
+    found = find_plotted_trf(trf, "plot_trf_joint")
     weights = scale * select_trf_weights(found, feature, subject)
     if found.positions_ is None:
         raise ValueError(

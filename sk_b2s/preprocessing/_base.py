@@ -66,7 +66,7 @@ def _convert_output(transform):
     return wrapped
 
 
-def make_feature_names(estimator, n_features):
+def make_base_feature_names(estimator, n_features):
     """Make names such as "featurepca0" of fitted features: ndarray of str."""
     check_is_fitted(estimator)
     return np.array([f"{type(estimator).__name__.lower()}{index}" for index in range(n_features)], object)

@@ -83,7 +83,7 @@ def compute_mean_covariance(covariances, mean="euclidean"):
     return basis @ center @ basis.T
 
 
-def compute_covariance_whitener(covariance, shrinkage=0.1):
+def compute_covariance_alignment_whitener(covariance, shrinkage=0.1):
     r"""Compute the symmetric whitening matrix of a covariance.
 
     It is :math:`((1 - s) C + s \bar\lambda P)^{-1/2}` in the range of C,
@@ -110,7 +110,7 @@ def compute_covariance_whitener(covariance, shrinkage=0.1):
 
     Examples
     --------
-    >>> compute_covariance_whitener(np.diag([4.0, 1.0, 0.0]), shrinkage=0)
+    >>> compute_covariance_alignment_whitener(np.diag([4.0, 1.0, 0.0]), shrinkage=0)
     array([[0.5, 0. , 0. ],
            [0. , 1. , 0. ],
            [0. , 0. , 0. ]])
@@ -294,7 +294,9 @@ class CovarianceAlignment(WindowsTransformer):
             raise ValueError("CovarianceAlignment requires at least 2 samples per recording. Got 1 sample.")
         X = X - X.mean((0, 2), keepdims=True)
         covariances = X @ X.transpose(0, 2, 1) / X.shape[2]
-        return compute_covariance_whitener(compute_mean_covariance(covariances, self.mean), self.shrinkage)
+        return compute_covariance_alignment_whitener(
+            compute_mean_covariance(covariances, self.mean), self.shrinkage
+        )
 
 
 def _check_recording(batch, windows, index):

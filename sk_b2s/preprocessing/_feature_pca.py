@@ -10,7 +10,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sk_b2s.preprocessing._base import WindowsTransformer, make_feature_names
+from sk_b2s.preprocessing._base import WindowsTransformer, make_base_feature_names
 from sk_b2s.preprocessing._scalers import iter_scaler_batches
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -170,7 +170,7 @@ class FeaturePCA(WindowsTransformer):
         names : ndarray of str of shape (n_components,)
             "featurepca0", "featurepca1" and so on.
         """
-        return make_feature_names(self, len(getattr(self, "components_", ())))
+        return make_base_feature_names(self, len(getattr(self, "components_", ())))
 
 
 def _compute_covariance(X):

@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._caching import FromFile
+from sk_b2s._utils._caching import CachedFromFile
 from sk_b2s._utils._text import unwrap_scalar_for_text
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
 from sk_b2s.io._raw._identity import digest_recording_identity
@@ -77,7 +77,7 @@ def describe_for_fingerprint(value):
     if isinstance(value, (np.ndarray, pd.DataFrame, Windows)):
         rows = np.atleast_1d(value) if isinstance(value, np.ndarray) else value
         return ["rows", str(np.shape(value)), _digest(fingerprint_rows(rows).tobytes())]
-    if isinstance(value, FromFile):
+    if isinstance(value, CachedFromFile):
         return ["from file", *describe_for_fingerprint(value.identity())]
     if isinstance(value, partial):
         return [
@@ -216,7 +216,7 @@ ESTIMATOR_FOLDERS = ("preprocessing", "features", "nn", "decoding", "pretraining
 
 
 @cache
-def fingerprint_code(folder=HERE, roots=("evaluation._results._fits", "_persistence._registry")):
+def make_code_fingerprint(folder=HERE, roots=("evaluation._results._fits", "_persistence._registry")):
     """Hash the source files that a result depends on.
 
     Parameters

@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_grid": ["make_grid_segments"],
         "_masked_encoder": ["MaskedEncoder"],
-        "_trunk": ["make_masked_encoder"],
+        "_make_masked_encoder": ["make_masked_encoder"],
     },
 )

@@ -10,7 +10,7 @@ import pandas as pd
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
-from sk_b2s.preprocessing._fitting import find_fitting_faults, read_fitting_extents
+from sk_b2s.preprocessing._fitting_windows import find_faults_of_fitting_windows, read_fitting_extents
 from sk_b2s.preprocessing._segments import RECORDING_COLUMNS, find_segment_extents
 
 EXACT = 1e-6  # s
@@ -91,7 +91,7 @@ def make_grid_segments(events, duration=3.0, step=None, subjects=None, margin=0.
          for i, name in enumerate(recordings["recording"])],
         ignore_index=True,
     )  # fmt: skip
-    faults = find_fitting_faults(rows, margin, True, *found, np.zeros(len(rows), bool))
+    faults = find_faults_of_fitting_windows(rows, margin, True, *found, np.zeros(len(rows), bool))
     keep = ~np.any(list(faults.values()), axis=0)
     if not keep.any():
         longest = max(extent.duration for extent in extents.values())

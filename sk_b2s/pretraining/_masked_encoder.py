@@ -19,19 +19,19 @@ from skorch.history import History
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._precision import Precision
-from sk_b2s.decoding._encoder_network import check_encoder_positions, count_encoder_look_ahead
+from sk_b2s.decoding._encoder_network import check_encoder_network_positions, count_encoder_look_ahead
 from sk_b2s.decoding._encoder_state import check_encoder_state_weights, compute_encoder_state_shapes
 from sk_b2s.decoding._inputs import DecoderInputsMixin
-from sk_b2s.decoding._pretrained_trunk import TRUNK, add_subject_weights
+from sk_b2s.decoding._pretrained_trunk import TRUNK, add_subjects_to_pretrained_trunk
 from sk_b2s.metrics._tiled import CHUNK_BYTES
 from sk_b2s.model_selection._pretraining import describe_pretraining_rows, unite_pretraining_rows
 from sk_b2s.nn._brain_module import ACTIVATIONS, BrainModule
 from sk_b2s.nn._channel_mixing import SUBJECT_LAYERS
-from sk_b2s.nn._data import WindowInputs
+from sk_b2s.nn._data import WindowInputData
 from sk_b2s.nn._net import log_net_message
 from sk_b2s.nn._prefetch import prefetch_windows_to_device, store_prefetched_windows
 from sk_b2s.preprocessing._fingerprint import describe_for_fingerprint
-from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import check_window_subjects
 from sk_b2s.pretraining._masks import MaskedDataset
 from sk_b2s.pretraining._net import MaskedLoss, MaskedNet
 
@@ -267,7 +267,7 @@ look_ahead
         X = self._check_X(X, reset=True)
         n_block = self._count_block(X)
         random = check_random_state(self.random_state)
-        self.subjects_ = np.unique(get_subjects_of_windows(X))
+        self.subjects_ = np.unique(check_window_subjects(X))
         self.n_times_in_, self.n_features_out_ = X.shape[2], self.hidden
         self.architecture_ = {
             "n_channels": X.shape[1], "n_outputs": X.shape[1], "n_subjects": len(self.subjects_),
@@ -306,10 +306,10 @@ look_ahead
         X = self._check_X(X)
         n_block = self._count_block(X)
         random = check_random_state(self.random_state)
-        subjects = get_subjects_of_windows(X)
+        subjects = check_window_subjects(X)
         weights, history, former = self.net_.state(), self.net_.history, self.subjects_
         self.subjects_ = np.append(former, np.setdiff1d(subjects, former))
-        weights = add_subject_weights(weights, self.subject_layer, former, self.subjects_)
+        weights = add_subjects_to_pretrained_trunk(weights, self.subject_layer, former, self.subjects_)
         self.architecture_ = {**self.architecture_, "n_subjects": len(self.subjects_)}
         self.recordings_, self.stimuli_ = unite_pretraining_rows(
             (self.recordings_, self.stimuli_), describe_pretraining_rows(X)
@@ -322,7 +322,7 @@ look_ahead
     def _check_X(self, X, reset=False):
         """Check windows, their length and their sensor positions."""
         X = self._check_windows(X, reset, any_channels=self.spatial_attention)
-        check_encoder_positions(X, self.spatial_attention)
+        check_encoder_network_positions(X, self.spatial_attention)
         if X.shape[1] != getattr(self, "architecture_", {}).get("n_outputs", X.shape[1]) and not reset:
             raise ValueError(
                 f"X has {X.shape[1]} channels, but MaskedEncoder was fitted on {self.n_features_in_}. Use one fitted "
@@ -368,7 +368,7 @@ look_ahead
         return MaskedDataset(brain, min(n_groups, self.n_features_in_), n_block, self.mask_ratio, random)
 
     def _make_inputs(self, X):
-        return WindowInputs(X, self._get_subject_index(X, in_fit=True), choose_device(self.device))
+        return WindowInputData(X, self._get_subject_index(X, in_fit=True), choose_device(self.device))
 
     def _make_net(self, random):
         """Build a skorch net with weights drawn from ``random``."""

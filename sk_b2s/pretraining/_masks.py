@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 
-def group_sensors(positions, n_channels, n_groups, random):
+def group_sensors_for_masks(positions, n_channels, n_groups, random):
     """Divide sensors into random groups of neighbors.
 
     Parameters
@@ -67,7 +67,7 @@ def draw_block_mask(groups, n_groups, n_times, n_block, ratio, random):
     return torch.from_numpy(cells).gather(2, index)
 
 
-def scale_targets(x):
+def scale_targets_of_masks(x):
     """Scale each channel of each window to mean 0 and variance 1.
 
     Returns the scaled windows, and which channels are not constant:
@@ -84,7 +84,7 @@ class MaskedDataset(Dataset):
 
     Parameters
     ----------
-    brain : WindowInputs
+    brain : WindowInputData
     n_groups, n_block : int
         Number of groups of sensors, and samples of a block.
     ratio : float
@@ -108,7 +108,7 @@ class MaskedDataset(Dataset):
         rows = self.order[np.sort(indices)]
         inputs = self.brain.inputs(rows)
         x = inputs["x"]
-        targets, varies = scale_targets(x)
+        targets, varies = scale_targets_of_masks(x)
         mask = self._draw(rows, x.shape[1], x.shape[2]).to(x.device)
         share = 1.0 - self.ratio
         inputs["x"] = x.mT.masked_fill(mask.mT, 0.0).mT / share  # time-major, as the module reads it
@@ -119,7 +119,7 @@ class MaskedDataset(Dataset):
         windows = self.brain.windows
         layouts, place = np.unique(windows.layout[windows.which[rows]], return_inverse=True)
         positions = [None if windows.positions is None else windows.positions[one] for one in layouts]
-        groups = [group_sensors(one, n_channels, self.n_groups, self.random) for one in positions]
+        groups = [group_sensors_for_masks(one, n_channels, self.n_groups, self.random) for one in positions]
         return draw_block_mask(
             np.stack(groups)[place], self.n_groups, n_times, self.n_block, self.ratio, self.random
         )

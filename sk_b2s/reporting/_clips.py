@@ -14,8 +14,8 @@ import soundfile
 from sk_b2s._utils._caching import get_cached_file_state
 from sk_b2s.datasets.simulated._speech import SPEECH
 from sk_b2s.evaluation._results._plan import read_plan
-from sk_b2s.events._audio._files import read_audio_samples
 from sk_b2s.events._audio._resampling import resample_audio
+from sk_b2s.events._audio._track_files import read_audio_samples
 from sk_b2s.events._stimuli import digest_stimuli
 
 RATE = 16000  # Hz
@@ -53,7 +53,7 @@ class StimulusClips:
                     f"The 'stimuli' parameter must name folders of audio files. {str(folder)!r} is not a folder."
                 )
         self._folders = [*map(Path, folders), SPEECH]
-        self._digests, self._is_simulated = _read_digests(results), is_simulated(results)
+        self._digests, self._is_simulated = _read_digests(results), is_clip_simulated(results)
         self._paths, self._clips, self._n_bytes = {}, {}, 0
         self.is_full = False
 
@@ -131,7 +131,7 @@ def _read_digests(results):
     return {name: digest for name, digest in out.items() if not name.startswith("all ")}
 
 
-def is_simulated(results):
+def is_clip_simulated(results):
     """Return whether all data of results are simulated."""
     studies = {str(name) for name in pd.unique(results["study"].dropna())} if "study" in results else set()
     return studies == {"simulated"}

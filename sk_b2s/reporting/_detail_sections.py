@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sk_b2s._utils._text import make_texts_visible
-from sk_b2s.evaluation._results._rank_curves import average_rank_curves, select_detailed_fits
+from sk_b2s._utils._text import make_all_text_visible
+from sk_b2s.evaluation._results._rank_curves import average_rank_curves, select_rank_curve_fits
 from sk_b2s.nn._registry import CROSS_ENTROPY
 from sk_b2s.plotting._curves import draw_training_curves, label_loss_curve
 from sk_b2s.plotting._retrieval import plot_rank_curve
@@ -13,10 +13,10 @@ from sk_b2s.plotting._topomap import plot_topography
 from sk_b2s.reporting._findings import format_finding_count, format_finding_share
 from sk_b2s.reporting._html import (
     group_html_blocks,
+    make_html_audio_element,
     make_html_figure,
     make_html_heading,
     make_html_paragraph,
-    make_html_player,
     pair_html_blocks,
 )
 
@@ -80,7 +80,7 @@ def _refresh_legend(ax):
 
 def list_training_sections(results):
     """List the blocks of training curves, one for each network."""
-    fits = select_detailed_fits(results)
+    fits = select_rank_curve_fits(results)
     blocks = []
     for label, own in fits.groupby("label", sort=False):
         histories = [details["history"] for details in own["details"] if "history" in details]
@@ -107,7 +107,7 @@ def list_training_sections(results):
 
 def list_topography_sections(results):
     """List the blocks of topographies, one for each decoder that has one."""
-    fits, blocks = select_detailed_fits(results), []
+    fits, blocks = select_rank_curve_fits(results), []
     for label, own in fits.groupby("label", sort=False):
         found = next((details["topography"] for details in own["details"] if "topography" in details), None)
         if found is None:
@@ -132,7 +132,7 @@ def list_topography_sections(results):
 # --- guesses ---------------------------------------------------------------------------------------
 
 
-def show_guesses(results, clips):
+def show_guesses_detail_section(results, clips):
     """Show what was presented and what each decoder selected, with audio.
 
     Parameters
@@ -140,11 +140,11 @@ def show_guesses(results, clips):
     results : DataFrame of shape (n_rows, ...)
     clips : StimulusClips
     """
-    fits = select_detailed_fits(results)
+    fits = select_rank_curve_fits(results)
     found = {}
     for row in fits.itertuples():
         if row.details.get("guesses"):
-            found.setdefault(row.label, make_texts_visible(row.details["guesses"]))
+            found.setdefault(row.label, make_all_text_visible(row.details["guesses"]))
     if not found:
         return
     windows: dict[tuple, dict] = {}
@@ -202,7 +202,11 @@ def _get_text(stimulus):
 
 def _make_player(stimulus, clips, label):
     clip = clips.cut(stimulus)
-    return None if clip is None else make_html_player(clip[0], f"{label}: {_get_text(stimulus)}", "", clip[1])
+    return (
+        None
+        if clip is None
+        else make_html_audio_element(clip[0], f"{label}: {_get_text(stimulus)}", "", clip[1])
+    )
 
 
 def pair_detail_sections(results):
@@ -218,9 +222,9 @@ def pair_detail_sections(results):
     return [pair_html_blocks(*blocks), pair_html_blocks(*map(group_html_blocks, paragraphs))]
 
 
-def select_first_details(results, name):
+def select_detail_for_sections(results, name):
     """Return a detail of the first fit that has it, or None."""
-    for details in select_detailed_fits(results)["details"] if "details" in results else ():
+    for details in select_rank_curve_fits(results)["details"] if "details" in results else ():
         if name in details:
-            return make_texts_visible(details[name])
+            return make_all_text_visible(details[name])
     return None

@@ -17,7 +17,7 @@ from sk_b2s.evaluation._controls._verdicts import (
 )
 from sk_b2s.evaluation._results._amounts import select_amount
 from sk_b2s.evaluation._results._plan import read_plan
-from sk_b2s.evaluation._statistics._subjects import select_subject_rows_for_statistics
+from sk_b2s.evaluation._statistics._subject_means import select_subject_rows_for_statistics
 
 LIMITS = (  # problems that nulls and controls do not detect
     "Selection on test data: an epoch, seed, parameter, channel, frequency band or estimator was chosen because it "
@@ -139,7 +139,7 @@ def write_findings_headline(summary):
     if style != "bad" and (rivals := _list_rivals(summary)):
         style, text = "neutral", f"{text} But {join_text_items(rivals)}."
     notes = [
-        *compare_with_envelope(summary), *_note_timing(summary), *_note_ranking(summary), *_note_truth(summary),
+        *compare_findings_with_envelope(summary), *_note_timing(summary), *_note_ranking(summary), *_note_truth(summary),
         *_note_leak_tests(summary), *_note_overlap(summary.results), *_note_missing(summary.scored),
         *_note_word_timing(summary), *_note_convergence(summary),
     ]  # fmt: skip
@@ -214,7 +214,7 @@ def add_loudness_scores(table):
     return table.assign(loudness_alone=loudness.where(table["control"] == "decoder"))
 
 
-def compare_with_envelope(summary):
+def compare_findings_with_envelope(summary):
     """Describe the decoders that do not score above the envelope alone.
 
     Returns a list with one text, or an empty list.
@@ -399,7 +399,7 @@ def _note_convergence(summary):
 # --- leaks and folds -------------------------------------------------------------------------------
 
 
-def explain_leak_findings(summary):
+def explain_findings_of_leaks(summary):
     """Explain what leaks, and how much, in one text for each leak."""
     tests, is_correlation = summary.leak_tests, summary.is_correlation()
     reasons = [

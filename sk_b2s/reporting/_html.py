@@ -95,7 +95,7 @@ def group_html_blocks(*blocks):
     return {"kind": "group", "blocks": blocks}
 
 
-def make_html_player(content, label, caption, media_type="audio/wav"):
+def make_html_audio_element(content, label, caption, media_type="audio/wav"):
     """Make a player of audio that is embedded in the page.
 
     Parameters

@@ -11,6 +11,7 @@ from sk_b2s._utils._text import format_percent_text, join_text_items, with_visib
 from sk_b2s.decoding._retrieval._row_candidates import RowCandidates, describe_row_candidates
 from sk_b2s.decoding._retrieval._row_scores import GROUP
 from sk_b2s.decoding._stimulus_artifacts import HOLD_SOUND
+from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.evaluation._controls._registry import label_of_control
 from sk_b2s.evaluation._controls._verdicts import (
     BELOW_MEANS,
@@ -21,10 +22,9 @@ from sk_b2s.evaluation._controls._verdicts import (
 )
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
 from sk_b2s.evaluation._results._plan import read_plan
-from sk_b2s.evaluation._results._rank_curves import select_detailed_fits
+from sk_b2s.evaluation._results._rank_curves import select_rank_curve_fits
 from sk_b2s.evaluation._scores import is_score_correlation
-from sk_b2s.evaluation._statistics._subjects import compute_null_statistics, mean_and_sem
-from sk_b2s.evaluation._summary import BenchmarkSummary
+from sk_b2s.evaluation._statistics._subject_means import compute_subject_null_statistics, mean_and_sem
 from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.reporting._findings import format_finding_count
 
@@ -103,7 +103,7 @@ def _describe_data(summary, cv):
     """Collect what the template needs from rows without errors."""
     good, mine = summary.rows, summary.decoders
     fits = (
-        select_detailed_fits(good)
+        select_rank_curve_fits(good)
         if {"details", "control"} <= set(good)
         else good.iloc[:0].assign(details=None, label="")
     )
@@ -322,7 +322,7 @@ def _find_below_null(mine):
     """Return the estimators whose mean over subjects is below its null."""
     if not {"top_k", "null_low", "null_mean", "null_high"} <= set(mine):
         return set()
-    null = compute_null_statistics(mine, ["estimator"])
+    null = compute_subject_null_statistics(mine, ["estimator"])
     verdict = decide_verdict_against_null(null.assign(top_k=null["top_k_judged"]))
     return set(verdict.index[verdict == Verdict.BELOW_NULL])
 

@@ -6,7 +6,8 @@ import pandas as pd
 
 from sk_b2s._utils._versions import get_versions
 from sk_b2s.evaluation._results._plan import read_plan
-from sk_b2s.reporting._detail_sections import select_first_details
+from sk_b2s.reporting._appendix_sections import show_parameters_in_appendix_section
+from sk_b2s.reporting._detail_sections import select_detail_for_sections
 from sk_b2s.reporting._html import (
     group_html_blocks,
     make_html_download,
@@ -16,7 +17,6 @@ from sk_b2s.reporting._html import (
     pair_html_blocks,
 )
 from sk_b2s.reporting._methods import generate_methods_text
-from sk_b2s.reporting._sections import show_parameters_section
 
 LONG = (
     "plan",
@@ -38,13 +38,13 @@ def show_provenance(results, cv):
         {"kind": "quote", "text": generate_methods_text(results.dropna(axis=1, how="all"), cv)},
     ]
     yield pair_html_blocks(group_html_blocks(*methods), group_html_blocks(*_show_origin(results)))
-    yield from show_parameters_section(results)
+    yield from show_parameters_in_appendix_section(results)
 
 
 def _show_origin(results):
     """Show the command, the table of results and the versions."""
     yield make_html_heading("How to repeat it")
-    if command := select_first_details(results, "command"):
+    if command := select_detail_for_sections(results, "command"):
         yield make_html_paragraph("Results were made by this command:")
         yield {"kind": "code", "text": command}
     elif call := _write_call(results):

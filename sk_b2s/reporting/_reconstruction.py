@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from sk_b2s._utils._text import make_texts_visible
+from sk_b2s._utils._text import make_all_text_visible
 from sk_b2s.evaluation._reconstruction._result import MEAN
 from sk_b2s.reporting._findings import get_finding_style
 from sk_b2s.reporting._html import (
     group_html_blocks,
+    make_html_audio_element,
     make_html_badge,
     make_html_cell,
     make_html_details,
@@ -20,16 +21,15 @@ from sk_b2s.reporting._html import (
     make_html_heading,
     make_html_items,
     make_html_paragraph,
-    make_html_player,
     make_html_table,
     pair_html_blocks,
     render_html_page,
     style_html_figures,
 )
 from sk_b2s.synthesis._controls_result import ReconstructionControls
-from sk_b2s.synthesis._controls_scores import compare_seconds_of_control
+from sk_b2s.synthesis._controls_scores import score_seconds_of_synthesis_control
 from sk_b2s.synthesis._fitted_controls import SPECS
-from sk_b2s.synthesis._wav import write_wav
+from sk_b2s.synthesis._wav_files import write_wav
 
 SFREQ = 16000  # Hz of the players
 MOST_BANDS = 128  # of the table
@@ -103,7 +103,7 @@ def write_reconstruction_report(
             *_show_limits(), *_show_bands(controls), *_show_subjects(controls), *_show_settings(controls),
         ]  # fmt: skip
     text = render_html_page(
-        make_texts_visible(title) or "Reconstructed speech", _describe_counts(controls), blocks
+        make_all_text_visible(title) or "Reconstructed speech", _describe_counts(controls), blocks
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def write_unscored_reconstruction(model, mels, path, title, start=0.0):
             drawn = _draw_spectrogram(model._match_level(mel), model.sfreq_, start, limits)
             alt = f"Mel spectrogram of {len(mel) / model.sfreq_:.1f} s, {spec.label}."
             parts.append(group_html_blocks(
-                make_html_heading(spec.label, 4), make_html_player(wav, spec.label, spec.meaning), make_html_figure(drawn, alt, fixed=True),
+                make_html_heading(spec.label, 4), make_html_audio_element(wav, spec.label, spec.meaning), make_html_figure(drawn, alt, fixed=True),
             ))  # fmt: skip
         blocks = [
             statement,
@@ -149,14 +149,16 @@ def write_unscored_reconstruction(model, mels, path, title, start=0.0):
             pair_html_blocks(*parts),
             *_show_limits(),
         ]
-    text = render_html_page(make_texts_visible(title), f"{len(mels['decoder']) / model.sfreq_:.1f} s", blocks)
+    text = render_html_page(
+        make_all_text_visible(title), f"{len(mels['decoder']) / model.sfreq_:.1f} s", blocks
+    )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def make_reconstruction_wav(controls, control, index, start, stop, threshold=None):
+def make_wav_of_reconstruction_report(controls, control, index, start, stop, threshold=None):
     """Make a WAV file of a control with its metadata: bytes."""
     model = controls.models[int(controls.results[control].rows["fold"].iloc[index])]
     audio = controls.to_audio(control, index, start, stop, threshold)
@@ -264,12 +266,12 @@ def _show_voice(model, has_stimulus=False):
 def _make_player(controls, name, index, start, stop, limits):
     """Make the player and spectrogram of a control."""
     spec = controls.specs[name]
-    wav = make_reconstruction_wav(controls, name, index, start, stop)
+    wav = make_wav_of_reconstruction_report(controls, name, index, start, stop)
     mel = controls.get_mel(name, index, start, stop)
     shown = mel if name == "prior_only" else _scale_excerpt(controls, name, index, start, stop)
     drawn = _draw_spectrogram(shown, controls.sfreq, start, limits, _name_bands(controls))
     return group_html_blocks(
-        make_html_heading(spec.label, 4), make_html_player(wav, spec.label, spec.meaning),
+        make_html_heading(spec.label, 4), make_html_audio_element(wav, spec.label, spec.meaning),
         make_html_figure(drawn, f"Mel spectrogram of {len(mel) / controls.sfreq:.1f} s, {spec.label}.", fixed=True),
     )  # fmt: skip
 
@@ -287,7 +289,7 @@ def _make_stimulus_player(controls, index, start, stop, limits):
     text = "The audio as it was presented, not synthesized. It is not part of the reconstruction."
     drawn = _draw_spectrogram(mel, controls.sfreq, start, limits, _name_bands(controls))
     return group_html_blocks(
-        make_html_heading("stimulus", 4), make_html_player(file.getvalue(), "stimulus", text),
+        make_html_heading("stimulus", 4), make_html_audio_element(file.getvalue(), "stimulus", text),
         make_html_figure(drawn, f"{_name_bands(controls)} of {len(mel) / controls.sfreq:.1f} s, stimulus.", fixed=True),
     )  # fmt: skip
 
@@ -311,14 +313,14 @@ def _make_faded_player(controls, index, start, stop):
     if (
         controls.settings["seconds"] != 1
         or start % 1
-        or compare_seconds_of_control(result, index, controls.sfreq, 1) is None
+        or score_seconds_of_synthesis_control(result, index, controls.sfreq, 1) is None
     ):
         return None  # a recording below five seconds has no confidence
     confidence = controls.compute_confidence("decoder", index)[int(start) : int(np.ceil(stop))]
     if not len(confidence):  # the excerpt is less than the last whole second
         return None
     n = int((confidence >= THRESHOLD).sum())
-    wav = make_reconstruction_wav(controls, "decoder", index, start, stop, THRESHOLD)
+    wav = make_wav_of_reconstruction_report(controls, "decoder", index, start, stop, THRESHOLD)
     text = (
         f"The same estimate. Seconds with a confidence below {THRESHOLD} are silent. {n} of {len(confidence)} seconds remain, "
         f"and about 5 % remain without information."
@@ -326,7 +328,7 @@ def _make_faded_player(controls, index, start, stop):
     drawn = _draw_confidence(confidence, start)
     label = "EEG/MEG, certain seconds"
     return group_html_blocks(
-        make_html_heading(label, 4), make_html_player(wav, label, text),
+        make_html_heading(label, 4), make_html_audio_element(wav, label, text),
         make_html_figure(drawn, f"Confidence of {len(confidence)} seconds, {n} of them at {THRESHOLD} or more.", fixed=True),
     )  # fmt: skip
 

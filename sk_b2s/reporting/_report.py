@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import make_texts_visible
+from sk_b2s._utils._text import make_all_text_visible
+from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
-from sk_b2s.evaluation._summary import BenchmarkSummary
-from sk_b2s.reporting._clips import StimulusClips, is_simulated
+from sk_b2s.reporting._appendix_sections import make_appendix_section
+from sk_b2s.reporting._clips import StimulusClips, is_clip_simulated
 from sk_b2s.reporting._detail_sections import (
     make_rank_curve_section,
     pair_detail_sections,
-    show_guesses,
+    show_guesses_detail_section,
 )
 from sk_b2s.reporting._findings import (
     LIMITS,
     add_loudness_scores,
     describe_finding_counts,
-    explain_leak_findings,
+    explain_findings_of_leaks,
     format_finding_count,
     list_finding_folds,
     write_findings_headline,
@@ -49,7 +50,6 @@ from sk_b2s.reporting._score_sections import (
     show_score_tables,
     show_subject_scores,
 )
-from sk_b2s.reporting._sections import make_appendix_section
 
 OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan", "details")  # columns that a table may lack
 
@@ -126,16 +126,16 @@ def write_report(
     'report.html'
     """
     cv = None if cv is None else str(cv)
-    summary = BenchmarkSummary(make_texts_visible(_check_results(results)))
+    summary = BenchmarkSummary(make_all_text_visible(_check_results(results)))
     title, cv, results_by_decoder, encoders, curves = map(
-        make_texts_visible, (title, cv, results_by_decoder or {}, encoders or {}, curves or {})
+        make_all_text_visible, (title, cv, results_by_decoder or {}, encoders or {}, curves or {})
     )
     clips = StimulusClips(summary.results, stimuli)
     with style_html_figures():
         blocks = [
             *_show_findings(summary), *_show_task(summary), *show_score_tables(summary.table), *show_calibration_scores(summary),
             *show_subject_scores(summary, make_rank_curve_section(summary.results)), *show_score_comparison(summary),
-            *show_control_scores(summary), *show_guesses(summary.results, clips), *pair_detail_sections(summary.results),
+            *show_control_scores(summary), *show_guesses_detail_section(summary.results, clips), *pair_detail_sections(summary.results),
             *make_appendix_section(results_by_decoder, encoders, positions, curves, figures or {}),
             *_show_folds(summary), *show_provenance(summary.results, cv),
             pair_html_blocks(group_html_blocks(*_show_help(summary)), group_html_blocks(*_show_limits(summary))),
@@ -184,13 +184,13 @@ def _make_title(results):
 
 def _show_findings(summary):
     """Show the headline, leaks, and the main score of each decoder."""
-    if is_simulated(summary.results):
+    if is_clip_simulated(summary.results):
         note = "Scores show that the analysis works, and say nothing about people."
         yield {"kind": "banner", "text": "Simulated data.", "note": note}
     style, text, notes = write_findings_headline(summary)
     statement = {"kind": "statement", "code": False}
     yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
-    if reasons := explain_leak_findings(summary):
+    if reasons := explain_findings_of_leaks(summary):
         yield {**statement, "label": "leaks", "style": "bad", "text": "Leaks", "notes": [], "texts": reasons}
     table = add_loudness_scores(summary.table)
     scored = table.loc[summary.scored.index].to_dict("records")

@@ -7,11 +7,11 @@ import re
 import numpy as np
 import pandas as pd
 
+from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.evaluation._controls._registry import CONTEXT, CONTROLS
 from sk_b2s.evaluation._controls._verdicts import Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._scores import SCORES, is_score_correlation
-from sk_b2s.evaluation._summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import plot_comparison, plot_controls, plot_subjects
 from sk_b2s.reporting._findings import (

@@ -84,8 +84,8 @@ def format_scores(results):
         [
             _align_columns(lines),
             "",
-            wrap_printed_text(_describe_means(whole)),
-            *map(wrap_printed_text, notes),
+            wrap_scores_text(_describe_means(whole)),
+            *map(wrap_scores_text, notes),
         ]
     )
 
@@ -129,7 +129,7 @@ def _format_numbers(column):
     return column.map("{:.3f}".format).replace("nan", "-")
 
 
-def wrap_printed_text(text):
+def wrap_scores_text(text):
     """Wrap a paragraph to the width of a printed line."""
     return textwrap.fill(text, WIDTH)
 

@@ -10,7 +10,7 @@ from sk_b2s.events._stimuli import stimulus_duration
 ROUNDING = 1e-6  # of a step
 
 
-class CandidateSounds:
+class StreamingCandidateSounds:
     """Sounds by name, with the seconds from the common onset to each.
 
     Parameters

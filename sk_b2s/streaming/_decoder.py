@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from sk_b2s._utils._validation import validate_positive, validate_window_length
-from sk_b2s.streaming._candidates import CandidateSounds
+from sk_b2s._utils._validation import get_validated_window_length, validate_positive
+from sk_b2s.streaming._candidates import StreamingCandidateSounds
 from sk_b2s.streaming._latency import find_look_ahead_latency
 from sk_b2s.streaming._onsets import LostOnsetError
 from sk_b2s.streaming._pipeline import (
@@ -168,7 +168,7 @@ class StreamingDecoder(StoredWindowsMixin):
         self.chain = make_pipeline_chain(epocher, sfreq)
         self._settle = find_pipeline_settling_time(self.chain)
         self._hop = max(1, round(step * epocher.sfreq))
-        n_times = validate_window_length(self._sounds.make_rows([0.0]), epocher.sfreq)
+        n_times = get_validated_window_length(self._sounds.make_rows([0.0]), epocher.sfreq)
         self._first, last, self._steps = epocher.find_window_reach(n_times)
         self._n_read = last - self._first
         self._n_history = max(self._n_read, round(self.history * epocher.sfreq))
@@ -184,7 +184,7 @@ class StreamingDecoder(StoredWindowsMixin):
             raise ValueError(f"max_gap must be a number of seconds, at least 0. Got {self.max_gap!r}.")
         if self.callback is not None and not callable(self.callback):
             raise ValueError(f"callback must be callable or None. Got {self.callback!r}.")
-        self._sounds = CandidateSounds(self.candidates, self.duration)
+        self._sounds = StreamingCandidateSounds(self.candidates, self.duration)
 
     def _check_positions(self, positions):
         """Return positions, NaN for bad channels: (1, n_channels, 2)."""

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from sk_b2s.features._spectral import MelSpectrogram
+from sk_b2s.features._acoustic_spectra import MelSpectrogram
 
 SFREQ, N_MELS = 25, 24
 MAX_SECONDS = 4 * 3600  # of all candidates, 9 MB

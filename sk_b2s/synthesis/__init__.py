@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_controls_result": ["ReconstructionControls"],
         "_reconstructor": ["SpeechReconstructor"],
         "_voice": ["SpeakerVoice", "make_example_voice"],
-        "_wav": ["read_wav_metadata", "write_wav"],
+        "_wav_files": ["read_wav_metadata", "write_wav"],
         "_vocoder": ["mel_to_audio"],
     },
 )

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
-from sk_b2s._utils._validation import get_validated_table, is_valid_segment_table, validate_count
+from sk_b2s._utils._validation import is_validated_table, validate_count, validate_table
 from sk_b2s.evaluation._controls._inputs import (
     make_control_noise_inputs,
     permute_control_inputs,
@@ -20,8 +20,8 @@ from sk_b2s.evaluation._controls._inputs import (
 from sk_b2s.evaluation._controls._run import run_control_rows
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.evaluation._fit_score import fit_fold
+from sk_b2s.evaluation._reconstruction._reconstruct import reconstruct_recordings
 from sk_b2s.evaluation._reconstruction._result import ReconstructionResult
-from sk_b2s.evaluation._reconstruction._scores import reconstruct_recordings
 from sk_b2s.model_selection._exposure import find_exposure
 from sk_b2s.model_selection._split import list_split_folds
 from sk_b2s.synthesis._controls_result import make_controls_result
@@ -33,7 +33,7 @@ from sk_b2s.synthesis._stimulus_audio import join_stimulus_audio, list_stimulus_
 class SynthesisControl:
     """One control of a reconstruction.
 
-    ``run(fold)`` returns a ReconstructionResult of a :class:`SynthesisFold`.
+    ``run(fold)`` returns a ReconstructionResult of a :class:`SynthesisControlFold`.
     """
 
     name: str
@@ -45,7 +45,7 @@ class SynthesisControl:
 
 
 @dataclass
-class SynthesisFold:
+class SynthesisControlFold:
     """One fold: a reconstructor, its data, and the fitted reconstructor."""
 
     reconstructor: SpeechReconstructor
@@ -77,9 +77,9 @@ class SynthesisFold:
         y, X = self.get("test", self.y), self.get("test", self.X)
         model = self.fitted
         targets = model._compute_mel(y)
-        table = get_validated_table(X)
+        table = validate_table(X)
         if table is None:
-            table = get_validated_table(unwrap_decoder_of_estimator(model.decoder_, X, "controls")[1])
+            table = validate_table(unwrap_decoder_of_estimator(model.decoder_, X, "controls")[1])
         given = estimate(y, targets)
         windows = (
             targets._replace(rows=table) if isinstance(given, np.ndarray) else given._replace(rows=table)
@@ -121,7 +121,7 @@ def _run_surrogate(fold):
     """Refit on recordings with the same spectra and covariance."""
     noise = SurrogateRecordings(random_state=fold.seed)
     model, X = clone(fold.reconstructor), fold.X
-    if is_valid_segment_table(X):
+    if is_validated_table(X):
         model.set_params(decoder=make_control_noise_inputs(model.decoder, noise))
     else:
         X = noise.fit_transform(X)
@@ -238,14 +238,14 @@ def reconstruct_with_controls(
     parts: dict[str, list] = {name: [] for name in names}
     models, stimuli, is_seen = [], [], False
     for number, (train, test) in enumerate(list_split_folds(cv, X, y)):
-        fold = SynthesisFold(reconstructor, X, y, train, test, random_state + number)
+        fold = SynthesisControlFold(reconstructor, X, y, train, test, random_state + number)
         for name in names:  # the decoder is first
             parts[name].append(SYNTHESIS_CONTROLS[name].run(fold))
         models.append(fold.fitted)
         stimuli.append(fold.list_stimuli())
         is_seen |= fold.has_seen_stimuli()
-    results = {name: join_synthesis_folds(found) for name, found in parts.items()}
-    stimuli = join_stimulus_audio(stimuli, find_fold_step(parts["decoder"]))
+    results = {name: join_folds_of_synthesis_controls(found) for name, found in parts.items()}
+    stimuli = join_stimulus_audio(stimuli, find_synthesis_control_step(parts["decoder"]))
     return make_controls_result(
         results, models, SYNTHESIS_CONTROLS, n_way, seconds, n_shifts, random_state, is_seen, stimuli
     )
@@ -262,15 +262,15 @@ def _check_names(controls):
     return list(dict.fromkeys(["decoder", *names]))
 
 
-def find_fold_step(results):
+def find_synthesis_control_step(results):
     """Return the interval between the places of folds."""
     return 1 + max((int(place.max()) for result in results for place in result.place), default=0)
 
 
-def join_synthesis_folds(results):
+def join_folds_of_synthesis_controls(results):
     """Join the recordings of several folds, with a column ``fold``."""
     first = results[0]
-    step = find_fold_step(results)
+    step = find_synthesis_control_step(results)
     return ReconstructionResult(
         [part for result in results for part in result.estimate],
         [part for result in results for part in result.target],

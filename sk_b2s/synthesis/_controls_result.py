@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.evaluation._reconstruction._result import MEAN
-from sk_b2s.features._audio import AUDIO_SFREQ
+from sk_b2s.features._read_audio import AUDIO_SFREQ
 from sk_b2s.synthesis._averages import average_reconstruction
 from sk_b2s.synthesis._confidence import compute_confidence, make_confidence_fade
-from sk_b2s.synthesis._controls_scores import MEASURES, compare_seconds_of_control, score_control_rows
+from sk_b2s.synthesis._controls_scores import (
+    MEASURES,
+    score_rows_of_synthesis_controls,
+    score_seconds_of_synthesis_control,
+)
 from sk_b2s.synthesis._identification import identify_pieces
 from sk_b2s.synthesis._verdicts import (
     SynthesisVerdict,
@@ -115,7 +119,9 @@ class ReconstructionControls:
         """
         result, parts = self._get_result(control), []
         for index, row in result.rows.iterrows():
-            similarity = compare_seconds_of_control(result, index, self.sfreq, self.settings["seconds"])
+            similarity = score_seconds_of_synthesis_control(
+                result, index, self.sfreq, self.settings["seconds"]
+            )
             if similarity is None:
                 continue
             n, at = len(similarity), np.arange(len(similarity))
@@ -286,7 +292,9 @@ def make_controls_result(
 ):
     """Score all controls: ReconstructionControls."""
     settings = {"n_way": n_way, "seconds": seconds, "n_shifts": n_shifts, "random_state": random_state}
-    scores = score_control_rows(results, specs, results["decoder"].sfreq or DEFAULT_SFREQ, **settings)
+    scores = score_rows_of_synthesis_controls(
+        results, specs, results["decoder"].sfreq or DEFAULT_SFREQ, **settings
+    )
     found = ReconstructionControls(results, models, scores, None, settings, specs, is_seen, stimuli)
     verdict = SynthesisVerdict.SEEN if is_seen else make_synthesis_controls_verdict(found.select_means())
     return replace(found, verdict=verdict)

@@ -20,7 +20,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def score_control_rows(results, specs, sfreq, n_way, seconds, n_shifts, random_state):
+def score_rows_of_synthesis_controls(results, specs, sfreq, n_way, seconds, n_shifts, random_state):
     """Score each control, subject, measure and band: DataFrame.
 
     A decoder that is trained on stimuli of another time estimates the stimulus
@@ -67,7 +67,7 @@ def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_fold
     for index, row in enumerate(result.rows.to_dict("records")):
         random = check_random_state(random_state + groups[row["fold"]])
         curves.append(result.correlate_recording(index, n_shifts, random)[:, : len(names)])
-        similarity = compare_seconds_of_control(result, index, sfreq, seconds)
+        similarity = score_seconds_of_synthesis_control(result, index, sfreq, seconds)
         least = max(LEAST_SHIFT, int(np.ceil(result.window / sfreq / seconds)))
         found = (
             np.full((1, 2), np.nan)
@@ -111,7 +111,7 @@ def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_fold
     return rows
 
 
-def compare_seconds_of_control(result, index, sfreq, seconds):
+def score_seconds_of_synthesis_control(result, index, sfreq, seconds):
     """Return the similarity of pieces, None if the recording is too short."""
     least = 2 * LEAST_SHIFT + 1
     if result.estimate[index].shape[1] < least * max(round(seconds * sfreq), 1):

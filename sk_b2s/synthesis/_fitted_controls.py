@@ -10,7 +10,11 @@ from sklearn.pipeline import Pipeline
 
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.preprocessing._epocher._epocher import Epocher
-from sk_b2s.synthesis._controls import SYNTHESIS_CONTROLS, SynthesisFold, join_synthesis_folds
+from sk_b2s.synthesis._controls import (
+    SYNTHESIS_CONTROLS,
+    SynthesisControlFold,
+    join_folds_of_synthesis_controls,
+)
 from sk_b2s.synthesis._controls_result import make_controls_result
 
 MEANINGS = {
@@ -30,7 +34,7 @@ def compare_fitted_with_controls(model, X, y, n_way=10, n_shifts=1000, random_st
     Nothing is refitted. The surrogate recording is decoded by the same
     coefficients, so a leak of the training set cannot be detected.
     """
-    fold = SynthesisFold(model, X, y, np.arange(0), np.arange(len(X)), random_state, model)
+    fold = SynthesisControlFold(model, X, y, np.arange(0), np.arange(len(X)), random_state, model)
     mean = np.repeat(model.mel_mean_[:, None], model._compute_mel(y).shape[2], axis=1)
     results = {
         "decoder": model.reconstruct(X, y),
@@ -38,7 +42,7 @@ def compare_fitted_with_controls(model, X, y, n_way=10, n_shifts=1000, random_st
         "phase_randomized": insert_fitted_surrogate(model, X, random_state).reconstruct(X, y),
         "prior_only": fold.reconstruct_given(lambda y, targets: mean),
     }
-    results = {name: join_synthesis_folds([result]) for name, result in results.items()}
+    results = {name: join_folds_of_synthesis_controls([result]) for name, result in results.items()}
     return make_controls_result(
         results,
         [model],

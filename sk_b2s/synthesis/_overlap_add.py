@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
+from sk_b2s._utils._validation import get_validated_recordings, validate_table
 from sk_b2s.metrics._reconstruction import overlap_add
 
 
@@ -53,5 +53,5 @@ def overlap_add_recording(estimates, weights, table, sfreq):
 
 def find_overlap_add_table(X, windows):
     """Return the table of windows, None without a table."""
-    table = get_validated_table(X)
-    return get_validated_table(windows) if table is None else table
+    table = validate_table(X)
+    return validate_table(windows) if table is None else table

@@ -15,24 +15,27 @@ from sk_b2s._utils._estimators import (
     find_decoder_in_estimator,
     find_innermost_estimator,
     iter_estimator_levels,
-    list_member_estimators,
-    make_estimator_params,
+    list_estimators_inside,
+    make_estimator_fit_params,
     unwrap_decoder_of_estimator,
 )
-from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import validate_rows_in_step, validate_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
-from sk_b2s.evaluation._reconstruction._posterior import FeaturePrior
+from sk_b2s.evaluation._reconstruction._feature_prior import FeaturePrior
+from sk_b2s.evaluation._reconstruction._reconstruct import (
+    check_reconstruction_estimates,
+    reconstruct_recordings,
+)
 from sk_b2s.evaluation._reconstruction._result import MEAN
-from sk_b2s.evaluation._reconstruction._scores import check_reconstruction_estimates, reconstruct_recordings
-from sk_b2s.features._audio import AUDIO_SFREQ
+from sk_b2s.features._read_audio import AUDIO_SFREQ
 from sk_b2s.model_selection._exposure import warn_of_exposure
 from sk_b2s.synthesis._averages import AVERAGES, average_reconstruction
 from sk_b2s.synthesis._confidence import make_confidence_fade
 from sk_b2s.synthesis._overlap_add import find_overlap_add_table, overlap_add_recording
 from sk_b2s.synthesis._targets import choose_reconstruction_target, compute_reconstruction_targets
 from sk_b2s.synthesis._vocoder import check_vocoder_mel, mel_to_audio
-from sk_b2s.synthesis._wav import write_wav
+from sk_b2s.synthesis._wav_files import write_wav
 
 MOST_SEGMENTS = 500  # training segments from which the statistics of bands are computed
 TINY = 1e-6
@@ -162,14 +165,14 @@ class SpeechReconstructor(DocLinkMixin, BaseEstimator):
             and ``target`` do not match.
         """
         decoder, _ = find_decoder_in_estimator(self.decoder)
-        is_estimate = hasattr(decoder, "transform") and not list_member_estimators(decoder)
+        is_estimate = hasattr(decoder, "transform") and not list_estimators_inside(decoder)
         if self.method == "regression" and not is_estimate:
             raise TypeError(
                 f"{type(decoder).__name__} does not estimate speech features. Use SpeechReconstructor(decoder, "
                 f"method='retrieval'), or one of its members."
             )
         self.target_ = choose_reconstruction_target(self.target, self.decoder, self.vocoder)
-        parameters = {} if calibration is None else make_estimator_params(self.decoder, calibration)
+        parameters = {} if calibration is None else make_estimator_fit_params(self.decoder, calibration)
         self.decoder_ = clone(self.decoder).fit(X, y, **parameters)
         if self.method == "regression":
             check_reconstruction_estimates(find_innermost_estimator(self.decoder_, fitted=True)[0])
@@ -425,7 +428,7 @@ class SpeechReconstructor(DocLinkMixin, BaseEstimator):
         *_, decoder = iter_estimator_levels(self.decoder_)
         if self.method == "retrieval" or not hasattr(decoder, "_targets"):
             return None
-        return decoder._targets(get_validated_table(y) if decoder.speech is not None else y)
+        return decoder._targets(validate_table(y) if decoder.speech is not None else y)
 
     def _compute_mel(self, y):
         """Compute the true windows of segments, by default log mel spectra."""

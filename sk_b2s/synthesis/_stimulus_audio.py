@@ -7,8 +7,8 @@ from os import PathLike
 
 import numpy as np
 
-from sk_b2s.events._audio._files import AudioTrack
-from sk_b2s.features._audio import AUDIO_SFREQ, read_feature_audio
+from sk_b2s.events._audio._track_files import AudioTrack
+from sk_b2s.features._read_audio import AUDIO_SFREQ, read_audio_for_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class StimulusAudio:
             start = max(self.seconds[entry] + (run[0] - self.first[entry]) / self.sfreq, 0.0)
             n_samples = round((n_frames + len(run)) / self.sfreq * AUDIO_SFREQ) - sum(map(len, parts))
             n_frames += len(run)
-            audio = read_feature_audio(sound, start, start + len(run) / self.sfreq)[:n_samples]
+            audio = read_audio_for_features(sound, start, start + len(run) / self.sfreq)[:n_samples]
             parts.append(np.pad(audio, (0, n_samples - len(audio))).astype(np.float32))
         return np.concatenate(parts)
 

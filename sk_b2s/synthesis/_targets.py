@@ -7,10 +7,10 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from sk_b2s._utils._estimators import find_estimator_speech
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.decoding._candidates import make_candidate_windows
+from sk_b2s.features._acoustic_spectra import MelSpectrogram
 from sk_b2s.features._pretrained import Wav2Vec2Features
-from sk_b2s.features._spectral import MelSpectrogram
 from sk_b2s.preprocessing._windows._windows import Windows
 from sk_b2s.synthesis._voice import SpeakerVoice
 
@@ -19,7 +19,7 @@ N_MELS = 40  # bands if the decoder has other features than a mel spectrogram
 
 def choose_reconstruction_target(target, decoder, vocoder):
     """Return "mel" or "features", the features that a vocoder takes."""
-    pretrained = find_speech_step(decoder, Wav2Vec2Features)
+    pretrained = find_reconstruction_target_step(decoder, Wav2Vec2Features)
     if target == "auto":
         is_matched = isinstance(vocoder, SpeakerVoice) and pretrained is not None
         return "features" if is_matched and vocoder.has_features_of(pretrained) else "mel"
@@ -43,7 +43,7 @@ def choose_reconstruction_target(target, decoder, vocoder):
     return "features"
 
 
-def find_speech_step(decoder, kind):
+def find_reconstruction_target_step(decoder, kind):
     """Return the step of a kind in the ``speech`` of a decoder, or None."""
     speech = find_estimator_speech(decoder)
     return next((step for step in _list_steps(speech) if isinstance(step, kind)), None)
@@ -58,15 +58,15 @@ def compute_reconstruction_targets(decoder, y, target):
     speech = find_estimator_speech(decoder)
     if speech is None:
         return y if isinstance(y, Windows) else make_candidate_windows(np.asarray(y, np.float32))
-    table = get_validated_table(y)
+    table = validate_table(y)
     if table is None:
         raise ValueError(
             f"SpeechReconstructor requires y to be the table of segments returned by make_segments, because its decoder has "
             f"speech={type(speech).__name__}(...). Got {type(y).__name__} instead."
         )
     if target == "features":
-        step = find_speech_step(decoder, Wav2Vec2Features)
-    elif (step := find_speech_step(decoder, MelSpectrogram)) is None:
+        step = find_reconstruction_target_step(decoder, Wav2Vec2Features)
+    elif (step := find_reconstruction_target_step(decoder, MelSpectrogram)) is None:
         steps = _list_steps(speech)
         rate = next((step.sfreq for step in steps if getattr(step, "sfreq", None)), 50)
         step = MelSpectrogram(N_MELS, rate, memory=getattr(steps[0], "memory", None))

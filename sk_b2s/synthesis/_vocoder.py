@@ -8,8 +8,8 @@ from scipy.signal import resample_poly
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._validation import validate_count
-from sk_b2s.features._audio import AUDIO_SFREQ
-from sk_b2s.features._spectral import compute_power_spectrogram, make_mel_filters
+from sk_b2s.features._acoustic_spectra import compute_power_spectrogram, make_mel_filters
+from sk_b2s.features._read_audio import AUDIO_SFREQ
 
 HOP = 160  # samples at 16 kHz between frames of the vocoder
 FLOOR = 1e-5  # power that MelSpectrogram adds before the logarithm

@@ -13,11 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._estimators import DocLinkMixin
 from sk_b2s.datasets.simulated._speech import load_speech
-from sk_b2s.features._audio import AUDIO_SFREQ
 from sk_b2s.features._pretrained import Wav2Vec2Features
+from sk_b2s.features._read_audio import AUDIO_SFREQ
 from sk_b2s.synthesis import _voice_frames as frames
 from sk_b2s.synthesis._voice_sounds import list_voice_sounds, read_voice_sound
-from sk_b2s.synthesis._wav import write_wav
+from sk_b2s.synthesis._wav_files import write_wav
 
 LEAST_SECONDS, FEWEST_BANDS = 1.0, 4
 FLITE = (

@@ -6,9 +6,9 @@ import numpy as np
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s.features import _checkpoints as checkpoints
-from sk_b2s.features._audio import AUDIO_SFREQ
 from sk_b2s.features._pretrained import Wav2Vec2Features
 from sk_b2s.features._pretrained_chunks import average_pretrained_chunks
+from sk_b2s.features._read_audio import AUDIO_SFREQ
 from sk_b2s.synthesis._vocoder import make_vocoder_mel, mel_to_audio
 
 HOP, SFREQ = 320, 50  # samples and rate of frames
@@ -27,7 +27,10 @@ def compute_voice_frame_features(audio, model, layers, device, precision):
             f"model={model!r} has {AUDIO_SFREQ / architecture.hop:g} frames per second, and a voice needs {SFREQ}. "
             f"Use 'whisper-tiny.en'."
         )
-    network, layers = checkpoints.load_checkpoint(model, None, device, precision), speech._select_layers()
+    network, layers = (
+        checkpoints.load_speech_checkpoint(model, None, device, precision),
+        speech._select_layers(),
+    )
     n_frames = -(-len(audio) // HOP)
     audio = np.pad(audio, (0, (n_frames - 1) * HOP + architecture.frame_length - len(audio)))
     size = min(1500, architecture.max_frames or 1500)

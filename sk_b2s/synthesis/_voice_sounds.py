@@ -7,9 +7,9 @@ from os import PathLike
 import numpy as np
 import pandas as pd
 
-from sk_b2s.events._audio._files import AudioTrack
 from sk_b2s.events._audio._resampling import resample_audio
-from sk_b2s.features._audio import AUDIO_SFREQ, read_feature_audio
+from sk_b2s.events._audio._track_files import AudioTrack
+from sk_b2s.features._read_audio import AUDIO_SFREQ, read_audio_for_features
 
 SHORTEST = 0.2  # s of a sound
 SILENT = 1e-4  # peak
@@ -38,9 +38,9 @@ def list_voice_sounds(sounds):
 def read_voice_sound(sound, name="'sound'"):
     """Read and check a sound as float32 mono at 16 kHz."""
     if isinstance(sound, (str, PathLike, AudioTrack)):
-        audio = read_feature_audio(sound)
+        audio = read_audio_for_features(sound)
     elif isinstance(sound, tuple) and len(sound) == 3:
-        audio = read_feature_audio(*sound)
+        audio = read_audio_for_features(*sound)
     elif isinstance(sound, tuple) and len(sound) == 2:
         audio = _convert_samples(*sound, name)
     else:

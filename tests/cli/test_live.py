@@ -23,7 +23,7 @@ from sk_b2s._cli._live import (
 )
 from sk_b2s._cli._main import main
 from sk_b2s._cli._parser import make_parser
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.streaming import read_live_predictions
 
 
@@ -123,7 +123,7 @@ def test_live_names_the_wrong_option(arguments, change, options, message, capsys
 def test_live_page_states_the_error(arguments, tmp_path, monkeypatch, capsys):
     reasons = []
     page = SimpleNamespace(url="", show=None, show_status=None, close=reasons.append)
-    monkeypatch.setattr(_live, "make_live_page", lambda *_: page)
+    monkeypatch.setattr(_live, "make_cli_live_page", lambda *_: page)
     monkeypatch.setattr(_live, "warm_up_live", lambda *_: None)
     path = tmp_path / "folder"
     path.mkdir()
@@ -162,7 +162,7 @@ def test_live_finds_onset_in_channel(arguments, tmp_path, capsys):
 
 def test_live_finds_onset_of_audio(arguments):
     args = make_parser().parse_args(make_argv({**arguments, "--onset": [], "--audio": "AUX"}))
-    finder = _live.make_live_onset(args, parse_live_candidates(args.candidates), 100.0)
+    finder = _live.make_cli_live_onset(args, parse_live_candidates(args.candidates), 100.0)
     assert repr(finder) == "AudioOnset(['heard', 'other'], sfreq=100, duration=5)"
 
 

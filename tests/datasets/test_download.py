@@ -20,7 +20,7 @@ from helpers.servers import (
 )
 
 from sk_b2s.datasets import _download as downloading
-from sk_b2s.datasets._download import RemoteFile, download
+from sk_b2s.datasets._download import DownloadFile, download
 from sk_b2s.datasets._listings import request_file_listing
 
 MANUAL = "Open the page in a browser."
@@ -33,7 +33,7 @@ LARGE_SHA = f"sha256:{hashlib.sha256(LARGE_CONTENT).hexdigest()}"
 @pytest.fixture
 def large_file(server):
     server.files["/story.wav"] = LARGE_CONTENT
-    return RemoteFile("stimuli/audio/story.wav", f"{server.url}/story.wav", len(LARGE_CONTENT), LARGE_SHA)
+    return DownloadFile("stimuli/audio/story.wav", f"{server.url}/story.wav", len(LARGE_CONTENT), LARGE_SHA)
 
 
 def test_download_skips_existing_file(server, large_file, tmp_path):
@@ -105,7 +105,7 @@ def test_download_deletes_file_of_wrong_checksum(server, large_file, tmp_path):
 def test_download_stops_at_refusal(server, tmp_path, status, error, message):
     server.status["/gone"] = status
     with pytest.raises(error, match=message):
-        download([RemoteFile("gone", f"{server.url}/gone", None, None)], tmp_path, progress=False)
+        download([DownloadFile("gone", f"{server.url}/gone", None, None)], tmp_path, progress=False)
     assert len(server.requests) == 1
 
 
@@ -114,7 +114,7 @@ def test_download_repeats_after_server_error(server, tmp_path):
     with pytest.raises(
         ConnectionError, match="the server returned 503 Service Unavailable, after 6 attempts"
     ):
-        download([RemoteFile("busy", f"{server.url}/busy", None, None)], tmp_path, progress=False)
+        download([DownloadFile("busy", f"{server.url}/busy", None, None)], tmp_path, progress=False)
     assert len(server.requests) == downloading.ATTEMPTS
 
 
@@ -349,7 +349,7 @@ def test_download_rejects_redirect_loop(impatient_server, tmp_path):
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://h/x", "/etc/passwd", "", None, 5, "http://"])
 def test_download_requires_http(tmp_path, url):
     with pytest.raises(ConnectionError, match="not http or https. Nothing was downloaded"):
-        download_file(RemoteFile("f.bin", url, None, None), tmp_path / "study")
+        download_file(DownloadFile("f.bin", url, None, None), tmp_path / "study")
     assert not (tmp_path / "study").exists()
 
 

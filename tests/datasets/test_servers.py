@@ -12,7 +12,7 @@ from helpers.servers import Server, remove_proxies, start_proxies
 
 from sk_b2s.datasets import _download as downloading
 from sk_b2s.datasets import fetch_brennan2019, fetch_broderick2019, fetch_gwilliams2022
-from sk_b2s.datasets._download import RemoteFile, download
+from sk_b2s.datasets._download import DownloadFile, download
 from sk_b2s.datasets._listings import request_file_listing
 from sk_b2s.datasets._servers import describe_server_proxy, make_final_server_error
 
@@ -76,7 +76,7 @@ def test_fetch_stops_at_blocking_proxy(proxy, tmp_path, monkeypatch, variable):
 
 def test_download_behind_blocking_proxy(proxy, tmp_path, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy(403))
-    file = RemoteFile("stimuli/a.wav", "https://files.osf.io/a", 3, None)
+    file = DownloadFile("stimuli/a.wav", "https://files.osf.io/a", 3, None)
     check_error(lambda: download([file], tmp_path, progress=False), PermissionError, "blocks files.osf.io",
          "Open https://files.osf.io/a in a browser, save the file as",
          "a.wav")  # fmt: skip
@@ -139,7 +139,7 @@ def test_make_final_server_error_of_invalid_proxy(monkeypatch, tmp_path, address
     monkeypatch.setenv("HTTPS_PROXY", address.format(port=port))
     errors = [
         check_error(lambda: request_file_listing("https://api.osf.io/v2", "data", manual=MANUAL), ConnectionError, text.format(port=port)),
-        check_error(lambda: download([RemoteFile("f", "https://files.osf.io/f", 3, None)], tmp_path, progress=False),
+        check_error(lambda: download([DownloadFile("f", "https://files.osf.io/f", 3, None)], tmp_path, progress=False),
              ConnectionError, text.format(port=port)),
     ]  # fmt: skip
     assert not any(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sk_b2s.events._intervals import count_new_interval_seconds, sum_recorded_intervals, unite_intervals
-from sk_b2s.preprocessing._overlaps import OverlapLine
+from sk_b2s.preprocessing._overlap_line import OverlapLine
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_average_layers_equals_transformers(model_folder, tmp_path, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_average_layers_stops_at_highest_layer(model_folder, tmp_path, kind, monkeypatch):
     path = write(tmp_path / "noise.wav", make_audio(1.5))
-    stack, run = checkpoints.load_checkpoint(model_folder(kind)).layers, []
+    stack, run = checkpoints.load_speech_checkpoint(model_folder(kind)).layers, []
     assert len(stack) == N_LAYERS
     for index, layer in enumerate(stack):
         monkeypatch.setattr(
@@ -65,7 +65,7 @@ def test_average_layers_stops_at_highest_layer(model_folder, tmp_path, kind, mon
         assert run == list(range(max(layers)))
 
 
-def test_load_checkpoint_keeps_random_state(model_folder, tmp_path):
+def test_load_speech_checkpoint_keeps_random_state(model_folder, tmp_path):
     path = write(tmp_path / "noise.wav", make_audio(1.5))
     features = float32_features(model_folder("wav2vec2"), layers=3)
     checkpoints._load_model.cache_clear()
@@ -73,7 +73,7 @@ def test_load_checkpoint_keeps_random_state(model_folder, tmp_path):
     one, two = compute_all_frames(features, path, 1.5), compute_all_frames(features, path, 1.5)
     np.testing.assert_array_equal(one, two)
     assert torch.equal(torch.random.get_rng_state(), state)
-    network = checkpoints.load_checkpoint(model_folder("wav2vec2"))
+    network = checkpoints.load_speech_checkpoint(model_folder("wav2vec2"))
     assert not network.encoder.training
     assert all(parameter.grad is None for parameter in network.encoder.parameters())
 
@@ -146,13 +146,13 @@ def test_average_layers_keeps_accurate_bfloat16(model_folder, tmp_path, recwarn)
         checkpoints._load_model.cache_clear()
         found = compute_all_frames(features(layers=3), path, 3.5)
         assert 1e-5 < np.abs(found - expected).max()
-        network = checkpoints.load_checkpoint(model_folder(kind), precision="bfloat16")
+        network = checkpoints.load_speech_checkpoint(model_folder(kind), precision="bfloat16")
         assert network.reference is None, "released after the comparison"
         assert network.dtype == torch.bfloat16
     assert not [w for w in recwarn if "float32 instead" in str(w.message)]
 
 
-def test_load_checkpoint_loads_once(model_folder, sound):
+def test_load_speech_checkpoint_loads_once(model_folder, sound):
     path, _ = sound
     checkpoints._load_model.cache_clear()
     for layers in (1, 2, (0, 3)):
@@ -161,7 +161,7 @@ def test_load_checkpoint_loads_once(model_folder, sound):
     assert checkpoints._load_model.cache_info().misses == 1
 
 
-def test_load_checkpoint_is_shared_by_threads(model_folder, tmp_path):
+def test_load_speech_checkpoint_is_shared_by_threads(model_folder, tmp_path):
     path = write(tmp_path / "noise.wav", make_audio(1.5))
     features = [
         float32_features(model_folder("wav2vec2"), layers=layers) for layers in [0, 1, 2, 3, (1, 3)] * 4
@@ -173,13 +173,13 @@ def test_load_checkpoint_is_shared_by_threads(model_folder, tmp_path):
     np.testing.assert_array_equal(together, alone)
 
 
-def test_load_checkpoint_loads_once_for_threads(model_folder):
+def test_load_speech_checkpoint_loads_once_for_threads(model_folder):
     checkpoints._load_model.cache_clear()
     at_once, found = threading.Barrier(4), []
 
     def load():
         at_once.wait()
-        found.append(checkpoints.load_checkpoint(model_folder("wav2vec2")))
+        found.append(checkpoints.load_speech_checkpoint(model_folder("wav2vec2")))
 
     model_folder("wav2vec2")
     threads = [threading.Thread(target=load) for _ in range(4)]
@@ -220,7 +220,7 @@ def test_fit_without_network_describes_download(sound, tmp_path, monkeypatch):
         float32_features("what is this").fit(y)
 
 
-def test_load_checkpoint_rejects_other_models(model_folder, sound, tmp_path):
+def test_load_speech_checkpoint_rejects_other_models(model_folder, sound, tmp_path):
     y = make_table([sound[0]], [0.1])
 
     def config(**content):
@@ -242,7 +242,7 @@ def test_load_checkpoint_rejects_other_models(model_folder, sound, tmp_path):
         np.asarray(float32_features(str(damaged), layers=1).fit_transform(y))
 
 
-def test_load_checkpoint_requires_known_layers(model_folder, monkeypatch):
+def test_load_speech_checkpoint_requires_known_layers(model_folder, monkeypatch):
     import transformers
 
     class Elsewhere(torch.nn.Linear):
@@ -252,7 +252,7 @@ def test_load_checkpoint_requires_known_layers(model_folder, monkeypatch):
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", load)
     checkpoints._load_model.cache_clear()
     with pytest.raises(ValueError, match="Elsewhere does not store its layers where wav2vec 2.0"):
-        checkpoints.load_checkpoint(model_folder("wav2vec2"))
+        checkpoints.load_speech_checkpoint(model_folder("wav2vec2"))
 
 
 class Bomb:
@@ -265,7 +265,7 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-def test_load_checkpoint_of_pickle_runs_no_code(model_folder, sound, tmp_path):
+def test_load_speech_checkpoint_of_pickle_runs_no_code(model_folder, sound, tmp_path):
     from safetensors.torch import load_file
 
     path, _ = sound
@@ -309,7 +309,7 @@ for path in sys.argv[2:]:
 
 
 @pytest.mark.slow
-def test_load_checkpoint_downloads_once(model_folder, sound, tmp_path):
+def test_load_speech_checkpoint_downloads_once(model_folder, sound, tmp_path):
     """The model is read from the cache after the local hub server stopped."""
     commit, requests = "0123456789" * 4, []
 

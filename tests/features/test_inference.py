@@ -6,12 +6,12 @@ from helpers.speech_models import KINDS, N_LAYERS, make_audio
 
 from sk_b2s.features import _checkpoints as checkpoints
 from sk_b2s.features import _inference as inference
-from sk_b2s.features._inference import TimeMajorConvolutions
+from sk_b2s.features._inference import TimeMajorInference
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "whisper"])
 def test_optimize_keeps_narrow_convolutions_float32(model_folder, kind):
-    network = checkpoints.load_checkpoint(model_folder(kind), precision="bfloat16")
+    network = checkpoints.load_speech_checkpoint(model_folder(kind), precision="bfloat16")
     seen = {}
     grouped = {
         name: module
@@ -30,7 +30,7 @@ def test_optimize_keeps_narrow_convolutions_float32(model_folder, kind):
 
 @pytest.mark.parametrize("kind", ["wav2vec2, stable norm", "wavlm", "whisper"])
 def test_optimize_converts_only_products(model_folder, kind):
-    network = checkpoints.load_checkpoint(model_folder(kind), precision="bfloat16")
+    network = checkpoints.load_speech_checkpoint(model_folder(kind), precision="bfloat16")
     dtypes = {name: p.dtype for name, p in network.encoder.named_parameters()}
     for name, module in network.encoder.named_modules():
         if isinstance(module, (torch.nn.LayerNorm, torch.nn.GroupNorm)):
@@ -58,12 +58,12 @@ def test_time_major_convolutions_equal_torch(model_folder, kind):
     audio = torch.from_numpy(make_audio(2.1))[None]
     with torch.no_grad():
         expected = extractor(audio)
-        assert TimeMajorConvolutions.can_replace(extractor)
-        found = TimeMajorConvolutions(extractor.conv_layers, torch.float32)(audio)
+        assert TimeMajorInference.can_replace(extractor)
+        found = TimeMajorInference(extractor.conv_layers, torch.float32)(audio)
     assert audio.shape[1] // 5 > 2 * inference.CHUNK_FRAMES, "several chunks"
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert isinstance(
-        checkpoints.load_checkpoint(model_folder(kind)).encoder.feature_extractor, TimeMajorConvolutions
+        checkpoints.load_speech_checkpoint(model_folder(kind)).encoder.feature_extractor, TimeMajorInference
     )
 
 
@@ -73,7 +73,7 @@ def test_can_replace_rejects_other_convolutions(model_folder):
     def changed(change):
         extractor = AutoModel.from_pretrained(model_folder("wav2vec2")).feature_extractor
         change(extractor)
-        return TimeMajorConvolutions.can_replace(extractor)
+        return TimeMajorInference.can_replace(extractor)
 
     assert changed(lambda e: None)
     assert not changed(lambda e: setattr(e.conv_layers[2].conv, "padding", (1,)))

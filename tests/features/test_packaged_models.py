@@ -12,9 +12,9 @@ from transformers.audio_utils import mel_filter_bank
 
 import sk_b2s
 from sk_b2s.features import _model_files as model_files
-from sk_b2s.features._checkpoints import load_checkpoint
-from sk_b2s.features._mel import compute_stft
-from sk_b2s.features._model_files import PACKAGED, find_model_file, identify_model_files, resolve_model
+from sk_b2s.features._checkpoints import load_speech_checkpoint
+from sk_b2s.features._model_files import PACKAGED, find_model_file, identify_model_files, resolve_model_files
+from sk_b2s.features._stft import compute_stft
 
 NAME = "whisper-tiny.en"
 FOLDER = PACKAGED[NAME].folder
@@ -46,7 +46,7 @@ def test_packaged_files_have_recorded_digests():
 
 
 def test_packaged_model_equals_reference():
-    model = load_checkpoint(NAME)
+    model = load_speech_checkpoint(NAME)
     states = model.average_layers(model.prepare_inputs(make_audio(2.0)), [4])
     assert states.shape == (1500, 384)
     assert np.abs(states[[0, 40, 99], :5] - REFERENCE).max() < 0.005
@@ -59,7 +59,7 @@ def test_packaged_model_inputs_equal_definition():
     spectrum = np.abs(compute_stft(np.pad(padded, 200, mode="reflect"), 400, 160)[:, :-1]) ** 2
     expected = np.log10(np.maximum(mel @ spectrum, 1e-10))
     expected = (np.maximum(expected, expected.max() - 8) + 4) / 4
-    assert np.abs(load_checkpoint(NAME).prepare_inputs(audio)[0].numpy() - expected).max() < 1e-3
+    assert np.abs(load_speech_checkpoint(NAME).prepare_inputs(audio)[0].numpy() - expected).max() < 1e-3
 
 
 def test_packaged_model_needs_no_network(tmp_path, monkeypatch):
@@ -80,14 +80,14 @@ def test_packaged_model_is_saved_by_name(tmp_path, copied):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_resolve_model_rejects_damaged_files(copied, name):
+def test_resolve_model_files_rejects_damaged_files(copied, name):
     content = bytearray((copied / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copied / name).write_bytes(content)
     with pytest.raises(
         OSError, match=rf"'whisper-tiny.en': .*{name}' is missing or damaged.* Install sk_b2s again"
     ):
-        resolve_model(NAME)
+        resolve_model_files(NAME)
     (copied / name).unlink()
     with pytest.raises(OSError, match="Got no file instead"):
         identify_model_files(NAME)

@@ -55,7 +55,7 @@ def test_precision_auto_shares_cache(model_folder, tmp_path, monkeypatch):
         for p in ("float32", "bfloat16")
     }
     assert np.abs(found["float32"] - found["bfloat16"]).max() > 0, "each has its own cache entry"
-    monkeypatch.setattr(checkpoints, "load_checkpoint", None)
+    monkeypatch.setattr(checkpoints, "load_speech_checkpoint", None)
     for native in found:
         monkeypatch.setattr(pretrained, "choose_dtype_of_device", lambda *a, _p=native: getattr(torch, _p))
         np.testing.assert_array_equal(np.asarray(features.fit_transform(y)), found[native])
@@ -125,9 +125,9 @@ def test_transform_depends_on_rows_only(model_folder, sound, tmp_path):
 
 def test_transform_computes_touched_blocks_only(model_folder, sound, monkeypatch):
     path, _ = sound
-    read, stretches = pretrained.read_feature_audio, []
+    read, stretches = pretrained.read_audio_for_features, []
     monkeypatch.setattr(
-        pretrained, "read_feature_audio", lambda path, *span: stretches.append(span) or read(path, *span)
+        pretrained, "read_audio_for_features", lambda path, *span: stretches.append(span) or read(path, *span)
     )
     features = float32_features(model_folder("wav2vec2"), layers=1)
     for onsets, expected in [
@@ -158,7 +158,7 @@ def test_compute_pretrained_states_joins_chunks(model_folder, tmp_path):
     path = write(tmp_path / "long.wav", audio)
     joined = compute_all_frames(float32_features(folder, layers=2, chunk=2, overlap=1), path, 5.0)
     normal = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)  # of the interval, not of the chunk
-    network = checkpoints.load_checkpoint(folder)
+    network = checkpoints.load_speech_checkpoint(folder)
     assert len(split_pretrained_chunks(249, 100, 50)) == 4
     for first, last, begin, end in split_pretrained_chunks(249, 100, 50):
         piece = torch.from_numpy(normal[first * 320 : (last - 1) * 320 + 400])[None]
@@ -201,8 +201,8 @@ def test_transform_reads_cached_features(model_folder, sound, tmp_path, monkeypa
     features = float32_features(str(folder), layers=(1, 2), memory=memory)
     y = make_table([path] * 3, [0.1, 1.0, 1.5], 0.5, EDGES)
     plain = np.asarray(clone(features).set_params(memory=None).fit_transform(y))
-    load, loaded = checkpoints.load_checkpoint, []
-    monkeypatch.setattr(checkpoints, "load_checkpoint", lambda *a: loaded.append(a) or load(*a))
+    load, loaded = checkpoints.load_speech_checkpoint, []
+    monkeypatch.setattr(checkpoints, "load_speech_checkpoint", lambda *a: loaded.append(a) or load(*a))
     np.testing.assert_array_equal(np.asarray(features.fit_transform(y)), plain)
     assert len(loaded) == 2, "two blocks"
     for rows in ([0], [1, 2], [2, 0, 1]):

@@ -3,17 +3,21 @@
 import numpy as np
 
 from sk_b2s.io._raw._identity import digest_recording_identity
-from sk_b2s.io._raw._recordings import Processing, read_recording_header, read_recording_signal
+from sk_b2s.io._raw._recordings import RecordingProcessing, read_recording_header, read_recording_signal
 
 
 def load_header(path, **processing):
     """Read the header of a recording."""
-    return read_recording_header(str(path), digest_recording_identity(path), Processing(**processing))
+    return read_recording_header(
+        str(path), digest_recording_identity(path), RecordingProcessing(**processing)
+    )
 
 
 def load_signal(path, **processing):
     """Read the signal of a recording, (n_times, n_channels)."""
-    return read_recording_signal(str(path), digest_recording_identity(path), Processing(**processing))
+    return read_recording_signal(
+        str(path), digest_recording_identity(path), RecordingProcessing(**processing)
+    )
 
 
 def make_noise(n_channels, n_times=2000):

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from sk_b2s.datasets._download import RemoteFile, download
+from sk_b2s.datasets._download import DownloadFile, download
 
 
 class Server:
@@ -157,7 +157,7 @@ def read_files(root):
 
 
 def make_file(server, size=300_000, checksum=SHA, path="a/f.bin"):
-    return RemoteFile(path, f"{server.url}/f.bin", size, checksum)
+    return DownloadFile(path, f"{server.url}/f.bin", size, checksum)
 
 
 def download_file(file, root):

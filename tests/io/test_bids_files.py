@@ -12,7 +12,7 @@ from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import make_segments, read_bids
 from sk_b2s.io._bids_files import find_bids_files
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.io._raw._recordings import open_recording
 
 NAME = "sub-02_task-story_eeg.fif"

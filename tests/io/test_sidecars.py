@@ -12,7 +12,7 @@ from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import Epocher, make_segments, read_bids
 from sk_b2s.io._raw._identity import digest_recording_identity
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.io._raw._recordings import open_recording
 from sk_b2s.io._sidecars import (
     apply_sidecars,

@@ -18,7 +18,7 @@ from sk_b2s import (
     make_segments,
 )
 from sk_b2s.evaluation._results._former import read_former_leakage
-from sk_b2s.model_selection._leakage_report import TEXTS, VERDICT_COLUMNS, unite_leak_sources
+from sk_b2s.model_selection._leakage_report import TEXTS, VERDICT_COLUMNS, unite_leakage_report_sources
 
 
 @pytest.fixture(scope="module")
@@ -201,14 +201,14 @@ def test_check_leakage_verdicts(name):
     assert (sources != "") == (verdict == "leak")
 
 
-def test_unite_leak_sources_names_each_once():
+def test_unite_leakage_report_sources_names_each_once():
     texts = ["text of training", "", np.nan, "sound of training, text of training"]
     assert (
-        unite_leak_sources(texts)
-        == unite_leak_sources(texts[:2], 9)
+        unite_leakage_report_sources(texts)
+        == unite_leakage_report_sources(texts[:2], 9)
         == ["sound of training", "text of training"]
     )
-    assert unite_leak_sources([np.nan, ""], np.nan) == []
+    assert unite_leakage_report_sources([np.nan, ""], np.nan) == []
 
 
 def test_check_leakage_of_equal_recording_names(tables):

@@ -30,12 +30,12 @@ from sk_b2s import (
     load,
     save,
 )
-from sk_b2s.events._stimuli import digest_stimulus, stimulus_duration
+from sk_b2s.events._stimuli import get_stimulus_digest, stimulus_duration
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs FIFOs and devices")
 
 
-@pytest.mark.parametrize("question", [digest_stimulus, stimulus_duration])
+@pytest.mark.parametrize("question", [get_stimulus_digest, stimulus_duration])
 @pytest.mark.parametrize("kind", [pytest.param("fifo", marks=posix), pytest.param("device", marks=posix),
                                   "folder", "missing", "NUL", "long"])  # fmt: skip
 def test_predict_requires_regular_audio_files(question, kind, tmp_path):

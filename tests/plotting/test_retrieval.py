@@ -10,8 +10,8 @@ from helpers.score_tables import make_retrieval_result
 from sk_b2s.plotting import plot_rank_curve, plot_ranks, plot_similarity, plot_words
 from sk_b2s.plotting._retrieval import (
     bin_retrieval_ranks,
-    compute_retrieval_confusions,
-    find_longest_retrieved_sentence,
+    compute_plotted_word_confusions,
+    find_longest_retrieval_sentence,
 )
 
 
@@ -45,7 +45,7 @@ def test_plot_ranks_shows_shares_and_chance():
 
 def test_plot_similarity_shows_sentence_in_order():
     result = make_retrieval_result(gain=20.0)
-    rows, columns = find_longest_retrieved_sentence(result)
+    rows, columns = find_longest_retrieval_sentence(result)
     assert result.rows.iloc[rows]["subject"].nunique() == 1
     assert result.rows.iloc[rows]["sequence"].nunique() == 1
     np.testing.assert_array_equal(columns, result.target[rows])
@@ -59,17 +59,17 @@ def test_plot_similarity_shows_sentence_in_order():
         plot_similarity(result, rows=[0])
 
 
-def test_compute_retrieval_confusions_has_chance_1():
+def test_compute_plotted_word_confusions_has_chance_1():
     flat = make_retrieval_result(gain=0.0)
     flat = replace(flat, scores=np.zeros_like(flat.scores))
-    np.testing.assert_allclose(compute_retrieval_confusions(flat), 1)
-    sure = compute_retrieval_confusions(make_retrieval_result(gain=30.0), n_words=4)
+    np.testing.assert_allclose(compute_plotted_word_confusions(flat), 1)
+    sure = compute_plotted_word_confusions(make_retrieval_result(gain=30.0), n_words=4)
     assert sure.shape == (4, 4)
     np.testing.assert_allclose(np.diag(sure), 6, rtol=1e-3)  # certain, of six words that are equally frequent
     ax = plot_words(make_retrieval_result(), n_words=4)
     np.testing.assert_allclose(
-        ax.images[0].get_array(), compute_retrieval_confusions(make_retrieval_result(), n_words=4)
+        ax.images[0].get_array(), compute_plotted_word_confusions(make_retrieval_result(), n_words=4)
     )
     wordless = replace(flat, candidates=flat.candidates.drop(columns="word"))
     with pytest.raises(ValueError, match="two words"):
-        compute_retrieval_confusions(wordless)
+        compute_plotted_word_confusions(wordless)

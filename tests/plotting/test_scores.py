@@ -11,8 +11,8 @@ from helpers.score_tables import make_retrieval_result, make_score_table
 from sk_b2s import compare_estimators, mean_and_sem, summarize
 from sk_b2s._utils._text import HIDDEN, make_text_visible
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.evaluation._statistics._subjects import select_subject_rows_for_statistics
-from sk_b2s.evaluation._summary import average_summary_scores
+from sk_b2s.evaluation._benchmark_summary import average_summary_scores
+from sk_b2s.evaluation._statistics._subject_means import select_subject_rows_for_statistics
 from sk_b2s.plotting import plot_comparison, plot_controls, plot_rank_curve, plot_scores, plot_subjects
 
 

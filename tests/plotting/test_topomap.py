@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sk_b2s.evaluation._results._topography import compute_attention_topomap, compute_pattern_topomap
+from sk_b2s.evaluation._results._topography import compute_attention_topography, compute_pattern_topography
 from sk_b2s.plotting import plot_attention, plot_topography
 from sk_b2s.plotting._topomap import project_to_topomap
 
@@ -32,7 +32,7 @@ def test_plot_topography_shows_maximum():
     assert plot_topography(positions[:, 0] - 0.5, positions).images[0].get_clim()[0] < 0, "zero in the middle"
 
 
-def test_compute_attention_topomap_equals_module():
+def test_compute_attention_topography_equals_module():
     import torch
 
     from sk_b2s import BrainEncoder, RidgeDecoder, Windows
@@ -44,17 +44,17 @@ def test_compute_attention_topomap_equals_module():
         hidden=4, depth=2, n_virtual_channels=5, max_epochs=1, k=3, validation=None, random_state=0, verbose=0
     ).fit(X, rng.normal(size=(40, 3)))
     module = encoder.net_.module_.spatial_attention.train()
-    values = compute_attention_topomap(encoder, positions)
+    values = compute_attention_topography(encoder, positions)
     assert module.training, "left as it was"
     weights = module.eval().weights(torch.as_tensor(positions, dtype=torch.float32)[None])[0]
     np.testing.assert_allclose(values, 9 * weights.mean(0).detach().numpy(), rtol=1e-5)
     assert np.mean(values) == pytest.approx(1)
     partly = np.where(np.arange(9)[:, None] < 2, np.nan, positions)
-    assert np.isnan(compute_attention_topomap(encoder, partly)).sum() == 2
-    assert np.nanmean(compute_attention_topomap(encoder, partly, virtual=2)) == pytest.approx(1)
+    assert np.isnan(compute_attention_topography(encoder, partly)).sum() == 2
+    assert np.nanmean(compute_attention_topography(encoder, partly, virtual=2)) == pytest.approx(1)
     assert plot_attention(encoder, positions).get_title() == "mean of all virtual channels"
     with pytest.raises(ValueError, match="spatial_attention=True"):
-        compute_attention_topomap(RidgeDecoder(), positions)
+        compute_attention_topography(RidgeDecoder(), positions)
 
 
 def test_compute_pattern_topomap_is_relative_to_mean():
@@ -62,6 +62,6 @@ def test_compute_pattern_topomap_is_relative_to_mean():
     patterns[:, :, 1] = -2.0
     patterns[:, :, 2] = 1.0
     positions = np.array([[0.2, 0.2], [0.8, 0.2], [0.2, 0.8], [np.nan, np.nan]])
-    values = compute_pattern_topomap(patterns, positions)
+    values = compute_pattern_topography(patterns, positions)
     np.testing.assert_allclose(values, [0, 2, 1, np.nan])
-    assert np.isnan(compute_pattern_topomap(patterns[:, :, :3], positions)).all()
+    assert np.isnan(compute_pattern_topography(patterns[:, :, :3], positions)).all()

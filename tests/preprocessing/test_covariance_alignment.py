@@ -9,8 +9,8 @@ from scipy.linalg import expm, inv, logm, sqrtm
 
 from sk_b2s import CovarianceAlignment, Windows
 from sk_b2s.preprocessing._covariance_alignment import (
+    compute_covariance_alignment_whitener,
     compute_covariance_distance,
-    compute_covariance_whitener,
     compute_mean_covariance,
 )
 
@@ -62,7 +62,7 @@ def test_whitener_inverts_mixing_up_to_a_rotation():
     rng = np.random.default_rng(0)
     mixing, root = rng.standard_normal((2, 6, 6))
     c = root @ root.T
-    rotation = compute_covariance_whitener(mixing @ c @ mixing.T, 0) @ mixing @ sqrtm(c).real
+    rotation = compute_covariance_alignment_whitener(mixing @ c @ mixing.T, 0) @ mixing @ sqrtm(c).real
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(6), atol=1e-8)
 
 
@@ -101,7 +101,7 @@ def test_transform_keeps_removed_directions_at_zero(mean):
 
 @pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
 def test_whitener_shrinks_variances(shrinkage):
-    matrix = compute_covariance_whitener(np.diag([9.0, 1.0]), shrinkage)
+    matrix = compute_covariance_alignment_whitener(np.diag([9.0, 1.0]), shrinkage)
     after = matrix @ np.diag([9.0, 1.0]) @ matrix
     expected = np.array([9.0, 1.0]) / ((1 - shrinkage) * np.array([9.0, 1.0]) + shrinkage * 5)
     np.testing.assert_allclose(np.diag(after), expected)
@@ -119,11 +119,13 @@ def test_array_is_one_recording():
 def test_riemannian_mean_is_robust_to_an_artifact():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((40, 3, 200))
-    clean = compute_covariance_whitener(compute_mean_covariance(X @ X.transpose(0, 2, 1) / 200), 0)
+    clean = compute_covariance_alignment_whitener(compute_mean_covariance(X @ X.transpose(0, 2, 1) / 200), 0)
     X[0, 0] *= 100
     covariances = X @ X.transpose(0, 2, 1) / 200
     change = {
-        mean: abs(compute_covariance_whitener(compute_mean_covariance(covariances, mean), 0) - clean).max()
+        mean: abs(
+            compute_covariance_alignment_whitener(compute_mean_covariance(covariances, mean), 0) - clean
+        ).max()
         for mean in MEANS
     }
     assert change["riemannian"] < 0.3 * change["euclidean"]
@@ -173,7 +175,7 @@ def test_means_and_whitener_reject_nan():
     covariance = np.eye(4)
     covariance[1, 1] = np.nan
     for function in (
-        compute_covariance_whitener,
+        compute_covariance_alignment_whitener,
         lambda c: compute_mean_covariance(np.stack([np.eye(4), c]), "riemannian"),
     ):
         with pytest.raises(ValueError, match="covariance has NaN .* channels with index 1"):

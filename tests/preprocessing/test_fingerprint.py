@@ -15,8 +15,8 @@ from sk_b2s import (
 from sk_b2s.preprocessing._fingerprint import (
     _sources,
     describe_for_fingerprint,
-    fingerprint_code,
     fingerprint_rows,
+    make_code_fingerprint,
     make_fingerprint,
 )
 
@@ -87,22 +87,22 @@ def test_fingerprint_rows_ignores_folder(tmp_path):
     assert tables[4] != tables[5]
 
 
-def test_fingerprint_code_depends_on_imports(tmp_path):
+def test_make_code_fingerprint_depends_on_imports(tmp_path):
     for name, text in {
         "evaluation/_results/_fits": "def run():\n    from sk_b2s.metrics._ranking import ranks",
         "metrics/_ranking": "from sk_b2s.metrics import _similarity",
         "metrics/_similarity": "similarity = 1",
-        "evaluation/_statistics/_subjects": "",
+        "evaluation/_statistics/_subject_means": "",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{name}.py").write_text(text)
 
     def digest():
-        fingerprint_code.cache_clear()
-        return fingerprint_code(tmp_path)
+        make_code_fingerprint.cache_clear()
+        return make_code_fingerprint(tmp_path)
 
     first = digest()
-    (tmp_path / "evaluation/_statistics/_subjects.py").write_text(
+    (tmp_path / "evaluation/_statistics/_subject_means.py").write_text(
         "from sk_b2s.metrics._similarity import similarity"
     )
     assert digest() == first
@@ -114,7 +114,7 @@ def test_fingerprint_code_depends_on_imports(tmp_path):
     assert {
         "decoding._encoder",
         "decoding._ridge_decoder",
-        "features._spectral",
+        "features._acoustic_spectra",
         "metrics._similarity",
     } < modules
-    assert not {"evaluation._statistics._subjects", "plotting._scores", "reporting._methods"} & modules
+    assert not {"evaluation._statistics._subject_means", "plotting._scores", "reporting._methods"} & modules

@@ -54,7 +54,7 @@ def test_transform_returns_latent_channels(masked):
 def test_loss_only_depends_on_masked_values(masked, monkeypatch):
     X = make_windows(seed=1)
     expected = masked.score(X)
-    scale = _masks.scale_targets
+    scale = _masks.scale_targets_of_masks
 
     def spoil(x):
         targets, varies = scale(x)
@@ -64,7 +64,7 @@ def test_loss_only_depends_on_masked_values(masked, monkeypatch):
     masks, spoiled, draw = [], [], _masks.draw_block_mask
     monkeypatch.setattr(_masks, "draw_block_mask", lambda *args: masks.append(draw(*args)) or masks[-1])
     masked.score(X)
-    monkeypatch.setattr(_masks, "scale_targets", spoil)
+    monkeypatch.setattr(_masks, "scale_targets_of_masks", spoil)
     assert masked.score(X) == pytest.approx(expected, abs=1e-6)
     assert len(spoiled) == 2
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from helpers.score_tables import make_plan_with_sounds
 
-from sk_b2s.events._stimuli import digest_stimulus
+from sk_b2s.events._stimuli import get_stimulus_digest
 from sk_b2s.reporting import _clips
 from sk_b2s.reporting._clips import StimulusClips
 
@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 def make_results(folder):
     """Make results whose plan has the digest of a file."""
-    digest = digest_stimulus(str(folder / "right" / "deep" / "a.wav"))
+    digest = get_stimulus_digest(str(folder / "right" / "deep" / "a.wav"))
     return pd.DataFrame({"study": ["x"], "plan": [json.dumps(make_plan_with_sounds({"a.wav": digest[:16]}))]})
 
 

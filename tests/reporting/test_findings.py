@@ -5,11 +5,11 @@ import pytest
 from helpers.score_tables import make_score_table
 
 from sk_b2s import generate_methods_text
-from sk_b2s.evaluation._summary import BenchmarkSummary
+from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.reporting._findings import (
     add_loudness_scores,
-    compare_with_envelope,
-    explain_leak_findings,
+    compare_findings_with_envelope,
+    explain_findings_of_leaks,
     write_findings_headline,
 )
 from sk_b2s.reporting._score_sections import make_score_section_card
@@ -85,9 +85,9 @@ def test_write_findings_headline_names_rivals(control, score, style, text):
 def test_compare_with_envelope_needs_envelope_above_null():
     results = make_results_with_control("envelope_only", 0.11)
     results.loc[results["control"] == "decoder", "top_k"] = 0.1
-    assert compare_with_envelope(BenchmarkSummary(results)) == []
+    assert compare_findings_with_envelope(BenchmarkSummary(results)) == []
     results["null_high"] = 0.1
-    (text,) = compare_with_envelope(BenchmarkSummary(results))
+    (text,) = compare_findings_with_envelope(BenchmarkSummary(results))
     assert text.startswith("Loudness alone scores higher than ridge (10.0")
 
 
@@ -105,7 +105,7 @@ def test_score_card_states_what_scores_higher():
 def test_explain_leak_findings_counts_training_stimuli():
     results = make_score_table()
     results.loc[results["estimator"] == "ridge", "n_train_overlap"] = 12.0
-    reasons = explain_leak_findings(BenchmarkSummary(results))
+    reasons = explain_findings_of_leaks(BenchmarkSummary(results))
     assert len(reasons) == 1
     assert reasons[0].startswith("ridge: 24 test windows contain training stimuli, in 2 of 2 folds")
 
@@ -122,7 +122,7 @@ def test_leaking_fold_is_reported_for_any_score():
         "bad",
         "Training and test sets overlap, so the scores are not evidence of decoding.",
     )
-    assert explain_leak_findings(summary) == [
+    assert explain_findings_of_leaks(summary) == [
         "In 1 of 2 folds; fold 1: LEAK: 30 % of the test sound was in training"
     ]
 
@@ -165,7 +165,7 @@ def test_write_report_lists_audio_channels(tmp_path, empty_figures):
     )
     clean = results.assign(warnings="")
     summary = BenchmarkSummary(clean)
-    assert explain_leak_findings(summary) == []
+    assert explain_findings_of_leaks(summary) == []
     assert write_findings_headline(summary)[0] == "good"
     assert "Channels" not in str(write_findings_headline(summary))
     assert "Channels" not in generate_methods_text(clean)

@@ -11,6 +11,7 @@ from sk_b2s._utils._text import HIDDEN, make_text_visible
 from sk_b2s.plotting._style import COLORS, MUTED
 from sk_b2s.reporting._html import (
     INK,
+    make_html_audio_element,
     make_html_badge,
     make_html_cell,
     make_html_details,
@@ -19,7 +20,6 @@ from sk_b2s.reporting._html import (
     make_html_heading,
     make_html_items,
     make_html_paragraph,
-    make_html_player,
     make_html_table,
     pair_html_blocks,
     render_html_page,
@@ -34,7 +34,7 @@ def make_blocks(text):
         "badge": mark,
         "link": None,
     }
-    player = make_html_player(b"", text, text)
+    player = make_html_audio_element(b"", text, text)
     guess = {
         "label": text,
         "is_correct": False,

@@ -22,7 +22,7 @@ from helpers.score_tables import (
 
 from sk_b2s import score_similarities, summarize, write_report
 from sk_b2s._utils._text import HIDDEN, make_text_visible
-from sk_b2s.events._stimuli import digest_stimulus
+from sk_b2s.events._stimuli import get_stimulus_digest
 
 
 def read_page(results, folder, **options):
@@ -294,7 +294,7 @@ def test_write_report_embeds_clips(tmp_path, empty_figures):
     name = tmp_path / "a.wav"
     soundfile.write(name, 0.1 * np.random.default_rng(0).standard_normal(40000), 8000)
     results = add_details(make_score_table(("ridge",)), "a.wav")
-    sounds = {"a.wav": digest_stimulus(str(name))[:16]}
+    sounds = {"a.wav": get_stimulus_digest(str(name))[:16]}
     results["plan"] = json.dumps(make_plan_with_sounds(sounds))
     players = read_page(results, tmp_path, stimuli=tmp_path).all("audio")
     assert len(players) == 3  # two targets, and one guess that is not the target

@@ -12,7 +12,7 @@ from sk_b2s import (
     RidgeDecoder,
     RobustChannelScaler,
 )
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 
 
 def make_decoder(kind, memory, look_ahead=0):

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from sk_b2s import StimulusArray, StreamingDecoder
-from sk_b2s.streaming._candidates import CandidateSounds
+from sk_b2s.streaming._candidates import StreamingCandidateSounds
 
 SFREQ, TMAX = 64, 3.0
 
@@ -41,7 +41,7 @@ def test_candidates_predict_only_while_all_play(fitted, stream):
 
 def test_candidates_find_common_time(stream):
     heard, candidates, _, _ = stream
-    common = CandidateSounds({"a": (heard["sound"], 1.5), "b": (heard["sound"], -2)}, TMAX)
+    common = StreamingCandidateSounds({"a": (heard["sound"], 1.5), "b": (heard["sound"], -2)}, TMAX)
     assert common.start == 1.5
     rows = common.make_rows([0.0, 4.0])
     assert rows["sound_onset"].tolist() == [-1.5, 2.0, 2.5, 6.0]
@@ -63,7 +63,7 @@ def test_candidates_find_common_time(stream):
 def test_candidates_check_delays(stream, value, message):
     sound = stream[0]["sound"]
     with pytest.raises(ValueError, match=message):
-        CandidateSounds({"a": sound, "b": value(sound)}, TMAX)
+        StreamingCandidateSounds({"a": sound, "b": value(sound)}, TMAX)
 
 
 @pytest.mark.parametrize("onset", [1.0, 1.02], ids=["grid", "between"])
@@ -82,4 +82,4 @@ def test_candidates_of_one_window_have_a_prediction(fitted, stream, tmp_path, on
 def test_candidates_without_a_step_raise():
     sounds = {"a": StimulusArray(np.zeros(320), 100), "b": (StimulusArray(np.zeros(320), 100), 0.1)}
     with pytest.raises(ValueError, match="play for 3.100 s, and no window of 3 s at a step of 0.25 s"):
-        CandidateSounds(sounds, TMAX).find_steps(0.0, 32, 8)
+        StreamingCandidateSounds(sounds, TMAX).find_steps(0.0, 32, 8)

@@ -13,7 +13,7 @@ from sk_b2s import (
     RobustChannelScaler,
     StreamingDecoder,
 )
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 
 SFREQ, TMAX, STEP = 64, 3.0, 0.25
 

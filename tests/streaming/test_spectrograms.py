@@ -8,7 +8,7 @@ import numpy as np
 from helpers.sounds import RATE, write
 
 from sk_b2s.streaming import _spectrograms
-from sk_b2s.streaming._candidates import CandidateSounds
+from sk_b2s.streaming._candidates import StreamingCandidateSounds
 
 
 def test_make_spectrograms_begin_when_all_sounds_play(tmp_path, monkeypatch):
@@ -18,7 +18,7 @@ def test_make_spectrograms_begin_when_all_sounds_play(tmp_path, monkeypatch):
     paths = [tmp_path / "low.wav", tmp_path / "high.wav"]
     for path, audio in zip(paths, (low, high), strict=True):
         write(path, 0.5 * audio)
-    sounds = CandidateSounds({"low": paths[0], "high": (paths[1], 1.0)}, 2.0)
+    sounds = StreamingCandidateSounds({"low": paths[0], "high": (paths[1], 1.0)}, 2.0)
     decoder = SimpleNamespace(_sounds=sounds)
     found = json.loads(_spectrograms.make_spectrograms(decoder))
     spectra = [np.frombuffer(base64.b64decode(text), np.uint8) for text in found["spectra"]]

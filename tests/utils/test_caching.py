@@ -13,7 +13,7 @@ import soundfile
 
 from sk_b2s import Epocher, MelSpectrogram
 from sk_b2s._utils import _caching as caching
-from sk_b2s._utils._caching import FromFile, digest_cached_content, get_cached_file_state
+from sk_b2s._utils._caching import CachedFromFile, digest_cached_content, get_cached_file_state
 from sk_b2s.events._stimuli import get_stimulus_stamp, stimulus_duration
 from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_fingerprint
 
@@ -90,19 +90,19 @@ def test_from_file_caches_one_entry_per_content(file, tmp_path):
     CALLS.clear()
     (tmp_path / "b.bin").write_bytes(file.read_bytes())
     made = [
-        FromFile(count_bytes, str(path), digest_cached_content, tmp_path / "cache", scale=2)
+        CachedFromFile(count_bytes, str(path), digest_cached_content, tmp_path / "cache", scale=2)
         for path in (file, tmp_path / "b.bin", file)
     ]
     assert len({float(one()) for one in made}) == 1
     assert [str(file)] == CALLS
     rewrite(file, b"one two thref")
-    changed = FromFile(count_bytes, str(file), digest_cached_content, tmp_path / "cache", scale=2)
+    changed = CachedFromFile(count_bytes, str(file), digest_cached_content, tmp_path / "cache", scale=2)
     assert changed() == made[0]() + 2
     assert make_fingerprint(changed) != make_fingerprint(made[0]) == make_fingerprint(made[1])
 
 
 def test_from_file_refuses_changed_file(file, tmp_path):
-    late = FromFile(count_bytes, str(file), digest_cached_content, tmp_path / "cache", scale=1)
+    late = CachedFromFile(count_bytes, str(file), digest_cached_content, tmp_path / "cache", scale=1)
     late = pickle.loads(pickle.dumps(late))
     first = file.read_bytes()
     rewrite(file, b"one two thref")
@@ -115,10 +115,12 @@ def test_from_file_refuses_changed_file(file, tmp_path):
 
 def test_from_file_without_memory_digests_for_key(file, tmp_path):
     (copy := tmp_path / "copy.bin").write_bytes(file.read_bytes())
-    one, other = (FromFile(count_bytes, str(path), digest_cached_content, scale=1) for path in (file, copy))
+    one, other = (
+        CachedFromFile(count_bytes, str(path), digest_cached_content, scale=1) for path in (file, copy)
+    )
     assert one.stamp is None
     assert make_fingerprint(partial(one, 3)) == make_fingerprint(partial(other, 3))
-    kept = FromFile(count_bytes, str(file), digest_cached_content, tmp_path / "cache", scale=1)
+    kept = CachedFromFile(count_bytes, str(file), digest_cached_content, tmp_path / "cache", scale=1)
     assert make_fingerprint(kept) == make_fingerprint(one), "a cache is no part of a result"
 
 
@@ -131,7 +133,7 @@ def test_from_file_keeps_results_in_memory(file, tmp_path):
     CALLS.clear()
     (copy := tmp_path / "copy.bin").write_bytes(file.read_bytes())
     made = [
-        FromFile(read_bytes, str(path), digest_cached_content, is_kept=True, scale=2.5)
+        CachedFromFile(read_bytes, str(path), digest_cached_content, is_kept=True, scale=2.5)
         for path in (file, copy)
     ]
     first = made[0]()
@@ -141,12 +143,15 @@ def test_from_file_keeps_results_in_memory(file, tmp_path):
         first[0] = 1
     rewrite(file, b"one two thref")
     assert made[0]()[-1] == first[-1] + 2.5
-    assert FromFile(read_bytes, str(copy), digest_cached_content, is_kept=True, scale=5)()[0] == 2 * first[0]
+    assert (
+        CachedFromFile(read_bytes, str(copy), digest_cached_content, is_kept=True, scale=5)()[0]
+        == 2 * first[0]
+    )
     assert len(CALLS) == 3
 
 
 def test_results_in_memory_drop_the_oldest():
-    results = caching.ResultsInMemory(100)
+    results = caching.CacheInMemory(100)
     for key in "abc":
         results.add(key, np.zeros(5))
         results.get("a")

@@ -16,7 +16,7 @@ from sk_b2s._utils._estimators import (
     find_innermost_estimator,
     iter_estimator_levels,
     iter_nested_estimators,
-    make_estimator_params,
+    make_estimator_fit_params,
     replace_innermost_estimator,
     unwrap_decoder_of_estimator,
     unwrap_innermost_estimator,
@@ -141,6 +141,6 @@ def test_find_decoder_in_estimator_refuses_others(wrap, data):
     ],
     ids=["calibrated", "pipeline", "search of a pipeline", "decoder"],
 )
-def test_make_estimator_params_prefix(wrap, expected):
-    params = make_estimator_params(wrap(CalibratedDecoder(RidgeDecoder())), np.ones(2, bool))
+def test_make_estimator_fit_params_prefix(wrap, expected):
+    params = make_estimator_fit_params(wrap(CalibratedDecoder(RidgeDecoder())), np.ones(2, bool))
     assert list(params) == ([] if expected is None else [expected])

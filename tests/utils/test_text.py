@@ -12,9 +12,9 @@ from sk_b2s._utils._text import (
     HIDDEN,
     format_percent_text,
     join_text_items,
+    make_all_text_visible,
     make_suggestion_text,
     make_text_visible,
-    make_texts_visible,
     shorten_list,
     shorten_text,
     unwrap_scalar_for_text,
@@ -91,16 +91,16 @@ def test_visible_keeps_other_text_and_is_unique():
     make_text_visible("".join(hidden)).encode()
 
 
-def test_make_texts_visible_copies_only_changes():
+def test_make_all_text_visible_copies_only_changes():
     table = pd.DataFrame({"a": ["x", "y"], "b": [1.0, np.nan]})
-    assert make_texts_visible(table) is table
-    changed = make_texts_visible({"k\0": [table.assign(a=["x\0", None])]})
+    assert make_all_text_visible(table) is table
+    changed = make_all_text_visible({"k\0": [table.assign(a=["x\0", None])]})
     assert list(changed) == ["k␀"]
     assert changed["k␀"][0]["a"].tolist()[0] == "x␀"
     assert table["a"].tolist() == ["x", "y"]
 
 
-def test_make_texts_visible_changes_names_in_plans():
+def test_make_all_text_visible_changes_names_in_plans():
     table = pd.DataFrame({"subject": ["a\x1b"], "plan": [json.dumps({"subjects": ["a\x1b"]})]})
-    changed = make_texts_visible(table)
+    changed = make_all_text_visible(table)
     assert json.loads(changed["plan"][0])["subjects"] == changed["subject"].tolist() == ["a␛"]

@@ -6,10 +6,10 @@ import pytest
 
 from sk_b2s import StimulusArray, Windows, check_leakage
 from sk_b2s._utils._validation import get_validated_recordings, validate_rows_in_step
-from sk_b2s.decoding._retrieval._checks import count_shared_retrieval_windows
+from sk_b2s.decoding._retrieval._checks import count_windows_for_retrieval_checks
 from sk_b2s.decoding._retrieval._word_figures import compute_word_figure_hours
 from sk_b2s.evaluation._attention import attention_decision_accuracy
-from sk_b2s.evaluation._controls._timing import describe_candidate_timing, has_timing_of_overlap
+from sk_b2s.evaluation._controls._timing import describe_timing_of_rows, has_timing_of_overlap
 from sk_b2s.events._intervals import StimulusIntervals, sum_recorded_intervals
 from sk_b2s.events._stimuli import digest_stimuli
 from sk_b2s.metrics._group_context import make_sentence_context_groups
@@ -161,10 +161,10 @@ def make_two_recordings(**names):
         has_timing_of_overlap,
         make_sentence_context_groups,
         compute_word_figure_hours,
-        lambda rows: describe_candidate_timing(rows, np.arange(6), 6).to_numpy(),
+        lambda rows: describe_timing_of_rows(rows, np.arange(6), 6).to_numpy(),
         lambda rows: _timing_features(rows, "all", list(rows)),
         lambda rows: attention_decision_accuracy(rows["onset"], np.ones(6), rows, [2])["n_decisions"].sum(),
-        lambda rows: count_shared_retrieval_windows(rows.iloc[:3], rows.iloc[3:]),
+        lambda rows: count_windows_for_retrieval_checks(rows.iloc[:3], rows.iloc[3:]),
         lambda rows: [
             len(part) for part in overlap_add_recording(np.ones((6, 1, 4)), np.ones(4), rows, 4)[0]
         ],

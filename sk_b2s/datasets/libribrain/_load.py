@@ -70,7 +70,7 @@ MIN_MATCHED = 0.9  # share of the rows of a table that the table of another subj
 MAX_SHIFT = 0.1  # s between the time of a row and the one expected from the table of another subject
 
 
-class Run(NamedTuple):
+class LibriBrainRun(NamedTuple):
     """One run of a subject."""
 
     subject: str
@@ -227,7 +227,7 @@ def _find_runs(root):
         near = (tables[key] if key in tables else found[0]).parents[1]
         path = found[0] if found else near / f"serialised/{stem}_proc-{PREPROCESSING}_meg.h5"
         table = tables.get(key, near / f"events/{stem}_events.tsv")
-        runs.append(Run(*key, table, path, NAME.fullmatch(path.name)["desc"] or ""))
+        runs.append(LibriBrainRun(*key, table, path, NAME.fullmatch(path.name)["desc"] or ""))
     warn_of_missing_study_parts(STUDY, "further recordings of the same runs are ignored", ignored)
     return runs
 

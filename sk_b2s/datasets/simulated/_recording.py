@@ -19,7 +19,7 @@ from sk_b2s.datasets.simulated._sources import (
     SOURCES,
     compute_source_levels,
     compute_source_responses,
-    draw_sources_of_noise,
+    draw_dipole_sources,
     split_source_gain,
 )
 
@@ -40,7 +40,7 @@ def simulate_recording(
     ----------
     seed : list of int
         Seed of the experiment, and indices of subject, session and run.
-    subject : SimulatedSubject
+    subject : SimulatedSubjectSources
         Subject.
     sensors : Info and ConductorModel
         Output of ``make_sensors_on_head``.
@@ -117,7 +117,7 @@ def _find_dipoles(seed, subject, names):
         return subject.positions, subject.orientations, EXPONENT
     rng = make_ground_truth_rng(seed, "fingerprint")
     positions, orientations = subject.positions.copy(), subject.orientations.copy()
-    drawn = draw_sources_of_noise(rng)
+    drawn = draw_dipole_sources(rng)
     noise = slice(-2 - len(drawn[0]), -2)
     positions[noise], orientations[noise] = drawn
     return positions, orientations, rng.uniform(*FINGERPRINT_EXPONENT)

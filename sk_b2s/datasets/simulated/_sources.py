@@ -11,7 +11,7 @@ import soundfile as sf
 from scipy.signal import fftconvolve
 
 from sk_b2s.datasets.simulated._head import HEAD_RADIUS, move_into_head, normalize_head_vectors
-from sk_b2s.features._mel import compute_stft, make_mel_filter_bank
+from sk_b2s.features._stft import compute_stft, make_stft_filter_bank
 
 SNR_SPREAD = 3.0  # dB, s.d. over subjects
 FEATURE_RATE = 250  # Hz
@@ -47,7 +47,7 @@ N_NOISE_DIPOLES, N_ALPHA_DIPOLES = 150, 6
 EYES = np.array([[-0.032, 0.070, -0.020], [0.032, 0.070, -0.020]])  # m
 
 
-class SimulatedSubject(NamedTuple):
+class SimulatedSubjectSources(NamedTuple):
     """Traits of a subject that do not depend on sensors and stimuli."""
 
     snr_db: float
@@ -88,7 +88,7 @@ def draw_subject_sources(rng, snr_db, sources=SOURCES, draw_weights=draw_source_
 
     Returns
     -------
-    subject : SimulatedSubject
+    subject : SimulatedSubjectSources
         Subject.
     """
     snr_db = snr_db + SNR_SPREAD * rng.standard_normal()
@@ -109,15 +109,15 @@ def draw_subject_sources(rng, snr_db, sources=SOURCES, draw_weights=draw_source_
                     normalize_head_vectors(UP_AND_FORWARD) + ORIENTATION_SPREAD * rng.standard_normal(3)
                 )
             )
-    noise = draw_sources_of_noise(rng)
+    noise = draw_dipole_sources(rng)
     positions = move_into_head(np.concatenate([positions, noise[0], EYES]))
     orientations = np.concatenate(
         [orientations, noise[1], np.tile(normalize_head_vectors(np.array([0.0, 1.0, 0.6])), (2, 1))]
     )
-    return SimulatedSubject(snr_db, lags, kernels, latencies, weights, positions, orientations)
+    return SimulatedSubjectSources(snr_db, lags, kernels, latencies, weights, positions, orientations)
 
 
-def draw_sources_of_noise(rng):
+def draw_dipole_sources(rng):
     """Draw positions (m) and orientations of brain noise and alpha dipoles."""
     all_over = normalize_head_vectors(rng.standard_normal((N_NOISE_DIPOLES, 3))) * rng.uniform(
         0.4, 0.85, (N_NOISE_DIPOLES, 1)
@@ -176,7 +176,7 @@ def compute_source_features(path, stop, spoken=None):
     """
     samples, rate = sf.read(path, frames=round(stop * sf.info(path).samplerate), dtype="float32")
     spectrum = compute_stft(np.pad(samples, N_FFT // 2), N_FFT, rate // FEATURE_RATE)
-    filters = make_mel_filter_bank(rate, N_FFT, N_BANDS, htk=False)
+    filters = make_stft_filter_bank(rate, N_FFT, N_BANDS, htk=False)
     mel = np.einsum("ft,mf->mt", np.abs(spectrum) ** 2, filters, optimize=True)
     envelope = mel**0.3
     rise = np.maximum(np.gradient(envelope, axis=1), 0) * FEATURE_RATE
@@ -207,7 +207,7 @@ def compute_source_responses(subject, features, onsets, n_times, sfreq, level, s
 
     Parameters
     ----------
-    subject : SimulatedSubject
+    subject : SimulatedSubjectSources
         Subject.
     features : list of dict
         Features of each stimulus.

@@ -39,7 +39,7 @@ from sk_b2s.datasets._download import (
 )
 from sk_b2s.datasets._listings import read_osf_listing
 from sk_b2s.datasets._study import check_study_root, require_study_file, select_study_names
-from sk_b2s.datasets.things_eeg2._npy import read_npy_dictionary
+from sk_b2s.datasets.things_eeg2._npy_dictionary import read_npy_dictionary
 from sk_b2s.events._images import ImageStimulus
 
 STUDY = "things_eeg2"

@@ -19,12 +19,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._estimators import (
-    adapt_innermost_estimator,
+    copy_estimator_adapted,
     find_decoder_in_estimator,
     find_innermost_estimator,
-    list_member_estimators,
+    list_estimators_inside,
 )
-from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import validate_rows_in_step, validate_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._ensemble._members import (
     MemberFit,
@@ -49,7 +49,7 @@ def _members_can_adapt(ensemble):
     if fitted is not None:
         decoders = [find_innermost_estimator(one, fitted=True)[0] for copies in fitted for one in copies]
     else:
-        decoders = [find_innermost_estimator(one)[0] for _, one in list_member_estimators(ensemble)]
+        decoders = [find_innermost_estimator(one)[0] for _, one in list_estimators_inside(ensemble)]
     return bool(decoders) and all(hasattr(decoder, "adapt") for decoder in decoders)
 
 
@@ -262,7 +262,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
     def named_estimators_(self):
         """First fitted copy of each member, by name."""
         check_is_fitted(self)
-        names = [name for name, _ in list_member_estimators(self)]
+        names = [name for name, _ in list_estimators_inside(self)]
         return Bunch(**{name: copies[0] for name, copies in zip(names, self.estimators_, strict=True)})
 
     def _check_members(self):
@@ -352,7 +352,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
     def _make_inner_folds(self, X, y, segments):
         """Return the rows of the inner folds: list of (train, test)."""
         if hasattr(self.cv, "split"):
-            table = get_validated_table(X)
+            table = validate_table(X)
             folds = list_split_folds(self.cv, X if table is None else table, y)
         else:
             n_folds = N_BLOCKS if self.cv is None else self.cv
@@ -438,7 +438,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
         check_is_fitted(self)
         new = copy.copy(self)
         new.estimators_ = [
-            [adapt_innermost_estimator(fitted, X, y, **params) for fitted in copies]
+            [copy_estimator_adapted(fitted, X, y, **params) for fitted in copies]
             for copies in self.estimators_
         ]
         new._add_member_intervals()
@@ -487,7 +487,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        inner = [get_tags(member) for _, member in list_member_estimators(self)]
+        inner = [get_tags(member) for _, member in list_estimators_inside(self)]
         if inner:
             tags.input_tags = inner[0].input_tags
             tags.non_deterministic = any(one.non_deterministic for one in inner)

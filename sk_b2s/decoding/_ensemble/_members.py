@@ -16,7 +16,7 @@ from sklearn.utils import _safe_indexing
 from sk_b2s._utils._estimators import (
     find_decoder_in_estimator,
     find_innermost_estimator,
-    make_estimator_params,
+    make_estimator_fit_params,
     unwrap_innermost_estimator,
     was_estimator_interrupted,
 )
@@ -81,7 +81,9 @@ def fit_ensemble_member(fit, member, X, y, calibration, fold):
     start = perf_counter()
     estimator = seed_ensemble_member(member, fit.seed)
     rows = slice(None) if fold is None else fold[0]
-    params = {} if calibration is None else make_estimator_params(estimator, np.asarray(calibration)[rows])
+    params = (
+        {} if calibration is None else make_estimator_fit_params(estimator, np.asarray(calibration)[rows])
+    )
     own = (X, y) if fold is None else (_safe_indexing(X, rows), _safe_indexing(y, rows))
     estimator.fit(*own, **params)
     if was_estimator_interrupted(estimator):

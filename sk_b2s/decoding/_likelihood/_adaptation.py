@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._inputs import count_input_minutes
 from sk_b2s.decoding._likelihood._response import ResponsePrior, cut_response_rank
-from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 METHODS = ("auto", "ridge")
 MODEL = ("mean_", "unmix_", "limit_", "time_filter_", "filters_", "coef_", "energy_")  # arrays of all models
@@ -77,7 +77,7 @@ class LikelihoodAdaptationMixin:
             raise ValueError("X has no windows. Pass windows of at least one new subject.")
         y = self._check_y(y)
         validate_rows_in_step(X, y)
-        subjects = get_subjects_of_windows(X)
+        subjects = check_window_subjects(X)
         self._check_new_subjects(pd.unique(subjects))
         self._warn_misspelled_subjects(pd.unique(subjects))
         targets = self._targets(y)

@@ -11,7 +11,7 @@ from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, whiten_
 from sk_b2s.decoding._likelihood._response import (
     ResponseMoments,
     cut_response_rank,
-    iter_responses,
+    iter_brain_responses,
     lag_response_features,
     sum_response_moments,
 )
@@ -19,7 +19,7 @@ from sk_b2s.decoding._ridge_base import (
     check_ridge_values,
     sum_ridge_frames,
 )
-from sk_b2s.preprocessing._windows._checks import get_subjects_of_windows
+from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 NOISE_BYTES = 2**27  # of the frames that the noise of a subject is estimated from
 BATCH_BYTES = 2**26  # of lagged features
@@ -33,7 +33,7 @@ class LikelihoodFittingMixin:
         """Fit the noise and the response of each subject."""
         for name in ("adaptations_", "adaptation_rows_"):  # of an earlier fit
             vars(self).pop(name, None)
-        subjects = get_subjects_of_windows(X)
+        subjects = check_window_subjects(X)
         self.subjects_ = np.unique(subjects)
         used = self._select_cover(X)
         self._fit_inputs(targets, used)
@@ -46,7 +46,7 @@ class LikelihoodFittingMixin:
         heldout = self._select(parts, noise, n_folds)
         self._calibrate(X, targets, segments, folds, heldout)
         every = [part[0] for part in parts]
-        *_, (responses, prior) = iter_responses(every, filters, self.n_iter_)
+        *_, (responses, prior) = iter_brain_responses(every, filters, self.n_iter_)
         self.prior_columns_, self.prior_channels_ = prior.columns, prior.channels
         models = [
             self._make_model(*cut_response_rank(response, moments, self.rank_), moments, one)
@@ -68,7 +68,7 @@ class LikelihoodFittingMixin:
 
     def _select_cover(self, X):
         """Select windows whose inner frames cover those of all windows."""
-        return select_fitting_cover(X, self._inner_frames() / len(self.frame_weights_))
+        return select_likelihood_fitting_cover(X, self._inner_frames() / len(self.frame_weights_))
 
     def _inner_frames(self):
         """Return the number of frames with all lags inside of the window."""
@@ -174,7 +174,7 @@ class LikelihoodFittingMixin:
         return noise.mean, noise.unmix, noise.limit, time_filter, filters, coef, energy
 
 
-def select_fitting_cover(windows, share):
+def select_likelihood_fitting_cover(windows, share):
     """Select windows whose inner parts cover those of all.
 
     ``share`` is the share of a window that is inside.

@@ -70,13 +70,13 @@ def whiten_noise(frames, mean, unmix, limit, time_filter, filters):
 
 def average_noise(models):
     """Average the covariances and autocorrelations of noise models."""
-    unmix = whiten_noise_covariance(np.mean([_covariance_of(one.unmix) for one in models], axis=0))
+    unmix = decorrelate_noise_covariance(np.mean([_covariance_of(one.unmix) for one in models], axis=0))
     second = np.mean([_covariance_of(one.filters) for one in models], axis=0)
     lengths = [len(one.autocorrelation) for one in models]
     autocorrelation = np.mean([one.autocorrelation[: min(lengths)] for one in models], axis=0)
     return LikelihoodNoiseModel(
         np.mean([one.mean for one in models], axis=0), unmix, float(np.mean([one.limit for one in models])),
-        autocorrelation, max(one.order for one in models), whiten_noise_covariance(unmix.T @ second @ unmix),
+        autocorrelation, max(one.order for one in models), decorrelate_noise_covariance(unmix.T @ second @ unmix),
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def _covariance_of(filters):
     return inverse.T @ inverse
 
 
-def whiten_noise_covariance(covariance):
+def decorrelate_noise_covariance(covariance):
     """Return filters in columns that decorrelate channels."""
     axes, _ = find_whitening_axes(covariance, SMALLEST, 1e-30)
     return np.ascontiguousarray(np.pad(axes, ((0, 0), (len(covariance) - axes.shape[1], 0))))
@@ -118,21 +118,21 @@ def fit_noise(frames, order="auto", clip=2.0):
     """
     mean = frames.mean((0, 1))
     frames = frames - mean
-    unmix = find_noise_whitener(frames)
+    unmix = decorrelate_noise(frames)
     frames, limit = frames @ torch.from_numpy(unmix).to(frames), np.inf
     if clip is not None:
         limit = clip * float(frames.square().mean(-1).sqrt().median()) or np.inf
         frames = limit_noise_norm(frames, limit)
     autocorrelation = find_noise_autocorrelation(frames, max(ORDERS) if order == "auto" else order)
     if order == "auto":
-        order = select_noise_order(autocorrelation, frames.shape[0] * frames.shape[1])
+        order = choose_noise_order(autocorrelation, frames.shape[0] * frames.shape[1])
     order = min(order, len(autocorrelation) - 1)
     frames = make_noise_time_filter(autocorrelation[: order + 1], frames.shape[1]).to(frames) @ frames
-    remix = find_noise_whitener(frames)
+    remix = decorrelate_noise(frames)
     return LikelihoodNoiseModel(mean.double().numpy(), unmix, limit, autocorrelation, order, remix)
 
 
-def find_noise_whitener(frames):
+def decorrelate_noise(frames):
     """Return filters in columns that decorrelate channels of mean 0.
 
     (n_windows, n_frames, n_channels) -> (n_channels, n_channels). The
@@ -143,8 +143,8 @@ def find_noise_whitener(frames):
     covariances = np.stack([(part.mT @ part / len(part)).double().numpy() for part in parts])
     shares = np.array([len(part) for part in parts]) / (frames.shape[0] * frames.shape[1])
     covariance = np.einsum("p,pij->ij", shares, covariances)
-    return whiten_noise_covariance(
-        shrink_noise_covariance(covariance, select_noise_shrinkage(covariances, shares))
+    return decorrelate_noise_covariance(
+        shrink_noise_covariance(covariance, choose_noise_shrinkage(covariances, shares))
     )
 
 
@@ -154,7 +154,7 @@ def shrink_noise_covariance(covariance, shrinkage):
     return (1 - shrinkage) * covariance + shrinkage * target
 
 
-def select_noise_shrinkage(covariances, shares):
+def choose_noise_shrinkage(covariances, shares):
     """Select the shrinkage by the likelihood of held-out parts.
 
     Unlike the formula of Ledoit and Wolf, held-out parts of the recording
@@ -187,7 +187,7 @@ def find_noise_autocorrelation(frames, most):
     return found
 
 
-def select_noise_order(autocorrelation, n_frames):
+def choose_noise_order(autocorrelation, n_frames):
     """Select an order by the Bayesian information criterion."""
     orders = [order for order in ORDERS if order < len(autocorrelation)] or [len(autocorrelation) - 1]
     costs = [

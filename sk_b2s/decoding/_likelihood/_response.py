@@ -141,7 +141,7 @@ def make_first_response_prior(moments, filters):
     return ResponsePrior(np.eye(n_columns), channels)
 
 
-def iter_responses(moments, filters, n_iter):
+def iter_brain_responses(moments, filters, n_iter):
     """Yield the responses of all subjects in each of ``n_iter`` iterations.
 
     The expectation-maximization algorithm updates the prior between them.
@@ -173,7 +173,7 @@ def cut_response_rank(response, moments, rank):
     return response @ directions, directions
 
 
-def score_response_ranks(cut, directions, heldout):
+def compare_response_ranks(cut, directions, heldout):
     """Compare predictions with held-out channels, for each rank from 1.
 
     Returns an array of shape (2, rank): products with the held-out channels

@@ -9,7 +9,11 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 
-from sk_b2s.decoding._likelihood._response import cut_response_rank, iter_responses, score_response_ranks
+from sk_b2s.decoding._likelihood._response import (
+    compare_response_ranks,
+    cut_response_rank,
+    iter_brain_responses,
+)
 from sk_b2s.decoding._ridge_base import iter_ridge_splits
 
 MOST_RANK = 8  # that "auto" selects from
@@ -39,11 +43,11 @@ class LikelihoodSelectionMixin:
             train, test = ([part[1 + 2 * fold + side] for part in parts] for side in (0, 1))
             path = []
             for index, (found, _) in enumerate(
-                iter_responses(train, [one.filters for one in noise], self.max_iter)
+                iter_brain_responses(train, [one.filters for one in noise], self.max_iter)
             ):
                 path.append([cut_response_rank(*one, most) for one in zip(found, train, strict=True)])
                 scores[index] += [
-                    score_response_ranks(*one, other) for one, other in zip(path[-1], test, strict=True)
+                    compare_response_ranks(*one, other) for one, other in zip(path[-1], test, strict=True)
                 ]
             cuts.append((path, train))
         self.n_iter_, self.rank_, self.gain_ = self.max_iter, most, 1.0
@@ -53,7 +57,7 @@ class LikelihoodSelectionMixin:
         products, squares = scores[:, :, 0], np.maximum(scores[:, :, 1], 1e-30)
         self.cv_scores_ = (np.maximum(products, 0) ** 2 / squares / 2).sum(1)
         allowed = self.cv_scores_ if self.rank == "auto" else self.cv_scores_[:, -1:]
-        best = find_selection_settings(allowed)
+        best = find_likelihood_selection(allowed)
         self.n_iter_ = int(best[0]) + 1
         self.rank_ = int(best[1]) + 1 if self.rank == "auto" else self.rank
         place = best[0], slice(None), self.rank_ - 1
@@ -137,7 +141,7 @@ def find_selection_scale(parts):
     return float(np.exp(found.x)), found.fun
 
 
-def find_selection_settings(scores):
+def find_likelihood_selection(scores):
     """Return the row and column of the least rank that is as good as any.
 
     Of the rows, the numbers of iterations, the best for this rank is taken.

@@ -14,7 +14,7 @@ def check_retrieval_columns(columns, table, purpose):
         )
 
 
-def count_shared_retrieval_windows(rows, table):
+def count_windows_for_retrieval_checks(rows, table):
     """Count the windows of a table that another one contains."""
     keys = [name for name in ("subject", "recording", "onset") if name in rows]
     if "study" in rows and "study" in table:
@@ -31,7 +31,7 @@ def check_other_retrieval_windows(result, reference, owner):
     n_shared = (
         len(result.rows)
         if reference is result
-        else count_shared_retrieval_windows(result.rows, reference.rows)
+        else count_windows_for_retrieval_checks(result.rows, reference.rows)
     )
     if n_shared:
         raise ValueError(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sk_b2s.decoding._retrieval._checks import check_retrieval_columns
 from sk_b2s.decoding._retrieval._combine import CombinationMixin
-from sk_b2s.decoding._retrieval._confidence import ConfidenceMixin
+from sk_b2s.decoding._retrieval._confidence_mixin import ConfidenceMixin
 from sk_b2s.decoding._retrieval._guesses import GuessesMixin
 from sk_b2s.decoding._retrieval._words import WordsMixin
 from sk_b2s.metrics._null import circular_shift_null

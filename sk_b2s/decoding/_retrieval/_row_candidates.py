@@ -12,9 +12,9 @@ import pandas as pd
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._text import make_suggestion_text
-from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
+from sk_b2s._utils._validation import get_validated_recordings, validate_table
 from sk_b2s.events._stimuli import digest_stimuli
-from sk_b2s.preprocessing._overlaps import NEEDED, make_overlap_line_of_windows
+from sk_b2s.preprocessing._overlap_line import NEEDED, make_overlap_line_of_windows
 
 RULES = ("random", "balanced", "next")
 SLACK = 1.0  # s by which a neighbor may begin later than ``gap``, since words are not on a grid
@@ -247,7 +247,7 @@ def warn_of_unequal_row_candidates(y, rows=None, stacklevel=4):
     ``rows`` are the rows of y of each window's candidates. If None, all are
     candidates.
     """
-    table = get_validated_table(y)
+    table = validate_table(y)
     if table is None or "padded_duration" not in table:
         return
     lengths = table["duration"].to_numpy(float)

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval._checks import check_other_retrieval_windows
-from sk_b2s.decoding._retrieval._confidence import iter_confidence_folds
+from sk_b2s.decoding._retrieval._confidence_mixin import iter_confidence_mixin_folds
 from sk_b2s.metrics._confidence import compute_confidence_loss
 from sk_b2s.metrics._word_timing import timing_scores
 
@@ -83,7 +83,7 @@ def fit_word_figure_temperatures(result, reference, by, n_folds):
             )
         return np.full(len(result.rows), _fit_temperature(reference, slice(None)))
     out = np.empty(len(result.rows))
-    for own in iter_confidence_folds(result.rows, by, n_folds):
+    for own in iter_confidence_mixin_folds(result.rows, by, n_folds):
         out[own] = _fit_temperature(result, ~own)
     return out
 

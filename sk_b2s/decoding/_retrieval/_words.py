@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s.decoding._retrieval._checks import check_retrieval_columns, count_shared_retrieval_windows
+from sk_b2s.decoding._retrieval._checks import check_retrieval_columns, count_windows_for_retrieval_checks
 from sk_b2s.decoding._retrieval._word_result import WordResult
 from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_vocabulary_words
 from sk_b2s.metrics._word_scores import compute_word_score_log_probabilities
@@ -65,7 +65,7 @@ class WordsMixin:
         elif (
             isinstance(vocabulary, int)
             and train is not None
-            and (n_shared := count_shared_retrieval_windows(self.rows, train))
+            and (n_shared := count_windows_for_retrieval_checks(self.rows, train))
         ):
             raise ValueError(
                 f"vocabulary={vocabulary} must be selected from training rows, but 'train' contains {n_shared} of the "

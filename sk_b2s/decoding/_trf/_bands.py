@@ -40,7 +40,7 @@ class RidgeBands:
         return np.tile(np.repeat(self.ratios, self.sizes, axis=1), n_lags)
 
 
-def find_banded_feature_sets(speech, n_features):
+def find_bands_of_features(speech, n_features):
     """Return the name and the range of features of each set: dict.
 
     The sets are those of a SpeechFeatureUnion in ``speech``, else one.
@@ -53,13 +53,13 @@ def find_banded_feature_sets(speech, n_features):
     return {"speech" if is_unnamed else type(steps[0]).__name__: (0, n_features)}
 
 
-def make_banded_feature_sets(bands, speech, n_features):
+def make_bands_of_features(bands, speech, n_features):
     """Return the name and the range of features of each band: dict.
 
     ``bands`` is the parameter of ForwardTRF.
     """
     if bands is None or isinstance(bands, str):
-        sets = find_banded_feature_sets(speech, n_features)
+        sets = find_bands_of_features(speech, n_features)
         if bands not in (None, "union"):
             raise ValueError(f"bands must be None, 'union', numbers of features or a dict. Got {bands!r}.")
         if bands == "union" and len(sets) < 2:

@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sk_b2s._utils._validation import get_validated_table, validate_rows_in_step
+from sk_b2s._utils._validation import validate_rows_in_step, validate_table
 from sk_b2s.decoding._candidates import (
     check_candidates_vary,
     find_distinct_candidates,
@@ -32,10 +32,10 @@ from sk_b2s.decoding._ridge_base import (
 from sk_b2s.decoding._ridge_solver import (
     compute_ridge_moments,
     correlate_ridge_channels,
-    standardize_ridge_channels,
+    standardize_for_ridge_solver,
 )
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
-from sk_b2s.decoding._trf._bands import make_banded_feature_sets, make_ridge_bands
+from sk_b2s.decoding._trf._bands import make_bands_of_features, make_ridge_bands
 from sk_b2s.decoding._trf._null import correlate_trf_shifts
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin
 from sk_b2s.events._intervals import StimulusIntervals
@@ -43,9 +43,9 @@ from sk_b2s.metrics._frames import find_frames_of_windows
 from sk_b2s.model_selection._leak_warning import warn_of_stimulus_leak
 from sk_b2s.preprocessing._constant import check_not_constant, warn_of_constant
 from sk_b2s.preprocessing._windows._checks import (
+    check_window_subjects,
     check_windows_equal_lengths,
     check_windows_equal_shapes,
-    get_subjects_of_windows,
 )
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -246,19 +246,17 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
         check_not_constant(X, type(self).__name__)
         if self.bands is None:
             check_ridge_alphas(self.alphas)
-        self.speech_ = None if self.speech is None else clone(self.speech).fit(get_validated_table(y))
-        table = get_validated_table(y)
+        self.speech_ = None if self.speech is None else clone(self.speech).fit(validate_table(y))
+        table = validate_table(y)
         has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
         self.stimulus_intervals_ = StimulusIntervals.from_table(table) if has_sound else None
         targets = self._targets(y)
         check_candidates_vary(targets, np.arange(len(targets)), "ForwardTRF")
         self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
-        self.feature_sets_ = make_banded_feature_sets(self.bands, self.speech_, self.n_features_out_)
+        self.feature_sets_ = make_bands_of_features(self.bands, self.speech_, self.n_features_out_)
         self._fit_frames(X, targets)
         warn_stimulus_artifact_channels(X, y, targets)
-        segments = find_distinct_candidates(
-            get_validated_table(y) if isinstance(y, pd.DataFrame) else y
-        ).target
+        segments = find_distinct_candidates(validate_table(y) if isinstance(y, pd.DataFrame) else y).target
         vars(self).pop("band_alphas_", None)  # of an earlier fit
         self._fit_models(X, targets, y, segments)
         if self.bands is not None:
@@ -274,7 +272,7 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
                     "speech=make_pipeline(Envelope(), FeatureScaler())."
                 )
             return y if isinstance(y, Windows) else make_candidate_windows(_check_numbers(y, "y"))
-        targets = self.speech_.transform(get_validated_table(y))
+        targets = self.speech_.transform(validate_table(y))
         return targets if isinstance(targets, Windows) else make_candidate_windows(targets)
 
     def _fit_frames(self, X, targets):
@@ -421,13 +419,13 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
                 f"X has {X.shape[1]} channels x {X.shape[2]} samples, but fit was given {self.n_features_in_} x "
                 f"{self._shape[0]}."
             )
-        if self.stimulus_intervals_ is not None and get_validated_table(y) is not None:
-            warn_of_stimulus_leak(self.stimulus_intervals_, get_validated_table(y), type(self).__name__)
-        subjects, random, parts = get_subjects_of_windows(X), check_random_state(random_state), []
+        if self.stimulus_intervals_ is not None and validate_table(y) is not None:
+            warn_of_stimulus_leak(self.stimulus_intervals_, validate_table(y), type(self).__name__)
+        subjects, random, parts = check_window_subjects(X), check_random_state(random_state), []
         for name in pd.unique(subjects):
             rows = np.flatnonzero(subjects == name)
-            predicted = standardize_ridge_channels(self.predict(_safe_indexing(y, rows), subjects[rows]))
-            eeg = standardize_ridge_channels(self._pool(X.gather(rows)).transpose(1, 2).numpy())
+            predicted = standardize_for_ridge_solver(self.predict(_safe_indexing(y, rows), subjects[rows]))
+            eeg = standardize_for_ridge_solver(self._pool(X.gather(rows)).transpose(1, 2).numpy())
             null = correlate_trf_shifts(predicted, eeg, X, y, rows, n_shifts, random)
             place = np.full((X.shape[1], 2), np.nan)
             if X.positions is not None:

@@ -8,20 +8,20 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._caching import FromFile
+from sk_b2s._utils._caching import CachedFromFile
 from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s.decoding._stimulus_artifacts import (
     find_stimulus_artifact_channels,
     score_stimulus_artifact,
 )
 from sk_b2s.evaluation._alignment._notes import MIN_SECONDS, compare_alignment_notes, make_alignment_notes
-from sk_b2s.events._audio._checks import is_audio_silent
+from sk_b2s.events._audio._checks import check_audio_is_silent
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
-from sk_b2s.features._spectral import Envelope
+from sk_b2s.features._acoustic_spectra import Envelope
 from sk_b2s.io._raw._identity import digest_recording_identity
-from sk_b2s.io._raw._recordings import Processing, open_recording, read_recording_signal
+from sk_b2s.io._raw._recordings import RecordingProcessing, open_recording, read_recording_signal
 from sk_b2s.io._sensors import pick_sensor_channels
 from sk_b2s.metrics._lag_curve import (
     REACH,
@@ -166,7 +166,7 @@ def check_alignment(
             f"events has no row of type 'sound'{f' in stream {stream!r}' if stream else ''}. Check the events table."
         )
     picks = picks if picks is None or isinstance(picks, str) else tuple(picks)
-    processing = Processing(float(sfreq), picks, l_freq=l_freq, h_freq=h_freq, raw_hook=raw_hook)
+    processing = RecordingProcessing(float(sfreq), picks, l_freq=l_freq, h_freq=h_freq, raw_hook=raw_hook)
     work = joblib.delayed(_check_recording)
     options = {"minutes": minutes, "max_offset": max_offset, "memory": memory}
     parts = run_in_parallel_with_logging(
@@ -204,7 +204,9 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     about |= {"recording": path}
     try:
         signal = np.asarray(
-            FromFile(read_recording_signal, path, digest_recording_identity, memory, processing=processing)()
+            CachedFromFile(
+                read_recording_signal, path, digest_recording_identity, memory, processing=processing
+            )()
         )
         brain = whiten_for_lag_curve(signal)
         sound, heard, silent = _align_envelope(sounds, len(brain), processing, memory)
@@ -285,7 +287,7 @@ def _align_envelope(sounds, n_times, processing, memory):
     for (onset, begun, seconds, sound), rate in zip(
         sounds[names].itertuples(index=False), get_table_times_clock_rate(sounds), strict=True
     ):
-        if is_audio_silent(sound, memory):
+        if check_audio_is_silent(sound, memory):
             silent.append(sound)
             continue
         whole = _envelope(sound, sfreq, memory)

@@ -27,7 +27,7 @@ MIN_SUBJECTS = 5  # for a comparison between subjects
 MIN_RECORDINGS = 3  # of a subject, for a comparison between them
 
 
-class AlignmentVerdict(StrEnum):
+class AlignmentNoteVerdict(StrEnum):
     """Values of the column ``verdict`` of an alignment check."""
 
     ALIGNED = "aligned"
@@ -51,7 +51,7 @@ def make_alignment_notes(recording, max_offset, tolerance, level):
     """
     rows = [_judge_part(part, max_offset, tolerance, level) for part in recording]
     parts = [row for row in rows[1:] if np.isfinite(row["offset"])]
-    if rows[0]["verdict"] != AlignmentVerdict.CANNOT_TELL or len(parts) >= 3:
+    if rows[0]["verdict"] != AlignmentNoteVerdict.CANNOT_TELL or len(parts) >= 3:
         _compare_parts(rows[0], parts, tolerance)
     return rows
 
@@ -89,11 +89,11 @@ def _judge_part(part, max_offset, tolerance, level):
         offset, seen = np.nan, False
         notes.append(f"largest at or beyond the edge of max_offset, ±{max_offset:g} s")
     verdict = _make_verdict(offset if seen else np.nan, tolerance)
-    if verdict["verdict"] == AlignmentVerdict.ALIGNED and early > max(PEAK, SECOND_PEAK * curve.max()):
+    if verdict["verdict"] == AlignmentNoteVerdict.ALIGNED and early > max(PEAK, SECOND_PEAK * curve.max()):
         notes.append(
             "response before the stimulus: smear of a zero-phase filter, or an early copy of the stimulus"
         )
-    elif verdict["verdict"] == AlignmentVerdict.OFF:
+    elif verdict["verdict"] == AlignmentNoteVerdict.OFF:
         word = "later" if offset > 0 else "earlier"
         notes.append(f"the response is {abs(offset):.2f} s {word} than in the table")
     curve = part.pop("curve")
@@ -104,11 +104,11 @@ def _judge_part(part, max_offset, tolerance, level):
 def _make_verdict(offset, tolerance):
     """Return the verdict on an offset and its text: dict."""
     if np.isnan(offset):
-        verdict, text = AlignmentVerdict.CANNOT_TELL, "cannot tell"
+        verdict, text = AlignmentNoteVerdict.CANNOT_TELL, "cannot tell"
     elif abs(offset) <= tolerance:
-        verdict, text = AlignmentVerdict.ALIGNED, "aligned"
+        verdict, text = AlignmentNoteVerdict.ALIGNED, "aligned"
     else:
-        verdict, text = AlignmentVerdict.OFF, f"off by {offset:+.2f} s"
+        verdict, text = AlignmentNoteVerdict.OFF, f"off by {offset:+.2f} s"
     return {"verdict": verdict.value, "verdict_text": text}
 
 
@@ -185,10 +185,10 @@ def compare_alignment_notes(found):
     for row, text in _iter_outliers(found):
         found.at[row, "note"] = "; ".join(filter(None, [found.at[row, "note"], text]))
     whole = found[found["part"] == 0]
-    n_seen = int((whole["verdict"] != AlignmentVerdict.CANNOT_TELL).sum())
+    n_seen = int((whole["verdict"] != AlignmentNoteVerdict.CANNOT_TELL).sum())
     if 2 * n_seen > len(whole):
         has_reason = found["note"].str.startswith(("cannot be checked", "only "))
-        lost = (found["part"] == 0) & (found["verdict"] == AlignmentVerdict.CANNOT_TELL) & ~has_reason
+        lost = (found["part"] == 0) & (found["verdict"] == AlignmentNoteVerdict.CANNOT_TELL) & ~has_reason
         text = (
             f"no response, but {n_seen} of {len(whole)} recordings have one: check the stimulus and its onset"
         )

@@ -157,7 +157,7 @@ def make_template_classifier(fitted, X, y):
     return make, fit
 
 
-def classify_by_timing(rows, labels, train, test):
+def classify_with_timing_classifier(rows, labels, train, test):
     """Return log-probabilities from timing alone, and their classifier.
 
     Parameters

@@ -13,12 +13,12 @@ from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import (
     get_validated_recordings,
-    get_validated_table,
     validate_count,
     validate_rows_in_step,
+    validate_table,
 )
 from sk_b2s.evaluation._classification._classifiers import (
-    classify_by_timing,
+    classify_with_timing_classifier,
     fit_classifier_features,
     is_template_classifier,
 )
@@ -153,7 +153,7 @@ def cross_val_classification(
 
 def _make_rows(X, n_rows):
     """Return subject, recording, onset and duration of rows, if known."""
-    table = get_validated_table(X)
+    table = validate_table(X)
     table = pd.DataFrame(index=range(n_rows)) if table is None else table.reset_index(drop=True)
     defaults = {name: "" for name in ("subject", "recording") if name not in table}
     return table.assign(**defaults)
@@ -195,7 +195,12 @@ def _score_fold(estimator, X, y, labels, rows, train, test, sizes, per_subject, 
             classifier = joint = joint or fit(train, labels[train].astype(str))
         kinds = [("decoder", make(own_test), classifier)]
         if {"onset"} <= set(rows):
-            kinds.append(("timing_only", *classify_by_timing(rows, labels.astype(str), own_train, own_test)))
+            kinds.append(
+                (
+                    "timing_only",
+                    *classify_with_timing_classifier(rows, labels.astype(str), own_train, own_test),
+                )
+            )
         shifts = draw_classification_score_shifts(rows.iloc[own_test], n_shifts, seed)
         for control, features, model in kinds:
             for n in sizes:

@@ -12,16 +12,16 @@ import pandas as pd
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
-from sk_b2s._utils._validation import get_validated_table, join_validated_tables
+from sk_b2s._utils._validation import join_validated_tables, validate_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
+from sk_b2s.decoding._retrieval._retrieve import (
+    find_table_to_retrieve,
+    retrieve,
+)
 from sk_b2s.decoding._retrieval._row_candidates import locate_row_candidate_stimuli, make_row_candidate_sets
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult, make_row_retrieval_result
 from sk_b2s.decoding._retrieval._row_scores import compute_row_scores
-from sk_b2s.decoding._retrieval._scoring import (
-    find_retrieval_scoring_table,
-    retrieve,
-)
 from sk_b2s.evaluation._controls._timing import add_timing_columns
 from sk_b2s.evaluation._fit_score import fit_and_score_fold
 from sk_b2s.model_selection._exposure import find_exposure
@@ -104,7 +104,7 @@ class ControlFold:
     def result_of_scores(self, scores):
         """Make a result of similarities to the distinct test segments."""
         stimuli = _safe_indexing(self.y, self.test)
-        found, table = find_distinct_candidates(stimuli), get_validated_table(stimuli)
+        found, table = find_distinct_candidates(stimuli), validate_table(stimuli)
         k = self.k or find_decoder_in_estimator(self.estimator)[0].k
         has_names = table is not None and "segment" in table
         names = table.iloc[found.first] if has_names else pd.DataFrame({"segment": found.ids})
@@ -112,7 +112,7 @@ class ControlFold:
         if self.candidates_per_row is None:
             return RetrievalResult(scores, found.target, names, rows, k)
         line = locate_row_candidate_stimuli(stimuli, table)
-        joined = join_validated_tables(rows, find_retrieval_scoring_table(stimuli))
+        joined = join_validated_tables(rows, find_table_to_retrieve(stimuli))
         sets = make_row_candidate_sets(self.candidates_per_row, found, joined, line)
         row_scores = compute_row_scores(lambda *places: scores[np.ix_(*places)], sets, found, joined, line)
         return self.with_rows(make_row_retrieval_result(row_scores, names, rows, k), self.test)

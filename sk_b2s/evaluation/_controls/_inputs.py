@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s._utils._estimators import iter_nested_estimators, list_decoders_in_estimator
-from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
+from sk_b2s._utils._validation import get_validated_recordings, validate_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.events._intervals import GAP
 from sk_b2s.events._stimuli import digest_stimuli
@@ -143,7 +143,7 @@ def shift_control_inputs(rows, y, random_state=None, min_shift=MIN_SHIFT):
     random = check_random_state(random_state)
     onset, recording = rows["onset"].to_numpy(float), get_validated_recordings(rows)
     min_shift = max(min_shift, float(rows["duration"].max()))
-    segment, table = find_distinct_candidates(y).target, get_validated_table(y)
+    segment, table = find_distinct_candidates(y).target, validate_table(y)
     has_sound = table is not None and {"sound", "sound_onset"} <= set(table.columns)
     sound = pd.factorize(digest_stimuli(table["sound"]))[0] if has_sound else segment
     place = table["sound_onset"].to_numpy(float) if has_sound else np.zeros(len(rows))

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s._utils._estimators import find_estimator_speech
-from sk_b2s._utils._validation import get_validated_recordings, get_validated_table
+from sk_b2s._utils._validation import get_validated_recordings, validate_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 
 SCALES = (0.5, 4.0, 32.0)  # trials, over which vectors of neighbors are averaged
@@ -101,7 +101,7 @@ def _make_vectors(speech, y, is_fitted):
     found = find_distinct_candidates(y)
     distinct = _safe_indexing(y, found.first)
     if speech is not None:
-        table = get_validated_table(distinct)
+        table = validate_table(distinct)
         distinct = speech.transform(table) if is_fitted else speech.fit(table).transform(table)
     return np.asarray(distinct, dtype=float).reshape(len(found.first), -1), found.target
 

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import find_estimator_speech, iter_nested_estimators
-from sk_b2s._utils._validation import get_validated_table, is_valid_segment_table
+from sk_b2s._utils._validation import is_validated_table, validate_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult, split_retrieval_result_pools
 from sk_b2s.evaluation._controls._inputs import (
@@ -29,8 +29,8 @@ from sk_b2s.evaluation._controls._timing import (
     is_timing_above_chance,
     rank_fold_by_timing,
 )
+from sk_b2s.features._acoustic_spectra import Envelope
 from sk_b2s.features._activity import SpeechActivity
-from sk_b2s.features._spectral import Envelope
 from sk_b2s.preprocessing._windows._windows import Windows
 
 LEAK_ALPHA = (
@@ -109,7 +109,7 @@ def _run_decoder(task):
 
 def _run_noise(task, kind):
     noise = SurrogateRecordings(kind, random_state=task.seed)
-    is_table = is_valid_segment_table(task.X)
+    is_table = is_validated_table(task.X)
     if is_table:
         result = task.refit(make_control_noise_inputs(task.estimator, noise))
     else:
@@ -197,7 +197,7 @@ def _run_silence_truth(task):
     speech = find_estimator_speech(task.estimator)
     stimuli = _safe_indexing(task.y, task.test)
     feature = make_control_input_features(speech, SpeechActivity()).steps[0][1].set_params(sfreq=50)
-    mask = np.asarray(feature.fit_transform(get_validated_table(stimuli)))[:, 0]
+    mask = np.asarray(feature.fit_transform(validate_table(stimuli)))[:, 0]
     own = mask[find_distinct_candidates(stimuli).first]
     # Minus the number of frames in which two masks differ, as integers, so that equal masks tie.
     return [task.result_of_scores(mask @ own.T + (1 - mask) @ (1 - own).T - mask.shape[1])]
@@ -228,7 +228,7 @@ def _run_oracle(task):
 
 
 def _table_or_data(data):
-    table = get_validated_table(data)
+    table = validate_table(data)
     return data if table is None else table
 
 

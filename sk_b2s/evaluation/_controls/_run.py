@@ -13,15 +13,15 @@ from sklearn.utils import check_random_state
 from sk_b2s._utils._estimators import find_decoder_in_estimator, find_estimator_speech
 from sk_b2s._utils._validation import (
     get_validated_recordings,
-    get_validated_table,
     join_validated_tables,
     validate_count,
     validate_rows_in_step,
+    validate_table,
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._retrieval._retrieve import find_table_to_retrieve
 from sk_b2s.decoding._retrieval._row_candidates import check_row_candidate_columns, check_row_candidate_number
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.decoding._retrieval._scoring import find_retrieval_scoring_table
 from sk_b2s.evaluation._controls._fold import ControlFold
 from sk_b2s.evaluation._controls._inputs import shift_control_inputs
 from sk_b2s.evaluation._controls._leak_test import LeakTestOutcome, pool_leak_test_rows
@@ -30,7 +30,7 @@ from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS, find_con
 from sk_b2s.evaluation._controls._timing import (
     add_timing_loudness,
     describe_unusable_timing_strata,
-    has_timed_rows,
+    has_timing_of_rows,
     score_timing_strata,
 )
 from sk_b2s.evaluation._controls._verdicts import (
@@ -41,7 +41,7 @@ from sk_b2s.evaluation._controls._verdicts import (
 from sk_b2s.events._stimuli import NOT_FILES
 from sk_b2s.metrics._ranking import mark_top_k_hits
 from sk_b2s.model_selection._leakage import check_leakage
-from sk_b2s.model_selection._leakage_report import unite_leak_sources
+from sk_b2s.model_selection._leakage_report import unite_leakage_report_sources
 from sk_b2s.model_selection._split import StimulusKFold, list_split_folds
 
 NEEDS = {
@@ -232,9 +232,9 @@ def run_controls(
     validate_count("n_shifts", n_shifts, least=1)
     last, _ = find_decoder_in_estimator(estimator)
     validate_rows_in_step(X, y)
-    rows = join_validated_tables(run_control_rows(X), find_retrieval_scoring_table(y))
-    names = select_controls_to_run(controls, last, y, oracle, rows)
-    rows = add_timing_loudness(rows) if has_timed_rows(rows) else rows
+    rows = join_validated_tables(run_control_rows(X), find_table_to_retrieve(y))
+    names = choose_run_controls(controls, last, y, oracle, rows)
+    rows = add_timing_loudness(rows) if has_timing_of_rows(rows) else rows
     if (spec := check_row_candidate_number(candidates_per_row)) is not None:
         check_row_candidate_columns(spec, rows)
         if controls is not None and "within_recording" in names:
@@ -273,7 +273,7 @@ def run_controls(
                 hits, n = (sum(record[column] for record in outcome.records) for column in ("top_k", "n"))
                 print(f"{name}, fold {index + 1} of {len(folds)}: top-k {hits / n:.3f}")
     n_overlap = sum(outcome.n_train_overlap for outcome in outcomes.get("decoder", ()))
-    reasons = unite_leak_sources(check_leakage(X, y, folds)["leak_sources"], n_overlap)
+    reasons = unite_leakage_report_sources(check_leakage(X, y, folds)["leak_sources"], n_overlap)
     return _make_table(outcomes, reasons, seed)
 
 
@@ -412,7 +412,7 @@ def _hits_across(result):
 
 def run_control_rows(X):
     """Return subject, recording and time of each window."""
-    table = get_validated_table(X)
+    table = validate_table(X)
     missing = ["recording", "onset", "duration"]
     missing = [column for column in missing if table is None or column not in table]
     if missing:
@@ -425,12 +425,12 @@ def run_control_rows(X):
     return rows[columns].reset_index(drop=True)
 
 
-def select_controls_to_run(controls, decoder, y, oracle, rows=None):
+def choose_run_controls(controls, decoder, y, oracle, rows=None):
     """Check names of controls, or return all that apply if None.
 
     Controls that always run are added, if ``rows`` have times.
     """
-    table = get_validated_table(y)
+    table = validate_table(y)
     has_audio = table is not None and "sound" in table and find_estimator_speech(decoder) is not None
     has_audio = has_audio and not any(isinstance(sound, NOT_FILES) for sound in pd.unique(table["sound"]))
     is_there = {"audio": has_audio, "oracle": oracle is not None, **_find_needs(rows)}
@@ -457,7 +457,7 @@ def _find_needs(rows):
     """Return whether windows are timed, and whether they are trials."""
     if rows is None:
         return {"timing": False, "trials": False}
-    return {"timing": has_timed_rows(rows), "trials": has_order_trials(rows)}
+    return {"timing": has_timing_of_rows(rows), "trials": has_order_trials(rows)}
 
 
 def _check_pools(rows, segment, folds, k):

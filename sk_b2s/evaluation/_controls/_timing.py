@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.events._audio._files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_audio_samples
 from sk_b2s.events._stimuli import NOT_FILES, digest_stimuli, get_stimulus_state
 from sk_b2s.metrics._matched import (
     MIN_STRATUM,
@@ -30,7 +30,7 @@ MIN_SHARE = 0.1  # of windows with a usable stratum; fewer are not representativ
 TIMES = ("subject", "recording", "onset", "duration")
 
 
-def has_timed_rows(rows):
+def has_timing_of_rows(rows):
     """Return whether windows are at words or sentences of known times.
 
     True if a window has a word, or if windows differ in duration.
@@ -199,7 +199,7 @@ def add_timing_columns(result, train=None):
     """
     rows = result.rows.reset_index(drop=True)
     is_shared = type(result) is RetrievalResult  # all windows have the same candidates
-    if "timing_top_10" in rows or not (is_shared and has_timed_rows(rows)):
+    if "timing_top_10" in rows or not (is_shared and has_timing_of_rows(rows)):
         return result
     if "word" in result.candidates:
         words = make_vocabulary_words(result.candidates["word"])
@@ -209,14 +209,14 @@ def add_timing_columns(result, train=None):
                 train = train.assign(word=make_vocabulary_words(train["word"]))
             hits = timing_scores(rows, words[result.target], vocabulary, K_WORDS, train, features="all")
             rows = rows.assign(timing_top_10=hits.to_numpy(), timing_chance=K_WORDS / len(vocabulary))
-    strata = find_matched_strata(describe_candidate_timing(rows, result.target, result.n_candidates))
+    strata = find_matched_strata(describe_timing_of_rows(rows, result.target, result.n_candidates))
     return replace(result, rows=rows, candidates=result.candidates.assign(stratum=strata))
 
 
 # --- candidates of like timing -----------------------------------------------------------------------
 
 
-def describe_candidate_timing(rows, target, n_candidates):
+def describe_timing_of_rows(rows, target, n_candidates):
     """Return duration, interval to the next onset, and level of candidates.
 
     The values are those of the first window of each candidate. A column is

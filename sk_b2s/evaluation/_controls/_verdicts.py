@@ -10,7 +10,7 @@ import pandas as pd
 from sk_b2s.evaluation._controls._leak_test import TINY, is_leak_test_positive, pool_leak_test_rows
 from sk_b2s.evaluation._controls._registry import CONTEXT, LEAK_TESTS, label_of_control
 from sk_b2s.evaluation._scores import select_main_score
-from sk_b2s.model_selection._leakage_report import unite_leak_sources
+from sk_b2s.model_selection._leakage_report import unite_leakage_report_sources
 
 
 class Verdict(StrEnum):
@@ -288,7 +288,7 @@ def assign_verdicts(results, outcomes):
             reasons += [OVERLAP] * bool(overlap)
             for value in (Verdict.BELOW_NULL.value, Verdict.LEAK.value):
                 verdict[rows[control.isin(pooled.index[pooled == value])]] = value
-        reasons += unite_leak_sources(
+        reasons += unite_leakage_report_sources(
             results.loc[rows, "leakage_sources"], results.loc[rows, "n_train_overlap"].max()
         )
         if reasons:

@@ -12,7 +12,7 @@ from sk_b2s._utils._logging import run_in_parallel_with_logging
 from sk_b2s.decoding._trf._forward import ForwardTRF
 from sk_b2s.evaluation._encoding._cross_val import correlate_encoding_fold
 from sk_b2s.evaluation._fit_score import fit_and_score_fold, make_fit_score_rows
-from sk_b2s.evaluation._statistics._subjects import compute_subject_statistics
+from sk_b2s.evaluation._statistics._subject_means import compute_subject_statistics
 from sk_b2s.features._union import SpeechFeatureUnion
 from sk_b2s.model_selection._split import list_split_folds
 from sk_b2s.preprocessing._scalers import FeatureScaler

@@ -11,10 +11,14 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator
-from sk_b2s._utils._validation import is_valid_segment_table
+from sk_b2s._utils._validation import is_validated_table
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.evaluation._results._topography import describe_topography, find_epocher, find_fit_positions
+from sk_b2s.evaluation._results._topography import (
+    describe_topography,
+    find_topography_epocher,
+    find_topography_positions,
+)
 from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -52,7 +56,7 @@ def describe_fit_details(fold, result, note, has_training, has_examples):
     if isinstance(result, RetrievalResult):
         details["ranks"] = describe_rank_details(result)
         if has_examples and not isinstance(result, RowRetrievalResult):
-            details["guesses"] = describe_guess_details(result)
+            details["guesses"] = describe_details_of_guesses(result)
     if not has_training or fold.fitted is None:
         return details
     decoder, _ = find_decoder_in_estimator(fold.fitted, fitted=True)
@@ -63,12 +67,12 @@ def describe_fit_details(fold, result, note, has_training, has_examples):
     return details | {"recordings": _describe_recordings(fold, row)}
 
 
-def list_rank_curve_guesses(n_candidates):
+def list_guess_numbers_for_details(n_candidates):
     """List the numbers of guesses of a rank curve, 1 to ``n_candidates``.
 
     Examples
     --------
-    >>> list_rank_curve_guesses(4)
+    >>> list_guess_numbers_for_details(4)
     [1, 2, 3, 4]
     """
     spaced = np.geomspace(1, n_candidates, N_RANKS).round().astype(int)
@@ -77,7 +81,7 @@ def list_rank_curve_guesses(n_candidates):
 
 def describe_rank_details(result):
     """Describe the ranks of each subject by cumulative counts of windows."""
-    k = list_rank_curve_guesses(result.n_candidates)
+    k = list_guess_numbers_for_details(result.n_candidates)
     has_names = "subject" in result.rows
     subject = result.rows["subject"].to_numpy() if has_names else np.full(len(result.ranks), "")
     hits = {
@@ -87,7 +91,7 @@ def describe_rank_details(result):
     return {"n_candidates": result.n_candidates, "k": k, "hits": hits}
 
 
-def describe_guess_details(result, n_guesses=N_GUESSES):
+def describe_details_of_guesses(result, n_guesses=N_GUESSES):
     """Describe the targets and guesses of windows evenly spaced in time.
 
     The choice of windows does not depend on scores.
@@ -145,10 +149,10 @@ def describe_history_details(history, loss):
 
 def _describe_recordings(fold, row):
     """Describe rate, channels and filters of the windows of a decoder."""
-    X, epocher = fold.X, find_epocher(fold.fitted)
+    X, epocher = fold.X, find_topography_epocher(fold.fitted)
     if isinstance(X, Windows):
         return {"n_channels": X.shape[1], **({"sfreq": float(X.sfreq)} if X.sfreq else {})}
-    if not is_valid_segment_table(X) or epocher is None or not hasattr(epocher, "ch_names_"):
+    if not is_validated_table(X) or epocher is None or not hasattr(epocher, "ch_names_"):
         return {}
     out = {"n_channels": len(epocher.ch_names_), "sfreq": float(epocher.sfreq), "lag": float(epocher.lag)}
     out |= {
@@ -161,13 +165,13 @@ def _describe_recordings(fold, row):
         out["reference"] = epocher.reference if is_text else ", ".join(map(str, epocher.reference))
     if isinstance(epocher.montage, str):
         out["montage"] = epocher.montage
-    positions = find_fit_positions(fold.fitted, X, row)
+    positions = find_topography_positions(fold.fitted, X, row)
     if positions is not None:
         out["n_positions"] = int(np.isfinite(positions).all(1).sum())
     return out
 
 
-def measure_recorded_hours(rows):
+def measure_hours_for_details(rows):
     """Return the hours of recordings that are covered by windows.
 
     None if the times of the windows are unknown.

@@ -17,15 +17,15 @@ from sklearn.base import clone
 from sk_b2s._utils._estimators import iter_nested_estimators
 from sk_b2s._utils._monitoring import monitor_warnings, peak_memory_mb, reset_monitored_peak_memory
 from sk_b2s._utils._text import make_text_visible
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s._utils._versions import get_versions
+from sk_b2s.decoding._retrieval._retrieve import retrieve
 from sk_b2s.decoding._retrieval._row_candidates import RowCandidates
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.decoding._retrieval._scoring import retrieve
 from sk_b2s.evaluation._controls._fold import ControlFold
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._results._details import describe_fit_details, measure_recorded_hours
+from sk_b2s.evaluation._results._details import describe_fit_details, measure_hours_for_details
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._progress import format_progress, format_progress_time_left
 from sk_b2s.evaluation._results._provenance import (
@@ -35,20 +35,20 @@ from sk_b2s.evaluation._results._provenance import (
     describe_parameter_provenance,
     digest_data_provenance,
 )
-from sk_b2s.evaluation._scores import score_rows
+from sk_b2s.evaluation._scores import compute_scores_of_rows
 from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leakage import check_leakage
-from sk_b2s.model_selection._leakage_report import LEAK_SOURCES, LeakVerdict
+from sk_b2s.model_selection._leakage_report import LEAK_SOURCES, LeakageReportVerdict
 from sk_b2s.model_selection._pretraining import find_pretraining_exposure
 from sk_b2s.preprocessing._covariance_alignment import CovarianceAlignment
 from sk_b2s.preprocessing._fingerprint import (
     describe_for_fingerprint,
-    fingerprint_code,
     fingerprint_rows,
+    make_code_fingerprint,
     make_fingerprint,
 )
-from sk_b2s.preprocessing._overlaps import NEEDED
+from sk_b2s.preprocessing._overlap_line import NEEDED
 from sk_b2s.preprocessing._scalers import RobustChannelScaler
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -127,7 +127,7 @@ def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
     windows, stimuli, here, truth = (
         fingerprint_rows(X),
         fingerprint_rows(y),
-        fingerprint_code(),
+        make_code_fingerprint(),
         describe_for_fingerprint(oracle),
     )
     digests = [
@@ -148,7 +148,7 @@ def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
         "settings": settings | {"code": here}, "data": digest_data_provenance(windows, stimuli, y),
     }  # fmt: skip
     named = [(name, estimator) for name, estimator in named if only[0] in (None, name)]
-    note, hours = dict(note or {}), measure_recorded_hours(rows)
+    note, hours = dict(note or {}), measure_hours_for_details(rows)
     note |= {} if hours is None else {"hours": hours}
     made = {
         (name, seed): _describe_estimator(estimator, seed, y) for name, estimator in named for seed in seeds
@@ -200,7 +200,7 @@ def _describe_folds(cv, X, y, folds):
     amounts = getattr(cv, "amounts", None) or [None]
     how = _describe_splitter(cv)
     about = {fold: {"cv": how, "calibration_minutes": amounts[fold % len(amounts)]} for fold in folds}
-    table = get_validated_table(y)
+    table = validate_table(y)
     found = check_leakage(X, y, list(folds.values())).set_axis(list(folds))
     for fold, row in found.iterrows():
         about[fold] |= {
@@ -321,7 +321,7 @@ def _score(task, fold, result):
     settings, n_shifts, judge = task.settings, task.settings["n_shifts"], _get_judge(task.settings)
     if judge is None:
         result = fold.add_timing_columns(result)
-        rows = score_rows(result, settings["n_candidates"], n_shifts, task.seed)
+        rows = compute_scores_of_rows(result, settings["n_candidates"], n_shifts, task.seed)
     else:
         rows = judge(result, fold).make_rows(TASKS[settings["task"]].main_score, n_shifts, task.seed)
     if task.control not in LEAK_TESTS:
@@ -409,11 +409,11 @@ def _find_train_overlap(fold, about):
     n, known = int(found.rows.sum()), about.get("n_train_overlap")
     if not n or (known is not None and n <= known):
         return {}
-    if about.get("leakage_verdict") == LeakVerdict.LEAK:  # explained by the training rows
+    if about.get("leakage_verdict") == LeakageReportVerdict.LEAK:  # explained by the training rows
         return {"n_train_overlap": n}
     return {
         "n_train_overlap": n,
-        "leakage_verdict": LeakVerdict.LEAK.value,
+        "leakage_verdict": LeakageReportVerdict.LEAK.value,
         "leakage_sources": LEAK_SOURCES[0],
         "leakage": f"LEAK: {n} of {len(found.rows)} test windows contain stimuli that the fitted estimator was trained "
         f"on ({', '.join(found.where)}), outside the training rows of the fold; by rows: {about.get('leakage')}",
@@ -428,7 +428,7 @@ def _list_transductive_steps(fold):
     for step in iter_nested_estimators(estimator):
         is_known = is_known and getattr(step, "method", None) != "none"
         if isinstance(step, BY_RECORDING) and (
-            get_validated_table(fold.X) is not None or isinstance(fold.X, Windows)
+            validate_table(fold.X) is not None or isinstance(fold.X, Windows)
         ):
             steps.append(type(step).__name__)
         if getattr(step, "unseen_subject", None) == "nearest" and not is_known:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from sk_b2s.evaluation._controls._registry import FORMER_NAMES
 from sk_b2s.model_selection._leakage_copies import OTHERS
-from sk_b2s.model_selection._leakage_report import LEAK_SOURCES, TEXTS, LeakVerdict, unite_leak_sources
+from sk_b2s.model_selection._leakage_report import (
+    LEAK_SOURCES,
+    TEXTS,
+    LeakageReportVerdict,
+    unite_leakage_report_sources,
+)
 
 FORMER_COLUMNS = {
     "near": "top_1_within_500ms",
@@ -65,7 +70,7 @@ def read_former_leakage(text):
     Returns
     -------
     verdict : str
-        Value of :class:`~sk_b2s.model_selection._leakage_report.LeakVerdict`.
+        Value of :class:`~sk_b2s.model_selection._leakage_report.LeakageReportVerdict`.
     sources : str
         As in :func:`~sk_b2s.check_leakage`.
 
@@ -75,11 +80,11 @@ def read_former_leakage(text):
     ('leak', 'segments of training')
     """
     verdicts = [verdict for verdict, label in TEXTS.items() if text.startswith(label)]
-    verdict = verdicts[0] if verdicts else LeakVerdict.NOT_CHECKED
-    if verdict != LeakVerdict.LEAK:
+    verdict = verdicts[0] if verdicts else LeakageReportVerdict.NOT_CHECKED
+    if verdict != LeakageReportVerdict.LEAK:
         return verdict.value, ""
     named = [source for words, source in FORMER_SOURCES.items() if words in text]
-    return verdict.value, ", ".join(unite_leak_sources(named or LEAK_SOURCES[:1]))
+    return verdict.value, ", ".join(unite_leakage_report_sources(named or LEAK_SOURCES[:1]))
 
 
 def _new_name(control):

@@ -12,7 +12,7 @@ import numpy as np
 from sk_b2s.evaluation._controls._leak_test import LeakTestOutcome
 from sk_b2s.evaluation._results._former import upgrade_former_line
 from sk_b2s.evaluation._scores import OPTIONAL_COLUMNS, SCORE_COLUMNS, SCORES
-from sk_b2s.model_selection._leakage_report import LeakVerdict
+from sk_b2s.model_selection._leakage_report import LeakageReportVerdict
 
 MAX_BYTES = 2**26, 64  # of the arrays of a line, and per character of it
 NAME = object  # text or number, as in tables of users
@@ -136,7 +136,7 @@ def _problem(where, found, needed, optional=None):
 
 def _problem_of_choices(about):
     """Return the problem of the main score or the leak verdict, or None."""
-    for column, known in (("main_score", SCORES), ("leakage_verdict", list(LeakVerdict))):
+    for column, known in (("main_score", SCORES), ("leakage_verdict", list(LeakageReportVerdict))):
         if (name := about.get(column)) is not None and name not in known:
             return f"its {column} {name[:40]!r} is unknown"
     return None

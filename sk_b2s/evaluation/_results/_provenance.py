@@ -15,9 +15,9 @@ from sk_b2s._utils._estimators import (
     find_innermost_estimator,
     iter_estimator_levels,
     list_decoders_in_estimator,
-    list_member_estimators,
+    list_estimators_inside,
 )
-from sk_b2s._utils._validation import get_validated_table
+from sk_b2s._utils._validation import validate_table
 from sk_b2s.events._stimuli import digest_stimuli, stimulus_name
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
 
@@ -101,7 +101,7 @@ def describe_choice_provenance(estimator):
         if history := own.get("history_"):
             parts.append(f"epochs: {len(history)}")
         if "estimators_" in own and "weights_" in own:
-            members = zip(list_member_estimators(level), own["estimators_"], own["weights_"], strict=True)
+            members = zip(list_estimators_inside(level), own["estimators_"], own["weights_"], strict=True)
             for (name, _), copies, weight in members:
                 inner = describe_choice_provenance(copies[0])
                 parts.append(f"{name}: weight {weight:.3g}{f' ({inner})' if inner else ''}")
@@ -137,7 +137,7 @@ def describe_machine_provenance(estimator):
     """Describe threads, device and precision of an estimator."""
     parts = [f"threads {torch.get_num_threads()}"]
     last = list(iter_estimator_levels(estimator))[-1]
-    inner = [find_innermost_estimator(member)[0] for _, member in list_member_estimators(last)]
+    inner = [find_innermost_estimator(member)[0] for _, member in list_estimators_inside(last)]
     last = next((one for one in inner if getattr(one, "device", None) is not None), last)
     if getattr(last, "device", None) is not None:
         device = choose_device(last.device)
@@ -165,7 +165,7 @@ def digest_data_provenance(windows, stimuli, y):
         stimulus by its name, if there are few.
     """
     data = {"X": make_fingerprint(windows)[:16], "y": make_fingerprint(stimuli)[:16], "n_rows": len(windows)}
-    table = get_validated_table(y)
+    table = validate_table(y)
     if table is None or "sound" not in table:
         return data
     sounds = pd.unique(table["sound"].dropna().astype(object))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
-from sk_b2s.evaluation._results._details import list_rank_curve_guesses, read_fit_details
+from sk_b2s.evaluation._results._details import list_guess_numbers_for_details, read_fit_details
 
 
 class RankCurve(NamedTuple):
@@ -19,7 +19,7 @@ class RankCurve(NamedTuple):
     n_subjects: int
 
 
-def select_detailed_fits(results, control="decoder"):
+def select_rank_curve_fits(results, control="decoder"):
     """Select the first row of each fit with details, and read them.
 
     Parameters
@@ -60,13 +60,13 @@ def average_rank_curves(results, control="decoder"):
         By label. Fits of files from earlier versions have no curve. If fits
         differ in the number of candidates, the curve ends at the smallest.
     """
-    fits, curves = select_detailed_fits(results, control), {}
+    fits, curves = select_rank_curve_fits(results, control), {}
     for label, own in fits.groupby("label", sort=False):
         ranks = [details["ranks"] for details in own["details"] if "ranks" in details]
         if not ranks:
             continue
         n_candidates = min(one["n_candidates"] for one in ranks)
-        k = np.array(list_rank_curve_guesses(n_candidates))
+        k = np.array(list_guess_numbers_for_details(n_candidates))
         hits: dict[str, np.ndarray] = {}
         for one in ranks:
             for subject, (n, *counts) in one["hits"].items():

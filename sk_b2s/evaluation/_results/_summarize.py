@@ -21,10 +21,10 @@ from sk_b2s.evaluation._scores import (
     SHARE_COLUMNS,
     VERDICT_COLUMNS,
 )
-from sk_b2s.evaluation._statistics._subjects import (
+from sk_b2s.evaluation._statistics._subject_means import (
     KINDS,
-    compute_null_statistics,
     compute_statistics_over_subjects,
+    compute_subject_null_statistics,
     compute_subject_score_statistics,
 )
 
@@ -115,7 +115,7 @@ def summarize(results):
         compute_subject_score_statistics(done, [*names, *levels, "n_candidates"], [*by, "subject"]),
         by,
     )
-    null = compute_null_statistics(done, by)
+    null = compute_subject_null_statistics(done, by)
     of = [*by[:2], *by[len(KINDS) :]]
     failed = results[results["error"] != ""].drop_duplicates(CELL).groupby(of, dropna=False).size()
     table = counts.join(scores, on=by).join(null, on=by).join(failed.rename("n_failed"), on=of)
@@ -158,7 +158,7 @@ def _summarize_further_nulls(done, by):
         if not (spec.has_null and {spec.name, *spec.null_columns} <= set(done)):
             continue
         own = done.drop(columns="main_score", errors="ignore").assign(top_k=done[spec.name])
-        found = compute_null_statistics(own.assign(**{
+        found = compute_subject_null_statistics(own.assign(**{
             name: done[column] for name, column in zip(NULL_COLUMNS, spec.null_columns, strict=True)
         }), by)  # fmt: skip
         width = (found["null_high"] - found["null_mean"]) / norm.ppf(0.975)

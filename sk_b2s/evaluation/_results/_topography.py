@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_nested_estimators
-from sk_b2s._utils._validation import is_valid_segment_table
+from sk_b2s._utils._validation import is_validated_table
 from sk_b2s.preprocessing._epocher._epocher import Epocher
 from sk_b2s.preprocessing._windows._windows import Windows
 
 
-def compute_attention_topomap(encoder, positions, virtual=None):
+def compute_attention_topography(encoder, positions, virtual=None):
     r"""Compute the attention of a fitted encoder to each sensor.
 
     With :math:`a_{vc}` the weights of virtual channel v, which sum to one over
@@ -51,7 +51,7 @@ def compute_attention_topomap(encoder, positions, virtual=None):
     return np.where(known, weights * known.sum(), np.nan)
 
 
-def compute_pattern_topomap(patterns, positions):
+def compute_pattern_topography(patterns, positions):
     """Compute the size of the patterns of a linear decoder at each sensor.
 
     Parameters
@@ -72,18 +72,18 @@ def compute_pattern_topomap(patterns, positions):
     return np.where(known, values / values[known].mean(), np.nan)
 
 
-def find_epocher(estimator):
+def find_topography_epocher(estimator):
     """Return the fitted Epocher in an estimator, None without one."""
     return next((step for step in iter_nested_estimators(estimator) if isinstance(step, Epocher)), None)
 
 
-def find_fit_positions(fitted, X, row):
+def find_topography_positions(fitted, X, row):
     """Find the sensor positions of one row of X, without reading signals.
 
     Returns an array of shape (n_channels, 2), or None if they are unknown.
     """
-    epocher = find_epocher(fitted)
-    if is_valid_segment_table(X):
+    epocher = find_topography_epocher(fitted)
+    if is_validated_table(X):
         X = None if epocher is None else epocher.transform(X.iloc[[row]])
         row = 0
     if not isinstance(X, Windows) or X.positions is None:
@@ -111,13 +111,13 @@ def describe_topography(fitted, X, row):
     is_attention = getattr(decoder, "spatial_attention", False) and hasattr(decoder, "net_")
     if not is_attention and not hasattr(decoder, "patterns_"):
         return None
-    positions = find_fit_positions(fitted, X, row)
+    positions = find_topography_positions(fitted, X, row)
     if positions is None:
         return None
     if is_attention:
-        values = compute_attention_topomap(decoder, positions)
+        values = compute_attention_topography(decoder, positions)
     else:
-        values = compute_pattern_topomap(decoder.patterns_, positions)
+        values = compute_pattern_topography(decoder.patterns_, positions)
     known = np.isfinite(values)
     if known.sum() < 4:
         return None

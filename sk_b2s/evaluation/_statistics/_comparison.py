@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from sk_b2s.evaluation._results._amounts import AMOUNT, amounts_in
 from sk_b2s.evaluation._results._plan import describe_plan_differences, read_plan
-from sk_b2s.evaluation._statistics._subjects import (
+from sk_b2s.evaluation._statistics._subject_means import (
     OVER,
     compute_subject_statistics,
     select_subject_rows_for_statistics,

@@ -89,7 +89,7 @@ class Judgment:
         Returns
         -------
         rows : list of dict
-            As :func:`~sk_b2s.evaluation._scores.score_rows`. Scores that the
+            As :func:`~sk_b2s.evaluation._scores.compute_scores_of_rows`. Scores that the
             task does not have are NaN.
         """
         table = self.rows.reset_index(drop=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sk_b2s._utils._text import make_suggestion_text
+from sk_b2s.decoding._retrieval._retrieve import retrieve
 from sk_b2s.decoding._retrieval._row_candidates import RowCandidates
-from sk_b2s.decoding._retrieval._scoring import retrieve
-from sk_b2s.evaluation._reconstruction._scores import reconstruct
+from sk_b2s.evaluation._reconstruction._reconstruct import reconstruct
 from sk_b2s.evaluation._tasks._judge_reconstruction import judge_reconstruction
-from sk_b2s.evaluation._tasks._judge_words import (
-    JudgedRows,
+from sk_b2s.evaluation._tasks._judge_words_and_speech import (
+    JudgedSpeechRows,
     judge_phonemes,
     judge_speech,
     judge_word_types,
@@ -176,7 +176,7 @@ TASKS = {
             averaged="words, each with equal weight,",
             judge=judge_word_types,
             options={"n_words": 50, "k": 10},
-            retrieve=JudgedRows,
+            retrieve=JudgedSpeechRows,
             controls=("phase_randomized", "shifted_labels", "timing_only"),
             source="d'Ascoli et al. (2025), Nature Communications",
             published="top-10 accuracy .732 of 50 words (LibriBrain100, one subject, chance .20)",
@@ -193,7 +193,7 @@ TASKS = {
             averaged="phonemes, each with equal weight,",
             judge=judge_phonemes,
             options={"n_windows": 10},
-            retrieve=JudgedRows,
+            retrieve=JudgedSpeechRows,
             controls=("phase_randomized", "shifted_labels", "timing_only"),
             always=("timing_only",),
             source="the PNPL competition of 2025, https://arxiv.org/abs/2506.10165",
@@ -210,7 +210,7 @@ TASKS = {
             shifted="labels of speech and silence",
             averaged="two classes, each with equal weight,",
             judge=judge_speech,
-            retrieve=JudgedRows,
+            retrieve=JudgedSpeechRows,
             controls=("phase_randomized", "shifted_labels", "timing_only"),
             always=("timing_only",),
             source="the PNPL competition of 2025, https://arxiv.org/abs/2506.10165",

@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 
 from sk_b2s.events._audio._facts import measure_audio_facts
-from sk_b2s.events._audio._files import (
-    audio_path,
+from sk_b2s.events._audio._track_files import (
+    get_audio_file_path,
     read_audio_file_info,
 )
 from sk_b2s.events._stimuli import StimulusArray, format_stimulus_names, get_stimulus_state
@@ -21,7 +21,7 @@ def describe_audio_length(sound):
     """Describe how the header of an audio file differs from its samples."""
     if isinstance(sound, StimulusArray):
         return ""
-    path = audio_path(sound)
+    path = get_audio_file_path(sound)
     return read_audio_file_info(path, get_stimulus_state(path)).note
 
 
@@ -56,7 +56,7 @@ def describe_audio_ratio(ratio, only_audio_rates=False):
     return ""
 
 
-def is_audio_silent(sound, memory=None):
+def check_audio_is_silent(sound, memory=None):
     """Return whether a stimulus, or each of its features, is constant."""
     if isinstance(sound, StimulusArray):
         return len(sound.data) == 0 or not np.ptp(sound.data, axis=0).any()

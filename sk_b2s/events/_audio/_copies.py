@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s.events._audio._facts import measure_audio_facts
-from sk_b2s.events._audio._files import audio_path, is_audio_file
-from sk_b2s.events._audio._fingerprints import match_audio_fingerprints
+from sk_b2s.events._audio._fingerprint_matches import match_audio_fingerprints
+from sk_b2s.events._audio._track_files import get_audio_file_path, is_audio_file
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._stimuli import (
     NOT_FILES,
     digest_stimuli,
-    digest_stimulus,
+    get_stimulus_digest,
     make_stimulus_id,
     stimulus_duration,
     stimulus_name,
@@ -26,14 +26,14 @@ MAX_MATCHES = 256  # sets of stimuli whose matches are kept in memory
 _MATCHES: dict = {}
 
 
-def find_audio_copies_of_windows(intervals, matches, table):
+def find_audio_copies_in_rows(intervals, matches, table):
     """Return which windows have a recording that is in ``intervals``.
 
     Parameters
     ----------
     intervals : StimulusIntervals
         Stretches of other files.
-    matches : list of (str, str, Match)
+    matches : list of (str, str, FingerprintMatch)
         Digests of two stimuli, and the stretch that they share.
     table : DataFrame of shape (n_windows, ...)
         ``sound, sound_onset, duration``.
@@ -55,7 +55,7 @@ def find_audio_copies_of_windows(intervals, matches, table):
     return mask
 
 
-def find_windows_of_audio_copies(intervals, table):
+def find_rows_of_audio_copies(intervals, table):
     """Return which windows have a recording of a file not in the table.
 
     Parameters
@@ -71,11 +71,11 @@ def find_windows_of_audio_copies(intervals, table):
     """
     distinct = table["sound"].drop_duplicates()
     new = {
-        digest_stimulus(sound): sound
+        get_stimulus_digest(sound): sound
         for sound in distinct
-        if digest_stimulus(sound) not in intervals.intervals
+        if get_stimulus_digest(sound) not in intervals.intervals
     }
-    known = [sound for sound in intervals.files.values() if is_audio_file(audio_path(sound))]
+    known = [sound for sound in intervals.files.values() if is_audio_file(get_audio_file_path(sound))]
     if not known or all(isinstance(sound, NOT_FILES) for sound in new.values()):
         return np.zeros(len(table), bool)
     matches = [
@@ -83,7 +83,7 @@ def find_windows_of_audio_copies(intervals, table):
         for found in StimulusCopies([*known, *new.values()]).matches
         if (found[0] in new) != (found[1] in new)
     ]
-    return find_audio_copies_of_windows(intervals, matches, table)
+    return find_audio_copies_in_rows(intervals, matches, table)
 
 
 class StimulusCopies:
@@ -102,7 +102,7 @@ class StimulusCopies:
     ----------
     sounds : dict of str to str or AudioTrack
         Stimuli by digest.
-    matches : list of (str, str, Match)
+    matches : list of (str, str, FingerprintMatch)
         Digests of two stimuli, and the stretch that they share.
     place : dict of str to (str, float)
         For each copy: the digest of the original, and the seconds to add to a
@@ -112,7 +112,7 @@ class StimulusCopies:
     def __init__(self, sounds):
         self.sounds, prints = {}, []
         distinct = pd.Series(sounds, dtype=object).unique()
-        files = {digest_stimulus(sound): sound for sound in distinct if not isinstance(sound, NOT_FILES)}
+        files = {get_stimulus_digest(sound): sound for sound in distinct if not isinstance(sound, NOT_FILES)}
         for digest in sorted(files) if len(files) > 1 else ():
             try:
                 prints.append(measure_audio_facts(files[digest]).fingerprint)

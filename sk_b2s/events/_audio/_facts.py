@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sk_b2s._utils._caching import cached, digest_cached_content, get_cache_code
-from sk_b2s.events._audio import _files as audio
-from sk_b2s.events._audio import _fingerprints as fingerprints
-from sk_b2s.events._audio._files import (
-    audio_path,
+from sk_b2s.events._audio import _fingerprint_matches as fingerprints
+from sk_b2s.events._audio import _track_files as audio
+from sk_b2s.events._audio._track_files import (
     check_audio_file_track,
+    get_audio_file_path,
     make_audio_file_key,
     mix_audio_file_tracks,
     read_audio_file_pieces,
@@ -41,7 +41,7 @@ class AudioFacts(NamedTuple):
         Whether all tracks are equal.
     fingerprint : ndarray of uint32
         Of the selected track or the mean, see
-        :func:`~sk_b2s.events._audio._fingerprints.compute_audio_fingerprint`.
+        :func:`~sk_b2s.events._audio._fingerprint_matches.compute_audio_fingerprint`.
     """
 
     peak: float
@@ -87,7 +87,7 @@ def _measure(sound, stamp):
     """Measure a file piece by piece."""
     info, channel = check_audio_file_track(sound, stamp), getattr(sound, "channel", None)
     tracks, samples = _Tracks(info.n_tracks), []
-    for piece in read_audio_file_pieces(audio_path(sound), info):
+    for piece in read_audio_file_pieces(get_audio_file_path(sound), info):
         tracks.add(piece)
         samples.append(mix_audio_file_tracks(piece, channel))
     samples = np.concatenate(samples)
@@ -136,4 +136,4 @@ class _Tracks:
 
 def measure_audio_facts(sound, memory=None):
     """Measure an audio file, see :func:`measure_audio`, by its content."""
-    return measure_audio(sound, digest_cached_content(audio_path(sound)), memory)
+    return measure_audio(sound, digest_cached_content(get_audio_file_path(sound)), memory)

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 from scipy.signal import correlate, firwin, oaconvolve
 
-from sk_b2s.events._audio._files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_audio_samples
 from sk_b2s.events._stimuli import StimulusArray, get_stimulus_state, stimulus_duration, stimulus_name
 from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import find_stimulus_at_table_times

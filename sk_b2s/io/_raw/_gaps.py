@@ -17,8 +17,8 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s.io._files import list_files_of_header, read_json_file
 from sk_b2s.io._raw._binary_headers import find_binary_header_breaks, read_binary_record_times
+from sk_b2s.io._recording_files import list_recording_files_of_header, read_recording_json_file
 from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities
 
 CODE = get_cache_code(__file__)
@@ -117,7 +117,7 @@ def read_type_for_gaps(path):
     file = find_sidecar(path, f"{path.parent.name}.json")
     if file is None:
         return "", None
-    sidecar = read_json_file(file)
+    sidecar = read_recording_json_file(file)
     epoch = sidecar.get("EpochLength")
     is_length = isinstance(epoch, (int, float)) and 0 < epoch < np.inf
     return str(sidecar.get("RecordingType", "")).strip().lower(), float(epoch) if is_length else None
@@ -142,7 +142,7 @@ def describe_gaps(gaps, max_named=5):
 
 def _add_segments(path, raw, found):
     """Add the segments of a BrainVision marker file, with missing times."""
-    markers = list_files_of_header(path).get("MarkerFile", path.with_suffix(".vmrk"))
+    markers = list_recording_files_of_header(path).get("MarkerFile", path.with_suffix(".vmrk"))
     if not markers.is_file():
         return found
     sfreq = raw.info["sfreq"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._extras import import_extra
-from sk_b2s.io._files import FileFormatError
+from sk_b2s.io._recording_files import FileFormatError
 
 CODE = get_cache_code(__file__)
 SUFFIXES = (".h5", ".hdf5")

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from sk_b2s.io._files import FileFormatError, list_files_of_header
+from sk_b2s.io._recording_files import FileFormatError, list_recording_files_of_header
 
 SAMPLE_BYTES = {"INT_16": 2, "UINT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 LINE = r"^[ \t]*{name}[ \t]*=[ \t]*(\S+)"
@@ -66,7 +66,7 @@ def _check_brainvision(path):
             f"recording {str(path)!r}: the header has NumberOfChannels={n_channels}, but names {len(names)} "
             "channels, so that samples would be assigned to wrong channels. Correct the header."
         )
-    samples = list_files_of_header(path).get("DataFile")
+    samples = list_recording_files_of_header(path).get("DataFile")
     if samples is None or not samples.is_file():
         return
     n_bytes, width = samples.stat().st_size, SAMPLE_BYTES.get(_find_value(text, "BinaryFormat").upper())
@@ -97,7 +97,9 @@ def explain_header_error(path, error):
     if twice:
         return f"The header has several channels with the name {twice[0]!r}. Give each channel a unique name."
     for file in (
-        (path, list_files_of_header(path).get("MarkerFile")) if isinstance(error, UnicodeDecodeError) else ()
+        (path, list_recording_files_of_header(path).get("MarkerFile"))
+        if isinstance(error, UnicodeDecodeError)
+        else ()
     ):
         try:
             (data := file.read_bytes()).decode("utf-8")

@@ -9,12 +9,12 @@ from hashlib import blake2b
 from pathlib import Path
 
 from sk_b2s._utils._caching import digest_cached_content, get_cached_file_state
-from sk_b2s.io._files import list_files_of_header
 from sk_b2s.io._raw._gaps import read_type_for_gaps
 from sk_b2s.io._raw._hdf5 import SUFFIXES as HDF5_SUFFIXES
 from sk_b2s.io._raw._hdf5 import find_hdf5_positions
 from sk_b2s.io._raw._kit import find_kit_head_files
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
+from sk_b2s.io._recording_files import list_recording_files_of_header
 from sk_b2s.io._sidecars import list_sidecars
 
 NOT_OPENED = (
@@ -56,7 +56,9 @@ def list_recording_identity_files(path):
         found += [
             (f"part {number}{file.suffix}", file) for number, file in enumerate(_find_linked_files(path))
         ]
-        found += [(name, file) for name, file in list_files_of_header(path).items() if file.is_file()]
+        found += [
+            (name, file) for name, file in list_recording_files_of_header(path).items() if file.is_file()
+        ]
         if path.suffix.lower() not in ONE_FILE:
             siblings = path.parent.glob(f"{escape(path.stem)}.*")
             found += [(file.name.removeprefix(path.stem), file) for file in siblings if file.is_file()]

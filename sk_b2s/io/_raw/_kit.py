@@ -10,7 +10,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s.io._files import FileFormatError, check_regular_file
+from sk_b2s.io._recording_files import FileFormatError, check_regular_recording_file
 
 CODE = get_cache_code(__file__)
 KIT = (".con", ".sqd")
@@ -78,7 +78,7 @@ def read_kit_fastscan(path):
     ValueError
         With the first line without three numbers.
     """
-    check_regular_file(path, "head points")
+    check_regular_recording_file(path, "head points")
     points = []
     for number, line in enumerate(Path(path).read_text(encoding="latin-1").splitlines(), start=1):
         fields = line.partition("%")[0].split()

@@ -11,7 +11,7 @@ from scipy.io import loadmat, whosmat
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._units import format_unknown_unit, get_unit_factor
-from sk_b2s.io._files import FileFormatError
+from sk_b2s.io._recording_files import FileFormatError
 from sk_b2s.io._sensors import METERS, NOT_EEG
 
 CODE = get_cache_code(__file__)

@@ -10,8 +10,8 @@ from scipy.signal import firwin, resample_poly
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.io._files import format_recording_file_name
 from sk_b2s.io._raw._causal import process_causally
+from sk_b2s.io._recording_files import format_recording_file_name
 from sk_b2s.io._sensors import HEAD_CENTER, NOT_EEG, project_sensors
 
 CODE = get_cache_code(__file__)

@@ -13,13 +13,10 @@ import scipy
 
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
-from sk_b2s.io._files import format_recording_file_name
 from sk_b2s.io._raw._causal import CODE as CAUSAL
 from sk_b2s.io._raw._gaps import CODE as GAPS
 from sk_b2s.io._raw._gaps import Gap, list_gaps, mark_gaps, read_type_for_gaps
 from sk_b2s.io._raw._identity import get_recording_identity_state
-from sk_b2s.io._raw._open import CODE as FORMATS
-from sk_b2s.io._raw._open import make_open_truncation_error, read_raw
 from sk_b2s.io._raw._processing import CODE as PROCESSING
 from sk_b2s.io._raw._processing import (
     MAX_PADDING,
@@ -31,6 +28,9 @@ from sk_b2s.io._raw._processing import (
     rereference_in_processing,
     select_processing_reference,
 )
+from sk_b2s.io._raw._read_raw import CODE as FORMATS
+from sk_b2s.io._raw._read_raw import make_read_raw_truncation_error, read_raw
+from sk_b2s.io._recording_files import format_recording_file_name
 from sk_b2s.io._sensors import CODE as SENSORS
 from sk_b2s.io._sensors import pick_sensor_channels, project_sensors, set_sensor_montage
 from sk_b2s.io._sidecars import CODE as SIDECARS
@@ -42,7 +42,7 @@ CHUNK_BYTES = 2**30  # float64 bytes of the channels that are filtered together
 CODE = "-".join([SENSORS, FORMATS, SIDECARS, GAPS, PROCESSING, CAUSAL, get_cache_code(__file__, mne, scipy)])
 
 
-class Processing(NamedTuple):
+class RecordingProcessing(NamedTuple):
     """Parameters that determine a signal, used as cache key."""
 
     sfreq: float = 120.0
@@ -60,7 +60,7 @@ class Processing(NamedTuple):
     code: str = CODE  # version of these readers and of their libraries
 
 
-class Header(NamedTuple):
+class RecordingHeader(NamedTuple):
     """Properties of a recording that are known without its samples."""
 
     ch_names: tuple  # channels that will be read
@@ -142,7 +142,7 @@ def read_recording_extent(path):
     Parameters
     ----------
     path : str
-        File that :func:`~sk_b2s.io._raw._open.read_raw` opens.
+        File that :func:`~sk_b2s.io._raw._read_raw.read_raw` opens.
 
     Returns
     -------
@@ -196,14 +196,14 @@ def read_recording_header(path, stamp, processing):
     Parameters
     ----------
     path : str
-        File that :func:`~sk_b2s.io._raw._open.read_raw` opens.
+        File that :func:`~sk_b2s.io._raw._read_raw.read_raw` opens.
     stamp : str or None
         :func:`digest_recording_identity` of the file, its key in a cache.
-    processing : Processing
+    processing : RecordingProcessing
 
     Returns
     -------
-    header : Header
+    header : RecordingHeader
 
     Raises
     ------
@@ -226,7 +226,7 @@ def read_recording_header(path, stamp, processing):
     bads = tuple(name for name in raw.info["bads"] if name in names)
     if processing.bads == "interpolate":
         check_processing_interpolation(raw, bads)
-    return Header(tuple(names), project_sensors(raw.info, names), bads, file_sfreq, raw.n_times)
+    return RecordingHeader(tuple(names), project_sensors(raw.info, names), bads, file_sfreq, raw.n_times)
 
 
 def read_recording_signal(path, stamp, processing):
@@ -240,10 +240,10 @@ def read_recording_signal(path, stamp, processing):
     Parameters
     ----------
     path : str
-        File that :func:`~sk_b2s.io._raw._open.read_raw` opens.
+        File that :func:`~sk_b2s.io._raw._read_raw.read_raw` opens.
     stamp : str or None
         :func:`digest_recording_identity` of the file, its key in a cache.
-    processing : Processing
+    processing : RecordingProcessing
 
     Returns
     -------
@@ -288,7 +288,7 @@ def _read_samples(raw, names):
     try:
         return raw.get_data(picks=names, verbose="ERROR")
     except (ValueError, OSError, RuntimeError) as error:
-        raise make_open_truncation_error(raw, error) from error
+        raise make_read_raw_truncation_error(raw, error) from error
 
 
 def _check_finite(data, raw, names):

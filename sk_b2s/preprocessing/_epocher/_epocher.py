@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sk_b2s._utils._validation import (
     explain_validation_error,
-    is_valid_segment_table,
+    is_validated_table,
     validate_rows,
 )
 from sk_b2s.events._intervals import GAP
@@ -24,7 +24,7 @@ from sk_b2s.io._raw._processing import (
     check_processing_band,
 )
 from sk_b2s.preprocessing._base import WindowsTransformer
-from sk_b2s.preprocessing._epocher._epochs import read_epochs_windows
+from sk_b2s.preprocessing._epocher._read_epochs import read_epochs_windows
 from sk_b2s.preprocessing._epocher._table import EpocherTableMixin
 from sk_b2s.preprocessing._windows._checks import check_windows_equal_shapes
 from sk_b2s.preprocessing._windows._windows import Windows
@@ -227,7 +227,7 @@ class Epocher(EpocherTableMixin, WindowsTransformer):
         """
         vars(self).pop("ch_names_", None)
         check_processing_band(self.l_freq, self.h_freq, self.sfreq, self._make_processing().notch)
-        if is_valid_segment_table(X):
+        if is_validated_table(X):
             validate_rows(X)
             headers = self._read_headers(self._make_processings(X))
             self._warn_of_filter_length(next(iter(headers.values())).sfreq)
@@ -295,12 +295,12 @@ class Epocher(EpocherTableMixin, WindowsTransformer):
         if isinstance(X, Windows):
             self._check_windows(X)
             return X
-        if not is_valid_segment_table(X) and not isinstance(X, mne.BaseEpochs):
+        if not is_validated_table(X) and not isinstance(X, mne.BaseEpochs):
             return self._from_array(X)
         if not hasattr(self, "ch_names_"):
             raise ValueError(
                 f"This Epocher was fitted on arrays or Windows, so it has no channels to transform "
-                f"{'a table of segments' if is_valid_segment_table(X) else 'mne.Epochs'}. Call fit with these first."
+                f"{'a table of segments' if is_validated_table(X) else 'mne.Epochs'}. Call fit with these first."
             )
         if isinstance(X, mne.BaseEpochs):
             return self._from_epochs(X, self.ch_names_)

@@ -8,10 +8,10 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._caching import FromFile, is_importable_for_cache
+from sk_b2s._utils._caching import CachedFromFile, is_importable_for_cache
 from sk_b2s._utils._validation import (
     get_validated_sample_counts,
-    validate_window_length,
+    get_validated_window_length,
 )
 from sk_b2s.io._raw._identity import (
     digest_recording_identity,
@@ -21,15 +21,19 @@ from sk_b2s.io._raw._identity import (
 from sk_b2s.io._raw._processing import (
     compute_processed_length,
 )
-from sk_b2s.io._raw._recordings import Processing, read_recording_header, read_recording_signal
+from sk_b2s.io._raw._recordings import RecordingProcessing, read_recording_header, read_recording_signal
 from sk_b2s.io._sensors import load_sensor_montage
-from sk_b2s.preprocessing._channels import find_channel_columns, make_channel_layouts, place_channels
+from sk_b2s.preprocessing._channel_layouts import (
+    find_channel_layout_columns,
+    make_channel_layouts,
+    place_in_channel_layout,
+)
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
 from sk_b2s.preprocessing._windows._signals import Signal
 from sk_b2s.preprocessing._windows._windows import Windows
 
 
-class EpocherBaseline:
+class EpocherTableBaseline:
     """Step that subtracts the mean of the baseline, then crops."""
 
     def __init__(self, first, last, begin, length):
@@ -68,7 +72,7 @@ class EpocherTableMixin:
                 f"raw_hook must be an importable function if memory={self.memory!r} is given. Got {self.raw_hook!r}. "
                 f"Define it with def at the top level of a module."
             )
-        return Processing(
+        return RecordingProcessing(
             float(self.sfreq), picks, reference, self.l_freq, self.h_freq, notch, self.phase,
             None if isinstance(self.montage, dict) else load_sensor_montage(self.montage), self.bads, self.raw_hook,
             None if self.raw_hook is None else make_fingerprint(self.raw_hook), self.causal,
@@ -105,13 +109,13 @@ class EpocherTableMixin:
         stamp_of = (
             digest_recording_identity if processing.raw_hook is None else digest_recording_identity_at_path
         )
-        return FromFile(function, path, stamp_of, self.memory, processing=processing)
+        return CachedFromFile(function, path, stamp_of, self.memory, processing=processing)
 
     def _from_table(self, X):
         processings = self._make_processings(X)
         headers = self._read_headers(processings)
         n_valid = get_validated_sample_counts(X, self.sfreq)
-        n_padding = 0 if n_valid is None else int(validate_window_length(X, self.sfreq) - n_valid.min())
+        n_padding = 0 if n_valid is None else int(get_validated_window_length(X, self.sfreq) - n_valid.min())
         signals = [
             self._make_signal(path, header, processings[path], n_padding) for path, header in headers.items()
         ]
@@ -132,7 +136,10 @@ class EpocherTableMixin:
         n_times = compute_processed_length(header.n_times, header.sfreq, self.sfreq)
         if header.ch_names != self.ch_names_:
             read = partial(
-                place_channels, read, find_channel_columns(header, path, self.ch_names_), len(self.ch_names_)
+                place_in_channel_layout,
+                read,
+                find_channel_layout_columns(header, path, self.ch_names_),
+                len(self.ch_names_),
             )
         if n_padding:
             read = partial(_pad_end, read, n_padding)
@@ -140,7 +147,7 @@ class EpocherTableMixin:
 
     def _find_samples(self, X, which, signals, n_valid=None, n_padding=0):
         """Return first samples, number of samples and steps of windows."""
-        n_times = validate_window_length(X, self.sfreq)
+        n_times = get_validated_window_length(X, self.sfreq)
         first, last, steps = self.find_window_reach(n_times)
         start = np.round(X["onset"].to_numpy(float) * self.sfreq).astype(np.int64) + first
         length = np.array([signal.shape[0] for signal in signals])[which] - n_padding
@@ -177,7 +184,7 @@ class EpocherTableMixin:
             return lag, lag + n_times, ()
         begin, end = self._find_baseline()
         first, last = min(lag, begin), max(lag + n_times, end)
-        return first, last, (EpocherBaseline(begin - first, end - first, lag - first, n_times),)
+        return first, last, (EpocherTableBaseline(begin - first, end - first, lag - first, n_times),)
 
     def _find_baseline(self):
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import mne
 import numpy as np
 
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.io._sensors import make_sensor_info
 
 

@@ -12,9 +12,9 @@ HDF5 = b"\x89HDF\r\n\x1a\n"  # first bytes
 
 def read_mtrf_trials(path, stimuli, features, names):
     """Read trials from .mat files: parameters of Windows.from_trials."""
-    content = read_matlab_variables(path)
+    content = read_mtrf_matlab_variables(path)
     if stimuli is not None:
-        content = {**content, **read_matlab_variables(stimuli)}
+        content = {**content, **read_mtrf_matlab_variables(stimuli)}
     if isinstance(content.get("eeg"), dict) and isinstance(content.get("stim"), dict):
         return _convert_cnsp(path, content["eeg"], content["stim"], features)
     if missing := [name for name in names if name not in content]:
@@ -104,7 +104,7 @@ def _describe(value):
     )
 
 
-def read_matlab_variables(path):
+def read_mtrf_matlab_variables(path):
     """Read the variables of a .mat file of any version.
 
     Returns a dict. Structures are dicts, arrays of structures are lists of

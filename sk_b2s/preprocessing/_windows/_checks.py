@@ -34,7 +34,7 @@ def check_windows_equal_shapes(X, name="X"):
     return X
 
 
-def get_subjects_of_windows(windows):
+def check_window_subjects(windows):
     """Return the subject of each window, "" if unknown."""
     rows = windows.rows
     if rows is None or "subject" not in rows:

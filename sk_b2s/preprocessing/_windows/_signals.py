@@ -116,7 +116,7 @@ def make_signal_time_major(signal):
     return np.ascontiguousarray(signal, dtype=np.float32)
 
 
-def convert_signal_to_tensor(signal):
+def make_window_signal_tensor(signal):
     """Return a read-only tensor of a signal: (n_times, n_channels)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")
@@ -169,7 +169,7 @@ def copy_signal_windows(memory, signals, which, start):
 
 def _view_windows(signal, n_times):
     """View all windows of a signal: (n_starts, n_times * n_channels)."""
-    data = convert_signal_to_tensor(signal)
+    data = make_window_signal_tensor(signal)
     n_channels = data.shape[1]
     shape = (len(data) - n_times + 1, n_times * n_channels)
     return data.as_strided(shape, (n_channels, 1))

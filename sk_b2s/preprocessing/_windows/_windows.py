@@ -9,8 +9,8 @@ from sk_b2s._utils._callers import find_caller
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.preprocessing._exchange._imports import ImportTrialsMixin
 from sk_b2s.preprocessing._windows._checks import check_windows_equal_lengths, check_windows_equal_shapes
-from sk_b2s.preprocessing._windows._html import draw_windows_html
 from sk_b2s.preprocessing._windows._reading import WindowsReadingMixin
+from sk_b2s.preprocessing._windows._repr_html import draw_windows_html
 from sk_b2s.preprocessing._windows._signals import Signal, make_signal_time_major
 
 

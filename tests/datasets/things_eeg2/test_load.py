@@ -8,9 +8,9 @@ import pytest
 
 from sk_b2s import Epocher, PrecomputedFeatures, check_events, make_segments
 from sk_b2s.datasets import fetch_things_eeg2, load_things_eeg2, load_things_eeg2_trials
-from sk_b2s.datasets._download import RemoteFile
+from sk_b2s.datasets._download import DownloadFile
 from sk_b2s.datasets.things_eeg2 import _load
-from sk_b2s.datasets.things_eeg2._npy import read_npy_dictionary
+from sk_b2s.datasets.things_eeg2._npy_dictionary import read_npy_dictionary
 
 CHANNELS = ["O1", "Oz", "O2", "Pz"]
 METADATA = {
@@ -197,8 +197,10 @@ def test_read_npy_array_dictionary_reads_plain_data(tmp_path):
 def test_fetch_things_eeg2_unpacks_subjects(root, tmp_path, monkeypatch):
     """Archives of the requested subjects and the metadata are downloaded."""
     listed = {
-        "crxs4": [RemoteFile(f"sub-{n}.zip", "url", 1, None) for n in ("01", "02")],
-        "y63gw": [RemoteFile(name, "url", 1, None) for name in ("image_metadata.npy", "training_images.zip")],
+        "crxs4": [DownloadFile(f"sub-{n}.zip", "url", 1, None) for n in ("01", "02")],
+        "y63gw": [
+            DownloadFile(name, "url", 1, None) for name in ("image_metadata.npy", "training_images.zip")
+        ],
     }
     monkeypatch.setattr(_load, "_list_files", lambda node, manual: listed[node])
 

@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import LikelihoodDecoder, StimulusLeakWarning, Windows, load, save
 from sk_b2s.decoding._likelihood import _decoder as module
-from sk_b2s.decoding._likelihood._fitting import select_fitting_cover
+from sk_b2s.decoding._likelihood._fitting import select_likelihood_fitting_cover
 from sk_b2s.decoding._likelihood._noise import average_noise, fit_noise, make_noise_time_filter, whiten_noise
 from sk_b2s.decoding._likelihood._response import (
     ResponseMoments,
     ResponsePrior,
-    iter_responses,
+    iter_brain_responses,
     lag_response_features,
 )
 
@@ -139,7 +139,7 @@ def test_iterations_find_shared_columns():
         truths.append(truth)
     errors = [
         np.mean([(one - truth) ** 2 for one, truth in zip(responses, truths, strict=True)])
-        for responses, _ in iter_responses(moments, [np.eye(3)] * 6, 8)
+        for responses, _ in iter_brain_responses(moments, [np.eye(3)] * 6, 8)
     ]
     assert errors[-1] < 0.5 * errors[0]
 
@@ -241,7 +241,7 @@ def test_select_cover_reaches_every_sample(share):
     rng = np.random.default_rng(0)
     start = np.sort(rng.integers(0, 500, 200))
     windows = Windows([np.zeros((520, 1)), np.zeros((520, 1))], rng.integers(0, 2, 200), start, 20, 10)
-    found = select_fitting_cover(windows, share)
+    found = select_likelihood_fitting_cover(windows, share)
     for signal in (0, 1):
         reached, wanted = np.zeros(520, bool), np.zeros(520, bool)
         for rows, mask in ((np.arange(200), wanted), (found, reached)):

@@ -26,7 +26,7 @@ from sk_b2s import (
 )
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timed_rows, rank_by_timing
+from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timing_of_rows, rank_by_timing
 from sk_b2s.evaluation._results._lines import (
     _problem_of_outcome,
     format_result_line_outcome,
@@ -109,7 +109,7 @@ def test_timing_controls_need_words():
     for name in ("timing_only", "timing_matched"):
         with pytest.raises(ValueError, match=f"'{name}' needs windows at words"):
             run_controls(ridge(k=3), X, y, controls=[name])
-    assert not has_timed_rows(X.rows)
+    assert not has_timing_of_rows(X.rows)
     with pytest.raises(ValueError, match="'timing_matched' is a score of all rows"):
         benchmark(ridge(), X.rows, y.assign(word="a"), StimulusKFold(2), controls=["timing_matched"])
 

@@ -18,6 +18,7 @@ from sk_b2s import (
     summarize,
     write_report,
 )
+from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.evaluation._controls._leak_test import pool_leak_test_rows
 from sk_b2s.evaluation._controls._verdicts import (
     BELOW_MEANS,
@@ -27,7 +28,6 @@ from sk_b2s.evaluation._controls._verdicts import (
     control_verdicts,
     decide_verdict_against_null,
 )
-from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.plotting import plot_controls
 from sk_b2s.reporting._findings import get_finding_style, write_findings_headline
 from sk_b2s.reporting._scores_text import format_scores

@@ -9,15 +9,15 @@ from helpers.decoders import same
 from helpers.score_tables import make_retrieval_result
 
 from sk_b2s import read_results
+from sk_b2s.evaluation._benchmark_summary import average_summary_scores
 from sk_b2s.evaluation._results._details import (
-    describe_guess_details,
+    describe_details_of_guesses,
     describe_history_details,
-    list_rank_curve_guesses,
-    measure_recorded_hours,
+    list_guess_numbers_for_details,
+    measure_hours_for_details,
     read_fit_details,
 )
 from sk_b2s.evaluation._results._rank_curves import average_rank_curves
-from sk_b2s.evaluation._summary import average_summary_scores
 
 
 def test_average_rank_curves_equal_scores(done):
@@ -104,7 +104,7 @@ def test_describe_guesses_does_not_depend_on_scores():
     chosen = [
         [
             (guess["subject"], guess["onset"])
-            for guess in describe_guess_details(make_retrieval_result(gain=gain))
+            for guess in describe_details_of_guesses(make_retrieval_result(gain=gain))
         ]
         for gain in (0.0, 5.0)
     ]
@@ -131,13 +131,13 @@ def test_measure_recorded_hours_counts_overlaps_once():
     rows = pd.DataFrame({
         "recording": ["a", "a", "a", "b"], "onset": [1800.0, 0.0, 900.0, 0.0], "duration": [1800.0] * 4,
     })  # fmt: skip
-    assert measure_recorded_hours(rows) == pytest.approx(1.5)
-    assert measure_recorded_hours(rows.drop(columns="onset")) is None
+    assert measure_hours_for_details(rows) == pytest.approx(1.5)
+    assert measure_hours_for_details(rows.drop(columns="onset")) is None
 
 
-def test_list_rank_curve_guesses_is_short():
+def test_list_guess_numbers_for_details_is_short():
     for n in (1, 7, 10**6):
-        k = list_rank_curve_guesses(n)
+        k = list_guess_numbers_for_details(n)
         assert (k[0], k[-1]) == (1, n)
         assert k == sorted(set(k))
         assert len(k) <= 50

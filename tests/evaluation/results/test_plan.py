@@ -20,8 +20,8 @@ from sk_b2s import (
     summarize,
     write_report,
 )
+from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.evaluation._results._plan import UNKNOWN, describe_missing_plan_folds, merge_plans, read_plan
-from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.reporting._findings import write_findings_headline
 from sk_b2s.reporting._scores_text import format_scores
 
@@ -175,7 +175,7 @@ def test_read_results_refuses_two_plans(study, tmp_path, name, monkeypatch):
     path, cv = tmp_path / "r.jsonl", LeaveOneSubjectOut(1)
     benchmark({"one": ONE}, X, y, cv, path, only=0, **QUIET)
     if name == "code":
-        monkeypatch.setattr("sk_b2s.evaluation._results._fits.fingerprint_code", lambda: "another")
+        monkeypatch.setattr("sk_b2s.evaluation._results._fits.make_code_fingerprint", lambda: "another")
     changed = {"estimators": {"one": ONE}, "X": X, "y": y, "cv": cv, **QUIET, **changed}
     if changed["y"] is None:
         changed["y"] = y.assign(sound_onset=y["sound_onset"] + 0.01)

@@ -123,7 +123,7 @@ import torch
 torch.set_num_threads(1)
 from helpers.decoders import FAST, counting, people, same
 from sk_b2s import StimulusKFold, benchmark, read_results
-from sk_b2s.preprocessing._fingerprint import fingerprint_code
+from sk_b2s.preprocessing._fingerprint import make_code_fingerprint
 
 X, y = people(n_recordings=4, n=40, together=2)
 def run(path):
@@ -139,7 +139,7 @@ fits = lambda: len(open(os.environ["FITS"]).read().split())
 
 # The code is digested once for all forks. No fit runs before them, because forks lose threads.
 # Times are counted in fits and not in seconds, so that they do not depend on the load of the machine.
-fingerprint_code()
+make_code_fingerprint()
 random.seed({seed})
 interruptions = 0
 for _ in range(10):

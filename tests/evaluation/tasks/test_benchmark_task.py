@@ -23,8 +23,8 @@ from sk_b2s import (
     summarize,
     write_report,
 )
+from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.evaluation._scores import SCORES
-from sk_b2s.evaluation._summary import BenchmarkSummary
 from sk_b2s.evaluation._tasks._names import TASK_QUESTIONS
 from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.plotting._scores import plot_subjects

@@ -25,7 +25,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets.simulated._speech import SPEECH
 from sk_b2s.events._audio._copies import StimulusCopies
-from sk_b2s.events._audio._fingerprints import compute_audio_fingerprint, match_audio_fingerprints
+from sk_b2s.events._audio._fingerprint_matches import compute_audio_fingerprint, match_audio_fingerprints
 from sk_b2s.events._audio._resampling import resample_audio
 
 

@@ -15,7 +15,7 @@ from sk_b2s import check_alignment, events_from_raw, make_segments, read_bids
 from sk_b2s.io._raw._gaps import find_gaps_between_trials, list_gaps
 from sk_b2s.io._raw._identity import digest_recording_identity
 from sk_b2s.io._raw._recordings import (
-    Processing,
+    RecordingProcessing,
     open_recording,
     read_recording_extent,
     read_recording_signal,
@@ -239,7 +239,7 @@ def test_read_signal_processes_parts_separately(causal, tmp_path, neural_data):
     write_edf(tmp_path / "a.edf", 1e-8 * data[:, : AT * RATE], RATE)
     write_edf(tmp_path / "b.edf", 1e-8 * data[:, AT * RATE :], RATE)
     write_edf(tmp_path / "p.edf", 1e-8 * data, RATE, [s + MISSING * (s >= AT) for s in range(85)])
-    processing = Processing(sfreq=20.0, l_freq=1.0, h_freq=8.0, causal=causal)
+    processing = RecordingProcessing(sfreq=20.0, l_freq=1.0, h_freq=8.0, causal=causal)
     whole, first, second = (
         read_recording_signal(path, digest_recording_identity(path), processing)
         for path in (str(tmp_path / f"{n}.edf") for n in "pab")

@@ -11,7 +11,7 @@ from helpers.read_files import load_header, load_signal
 
 from sk_b2s.io._raw import _hdf5
 from sk_b2s.io._raw._identity import digest_recording_identity, list_recording_identity_files
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 
 h5py = pytest.importorskip("h5py")
 

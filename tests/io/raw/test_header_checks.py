@@ -5,7 +5,7 @@ import pytest
 from helpers.raw_files import write_brainvision, write_edf
 
 from sk_b2s.events._stimuli import stimulus_duration
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 
 NAMES = [f"E{index}" for index in range(6)]
 

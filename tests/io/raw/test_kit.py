@@ -9,7 +9,7 @@ from helpers.read_files import load_header
 from mne.io.constants import FIFF
 
 from sk_b2s.io._raw._kit import read_kit_fastscan
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 
 
 def test_read_kit_fastscan_equals_numpy(data_folder):

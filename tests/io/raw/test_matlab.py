@@ -6,7 +6,7 @@ import pytest
 from helpers.read_files import load_header, load_signal, make_noise
 from scipy.io import savemat
 
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.io._raw._recordings import read_recording_duration_and_bads
 from sk_b2s.io._sensors import project_sensors
 

@@ -11,9 +11,9 @@ from helpers.read_files import load_header, load_signal, make_signal
 from helpers.recorded_warnings import record_warnings
 
 from sk_b2s import make_segments, read_bids
-from sk_b2s.io._raw._open import read_raw
+from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.io._raw._recordings import (
-    Processing,
+    RecordingProcessing,
     open_recording,
     read_recording_duration_and_bads,
     read_recording_extent,
@@ -158,7 +158,7 @@ def save_flat(folder, name, notes=()):
 
 
 def test_read_recording_signal_warns_constant_segments(tmp_path):
-    wanted = Processing(sfreq=25.0)
+    wanted = RecordingProcessing(sfreq=25.0)
     with pytest.warns(UserWarning, match=r"constant in all channels from 8\.0 to 16\.0 s \(1 such"):
         read_recording_signal(save_flat(tmp_path, "a_raw.fif"), None, wanted)
     padded = mne.io.RawArray(1e-6 * np.pad(np.tile(DATA, 3), ((0, 0), (1300, 1300))),
