@@ -111,7 +111,8 @@ def unite_leakage_report_sources(sources, n_train_overlap=0):
 
     Examples
     --------
-    >>> unite_leakage_report_sources(["", "text of training, samples of training"])
+    >>> sources = ["", "text of training, samples of training"]
+    >>> unite_leakage_report_sources(sources)
     ['samples of training', 'text of training']
     """
     named = {name for text in sources if isinstance(text, str) for name in text.split(", ")}

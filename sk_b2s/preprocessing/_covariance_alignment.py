@@ -110,7 +110,8 @@ def compute_covariance_alignment_whitener(covariance, shrinkage=0.1):
 
     Examples
     --------
-    >>> compute_covariance_alignment_whitener(np.diag([4.0, 1.0, 0.0]), shrinkage=0)
+    >>> covariance = np.diag([4.0, 1.0, 0.0])
+    >>> compute_covariance_alignment_whitener(covariance, shrinkage=0)
     array([[0.5, 0. , 0. ],
            [0. , 1. , 0. ],
            [0. , 0. , 0. ]])

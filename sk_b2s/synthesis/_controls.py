@@ -33,7 +33,7 @@ from sk_b2s.synthesis._stimulus_audio import join_stimulus_audio, list_stimulus_
 class SynthesisControl:
     """One control of a reconstruction.
 
-    ``run(fold)`` returns a ReconstructionResult of a :class:`SynthesisControlFold`.
+    ``run(fold)`` returns a ReconstructionResult of a SynthesisControlFold.
     """
 
     name: str

@@ -70,7 +70,7 @@ def read_former_leakage(text):
     Returns
     -------
     verdict : str
-        Value of :class:`~sk_b2s.model_selection._leakage_report.LeakageReportVerdict`.
+        Value of ``LeakageReportVerdict``.
     sources : str
         As in :func:`~sk_b2s.check_leakage`.
 

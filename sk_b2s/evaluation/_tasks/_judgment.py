@@ -89,8 +89,8 @@ class Judgment:
         Returns
         -------
         rows : list of dict
-            As :func:`~sk_b2s.evaluation._scores.compute_scores_of_rows`. Scores that the
-            task does not have are NaN.
+            As of ``compute_scores_of_rows``. Scores that the task does not
+            have are NaN.
         """
         table = self.rows.reset_index(drop=True)
         condition = table["condition"] if "condition" in table else pd.Series("", index=table.index)

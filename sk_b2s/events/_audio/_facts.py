@@ -40,8 +40,7 @@ class AudioFacts(NamedTuple):
     are_equal : bool
         Whether all tracks are equal.
     fingerprint : ndarray of uint32
-        Of the selected track or the mean, see
-        :func:`~sk_b2s.events._audio._fingerprint_matches.compute_audio_fingerprint`.
+        Of the selected track or the mean, see ``compute_audio_fingerprint``.
     """
 
     peak: float
