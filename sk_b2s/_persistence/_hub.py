@@ -61,9 +61,10 @@ def push_to_hub(
 
     Notes
     -----
-    The file of a decoder contains the names of its subjects, and its default
-    candidates with words, sentences and paths of audio files. Check whether
-    you may publish them before you set ``private=False``.
+    The file of a decoder contains the names of its subjects, paths of their
+    recordings, and its default candidates with words, sentences and paths of
+    audio files. Check whether you may publish them before you set
+    ``private=False``.
 
     Examples
     --------

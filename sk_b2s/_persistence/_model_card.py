@@ -96,10 +96,13 @@ def _list_facts(estimator):
 
 def _list_parameters(estimator):
     """List the parameters that differ from their defaults."""
-    lines = []
-    for name, value in sorted(estimator.get_params().items()):
+    lines, params = [], estimator.get_params()
+    for name, value in list(params.items()):  # the parameters of init cannot be set, and are not listed
+        if name.rpartition("__")[2] == "init" and hasattr(value, "get_params"):
+            params |= {f"{name}__{key}": part for key, part in value.get_params().items()}
+    for name, value in sorted(params.items()):
         owner, _, own = name.rpartition("__")
-        holder = estimator.get_params()[owner] if owner else estimator
+        holder = params[owner] if owner else estimator
         known = inspect.signature(type(holder)).parameters
         is_plain = value is None or isinstance(value, (bool, int, float, str, tuple))
         default = known[own].default if own in known else inspect.Parameter.empty

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import safetensors
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 
 from sk_b2s._persistence._deserialize import Deserializer, digest_deserialized_tensor
 from sk_b2s._persistence._hub_download import download_from_hub, is_hub_download_address
@@ -223,6 +224,8 @@ def load(path, *, parent=None, memory=None, trusted=None):
 
     - ``memory`` and ``callbacks``: none. The file does not set them.
     - Functions such as ``raw_hook`` and other classes: names in ``trusted``.
+      The class or function of a ``module`` is called with arguments from the
+      file. The memory that it needs is not limited.
     - ``validation`` and other estimators: names in ``ESTIMATORS``, with valid
       parameters.
     - The parent of an adapted encoder: a regular file in the folder of
@@ -368,7 +371,8 @@ def _make_relative(estimator, parent, path, names):
         )
     _check_parent(encoder, known, path)
     shared = ["speech"] if _encode_equally(encoder.speech, known.speech, names) else []
-    if encoder.init is not None and _encode_equally(encoder.init, known.init, names):
+    init = encoder.init.estimator if isinstance(encoder.init, FrozenEstimator) else encoder.init
+    if init is not None and _encode_equally(init, known.init, names):
         shared.append("init")
     return replace_innermost_estimator(estimator, encoder._make_relative(known, shared))
 

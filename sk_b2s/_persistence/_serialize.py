@@ -11,6 +11,7 @@ import mne
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.frozen import FrozenEstimator
 
 from sk_b2s._persistence._registry import PANDAS_TYPES, PARTS, STEPS, TAGS
 from sk_b2s.events._stimuli import StimulusArray
@@ -228,6 +229,8 @@ class Serializer:
                 stacklevel=2,
             )
             return None
+        if name == "init" and isinstance(value, FrozenEstimator):  # of a search, which clones its values
+            value = value.estimator
         return self.encode(value, where)
 
 

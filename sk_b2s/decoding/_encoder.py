@@ -229,18 +229,23 @@ class BrainEncoder(
         Folder in which ``fit`` stores the state of training after each epoch.
         ``fit`` with the same data and parameters continues after an
         interruption, and its weights equal those of a fit without one to the
-        bit. A fit that is complete is read instead of trained again. Requires
-        an integer ``random_state``. If None, nothing is stored.
+        bit. A fit that is complete is read instead of trained again. Delete the
+        folder after a change of your own callbacks, which are not compared.
+        Requires an integer ``random_state``. If None, nothing is stored.
     init : MaskedEncoder or None, default=None
         Fitted :class:`~sk_b2s.MaskedEncoder` from whose weights all layers
         before the head start. Layers and sampling rate must be equal, and
         channels as well without spatial attention. Subjects that it has not
         seen start from the average of its subject layers. It is not cloned, so
-        that it stays fitted in :func:`~sk_b2s.benchmark` and searches. If
-        None, all weights are random.
+        that it stays fitted in :func:`~sk_b2s.benchmark` and searches. A
+        search over several of them needs each in a
+        :class:`~sklearn.frozen.FrozenEstimator`. If None, all weights are
+        random.
     freeze : bool, default=False
         If True, only the head and the layers after it are trained, on the
         fixed output of ``init``. With ``head=False`` this is a linear probe.
+        It applies to ``fit``. :meth:`adapt` trains subject layers, and with
+        method "all" all layers.
     distributed : bool, default=False
         If True, train with all processes that ``accelerate launch`` or
         ``torchrun`` started, one per GPU. Each process trains on other

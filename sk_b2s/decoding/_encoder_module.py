@@ -10,6 +10,7 @@ from sk_b2s.nn._brain_module import BrainModule
 from sk_b2s.nn._module_adapter import ModuleAdapter, infer_adapter_outputs, name_adapted_module
 
 PREFIX = "module__"
+INIT = "init__"
 AUGMENTATION = ("channel_dropout", "time_dropout")  # parameters of the network that also apply to others
 
 
@@ -46,7 +47,8 @@ class CustomModuleMixin:
             Parameters by name.
         """
         own = {name: value for name, value in vars(self).items() if name.startswith(PREFIX)}
-        return {**super().get_params(deep), **own}
+        params = super().get_params(deep)  # init is fitted, and its parameters cannot change any more
+        return {name: value for name, value in params.items() if not name.startswith(INIT)} | own
 
     def set_params(self, **params):
         """Set parameters, also those of ``module``.
@@ -61,6 +63,11 @@ class CustomModuleMixin:
         self : BrainEncoder
             This encoder.
         """
+        if fixed := [name for name in params if name.startswith(INIT)]:
+            raise ValueError(
+                f"{fixed[0]} cannot be set, because init is fitted and fit would not use it. Fit one MaskedEncoder for each "
+                f"value, and set init. In the grid of a search, wrap each one in sklearn.frozen.FrozenEstimator."
+            )
         own = {name: value for name, value in params.items() if name.startswith(PREFIX)}
         super().set_params(**{name: value for name, value in params.items() if name not in own})
         vars(self).update(own)

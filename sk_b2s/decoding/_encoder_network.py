@@ -18,7 +18,7 @@ from sk_b2s.model_selection._split import stimulus_train_test
 from sk_b2s.nn._net import RetrievalNet, log_net_message
 from sk_b2s.nn._registry import LOSSES
 from sk_b2s.nn._speech_module import SpeechModule
-from sk_b2s.nn._training_checkpoint import make_training_checkpoint_path
+from sk_b2s.nn._training_checkpoint import list_training_callbacks, make_training_checkpoint_path
 from sk_b2s.nn._validation import ValidationEarlyStop, make_validation_split, validate_on
 from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_fingerprint
 from sk_b2s.preprocessing._windows._checks import check_window_subjects
@@ -220,7 +220,15 @@ class EncoderNetworkMixin:
         rows = [fingerprint_rows(part) for part in (X, y)]
         weights = {name: value.cpu().numpy() for name, value in self.net_.state().items()}
         key = make_fingerprint(
-            type(self), params, self.architecture_, rows, train, valid, weights, get_versions()
+            type(self),
+            params,
+            self.architecture_,
+            rows,
+            train,
+            valid,
+            weights,
+            get_versions(),
+            list_training_callbacks(self.callbacks),
         )
         return make_training_checkpoint_path(self.checkpoint, key)
 

@@ -77,7 +77,7 @@ class EncoderStateMixin:
         """Set fitted attributes, and build nets with their weights."""
         nets = {name: state.pop(name) for name in ("weights", "own_weights") if name in state}
         vars(self).update(state)
-        self._check_device()
+        replace_missing_device(self)
         for name, weights in nets.items():
             self._check_state(weights if name == "weights" else nets["weights"])
             for own in weights.values() if name == "own_weights" else ():
@@ -148,16 +148,6 @@ class EncoderStateMixin:
         return shapes | {
             f"loss.{name}": (tuple(one.shape), one.dtype) for name, one in loss.state_dict().items()
         }
-
-    def _check_device(self):
-        """Set the device to "auto" if it does not exist on this machine."""
-        try:
-            choose_device(self.device)
-        except ValueError:
-            warnings.warn(
-                f"device={self.device!r} does not exist on this machine. It is set to 'auto'.", stacklevel=2
-            )
-            self.device = "auto"
 
     # --- state relative to a parent -----------------------------------------------------------------
 
@@ -252,6 +242,17 @@ class EncoderStateMixin:
                 weights[name] = rows
             new.subject_nets_[subject] = new._make_subject_net(weights)
         return new
+
+
+def replace_missing_device(estimator):
+    """Set the device to "auto" if it does not exist on this machine."""
+    try:
+        choose_device(estimator.device)
+    except ValueError:
+        warnings.warn(
+            f"device={estimator.device!r} does not exist on this machine. It is set to 'auto'.", stacklevel=3
+        )
+        estimator.device = "auto"
 
 
 class _OnMetaDevice(TorchFunctionMode):

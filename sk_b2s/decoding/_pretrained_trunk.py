@@ -31,7 +31,8 @@ def check_pretrained_trunk(encoder, X):
     if not hasattr(init, "net_"):
         raise ValueError(
             f"init must be fitted. Got an unfitted {type(init).__name__}. Call init.fit(X) on windows without labels "
-            f"before fitting the encoder."
+            f"before fitting the encoder. A search clones the values of its grid, which are then not fitted. Wrap them "
+            f"there: sklearn.frozen.FrozenEstimator(masked)."
         )
     made = {name: getattr(encoder, name) for name in TRUNK}
     made["look_ahead"] = count_encoder_look_ahead(encoder.look_ahead, X)

@@ -156,7 +156,8 @@ def benchmark(
           test recordings without their labels. "MaskedEncoder (test
           windows)" is an ``init`` that has seen test windows, "(unseen
           subjects)" other recordings of unseen subjects, and "(test
-          stimuli)" recordings with test stimuli.
+          stimuli)" recordings with test stimuli. "(unknown recordings)" means
+          that recording, onset or duration of windows is missing.
         - ``n_without_candidates``: test windows of the fold that are left out
           because they have too few ``candidates_per_row``.
         - ``parameters, features`` and ``chosen`` hyperparameters.

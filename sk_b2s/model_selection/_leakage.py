@@ -104,11 +104,12 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
           paths on both sides. Such copies count as one recording in the other
           columns. Files are compared if they exist and have equal duration.
         * ``pretrained_windows``: fraction of test windows that pretraining
-          without labels has seen. ``pretrained_subjects``: number of unseen
-          subjects with a recording that it has seen. ``pretrained_stimuli``:
-          fraction of test windows whose stimulus was presented in recordings
-          that it has seen. These columns exist if ``estimator`` has a
-          pretrained part.
+          without labels has seen, NaN if that is unknown, because recording,
+          onset or duration are missing. ``pretrained_subjects``: number of
+          unseen subjects with a recording that it has seen.
+          ``pretrained_stimuli``: fraction of test windows whose stimulus was
+          presented in recordings that it has seen. These columns exist if
+          ``estimator`` has a pretrained part.
         * ``retold``: number of blocks with the same text on both sides in
           different stimuli, such as another voice.
         * ``concepts``: number of image concepts with different images on both
@@ -118,10 +119,11 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
           another subject's name. "caution" if training stimuli are nearer than
           ``gap``, if most tested seconds are in training with other stimuli,
           or if pretraining without labels has seen test windows, unseen
-          subjects or test stimuli, and otherwise "no_leak". If ``y`` has no
-          stimuli, "leak" if test windows share samples of their recording with
-          training windows, "caution" if they are nearer than ``gap``, and
-          "not_checked" if ``X`` has no times of its windows.
+          subjects, test stimuli or unknown recordings, and otherwise
+          "no_leak". If ``y`` has no stimuli, "leak" if test windows share
+          samples of their recording with training windows, "caution" if they
+          are nearer than ``gap``, and "not_checked" if ``X`` has no times of
+          its windows.
         * ``leak_sources``: what leaks, separated by commas: "sound of
           training" (also images), "segments of training", "samples of
           training", "text of training", "concepts of training" or "recordings

@@ -23,6 +23,7 @@ class PretrainingExposure(NamedTuple):
     windows: np.ndarray  # samples of the window
     subjects: np.ndarray  # any recording of the subject
     stimuli: np.ndarray  # the stimulus, in recordings of any subject
+    unknown: np.ndarray  # no recordings and times to compare, of a subject that may be in pretraining
 
 
 def describe_pretraining_rows(X):
@@ -50,12 +51,18 @@ def describe_pretraining_rows(X):
 
 
 def unite_pretraining_rows(one, other):
-    """Return the union of two pairs of tables of seen recordings, stimuli."""
-    return tuple(
-        pd.concat([first, second], ignore_index=True).drop_duplicates(ignore_index=True)
-        if first is not None and second is not None else (second if first is None else first)
-        for first, second in zip(one, other, strict=True)
-    )  # fmt: skip
+    """Return the union of two pairs of tables of seen recordings, stimuli.
+
+    Recordings are unknown if those of one pair are unknown.
+    """
+    (first, heard), (second, other_heard) = one, other
+    recordings = None if first is None or second is None else _unite_tables([first, second])
+    known = [table for table in (heard, other_heard) if table is not None]
+    return recordings, _unite_tables(known) if known else None
+
+
+def _unite_tables(tables):
+    return pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
 def _tabulate(intervals, name):
@@ -80,8 +87,8 @@ def find_pretraining_exposure(estimator, X, y):
     Parameters
     ----------
     estimator : estimator
-        The attribute ``init`` of all estimators in it is read, and those that
-        are fitted masked encoders themselves.
+        The attribute ``init`` of all estimators in it is read, also in the
+        grid of a search, and those that are fitted masked encoders themselves.
     X, y : DataFrame or Windows of shape (n_rows, ...), or array
         EEG/MEG windows and stimulus segments.
 
@@ -91,22 +98,38 @@ def find_pretraining_exposure(estimator, X, y):
         None if nothing is pretrained.
     """
     found = None
-    for step in iter_nested_estimators(estimator):
-        init = step if hasattr(step, "recordings_") else getattr(step, "init", None)
-        if not hasattr(init, "recordings_"):
-            continue
+    for init in _iter_pretrained(estimator):
         one = _find_exposure(init, validate_table(X), validate_table(y), len(X))
         found = one if found is None else PretrainingExposure(*map(np.logical_or, found, one))
     return found
 
 
+def _iter_pretrained(estimator):
+    """Yield the fitted masked encoders in an estimator."""
+    for step in iter_nested_estimators(estimator):
+        possible = [step, getattr(step, "init", None)]
+        if not hasattr(step, "best_estimator_"):  # which is nested, too
+            grids = getattr(step, "param_grid", None) or getattr(step, "param_distributions", None) or []
+            for grid in [grids] if isinstance(grids, dict) else grids:
+                possible += [
+                    one for values in grid.values() if isinstance(values, (list, tuple)) for one in values
+                ]
+        yield from (one for one in possible if hasattr(one, "recordings_"))
+
+
 def _find_exposure(init, brain, heard, n_rows):
     """Compare the rows of two tables with one pretrained encoder."""
     windows, subjects, stimuli = (np.zeros(n_rows, bool) for _ in range(3))
-    if brain is not None and init.recordings_ is not None:
+    is_unknown = init.recordings_ is None or brain is None or not set(brain) >= TIMES
+    unknown = np.full(n_rows, is_unknown)
+    if brain is not None:
+        named = set(map(str, getattr(init, "subjects_", ())))
+        known = set() if init.recordings_ is None else set(init.recordings_["subject"])
+        known |= named - {""}
         if "subject" in brain:
-            subjects = brain["subject"].astype(str).isin(init.recordings_["subject"]).to_numpy()
-        if set(brain) >= TIMES:
+            subjects = brain["subject"].astype(str).isin(known).to_numpy()
+            unknown &= subjects | ("" in named) | (brain["subject"].astype(str) == "").to_numpy()
+        if not is_unknown:
             start = validate_seconds(brain, "onset", "X")
             stop = start + validate_seconds(brain, "duration", "X")
             names = brain["recording"].astype(str).to_numpy(object)
@@ -115,13 +138,14 @@ def _find_exposure(init, brain, heard, n_rows):
                 windows &= subjects
     if heard is not None and set(NEEDED) <= set(heard) and init.stimuli_ is not None:
         stimuli = _restore(init.stimuli_, "stimulus").touches(heard)
-    return PretrainingExposure(windows, subjects, stimuli)
+    return PretrainingExposure(windows, subjects, stimuli, unknown)
 
 
 def compare_pretraining(exposure, train, test, subject):
     """Return what pretraining has seen of a fold: dict of ``COLUMNS``.
 
-    ``subject`` is the code of the subject of each row, None if unknown.
+    ``subject`` is the code of the subject of each row, None if unknown. The
+    fraction of windows is NaN if it is unknown.
     """
     unseen = test.copy()
     if subject is not None:
@@ -130,6 +154,8 @@ def compare_pretraining(exposure, train, test, subject):
         len(np.unique(subject[exposure.subjects & unseen]))
     )  # fmt: skip
     shares = [float(mask[test].mean()) for mask in (exposure.windows, exposure.stimuli)]
+    if exposure.unknown[test].any() and not shares[0]:
+        shares[0] = np.nan
     return dict(zip(COLUMNS, (shares[0], n_subjects, shares[1]), strict=True))
 
 
@@ -137,15 +163,21 @@ def list_pretraining_texts(fold):
     """Return texts on what pretraining has seen of a fold: list of str."""
     windows, subjects, stimuli = (fold.get(name, 0) for name in COLUMNS)
     texts = []
-    if windows:
+    if np.isnan(windows):
+        texts.append(
+            "which recordings pretraining without labels has seen is unknown, because its windows or X have no "
+            "recording, onset and duration"
+        )
+    elif windows:
         texts.append(
             f"pretraining without labels has seen {format_percent_text(windows, 0, clip=True)} of the test windows"
         )
-    elif subjects:
+    if subjects and not windows > 0:
         texts.append(
-            f"pretraining without labels has seen other recordings of {subjects:.0f} unseen subjects"
+            f"pretraining without labels has seen {'' if np.isnan(windows) else 'other '}recordings of "
+            f"{subjects:.0f} unseen subjects"
         )
-    if stimuli and not windows:
+    if stimuli and not windows > 0:
         texts.append(
             f"pretraining without labels has seen recordings with the stimuli of "
             f"{format_percent_text(stimuli, 0, clip=True)} of the test windows"

@@ -10,7 +10,14 @@ import numpy as np
 import safetensors
 import torch
 from safetensors.torch import save_file
-from skorch.callbacks import Callback
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    GradientNormClipping,
+    LoadInitState,
+    LRScheduler,
+    ParamMapper,
+)
 from skorch.history import History
 
 from sk_b2s.nn._net import log_net_message
@@ -19,6 +26,13 @@ from sk_b2s.nn._validation import ValidationEarlyStop
 KEY = "training"  # tensor of the JSON text, because the history can exceed the header of a file
 PLAIN = (bool, int, float, str, type(None))
 SKIPPED = ("first_iteration_", "first_batch_")  # the table of epochs has a header in each process
+TRAINING = (
+    LRScheduler,
+    GradientNormClipping,
+    EarlyStopping,
+    ParamMapper,
+    LoadInitState,
+)  # change the weights
 DTYPES = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16)}
 
 
@@ -177,19 +191,21 @@ def _collect(net):
     tensors["generator"] = net.module_.generator.get_state()
     content["precision"] = [str(net.guard.dtype), sorted(net.guard._passed)]
     for name, callback in net.callbacks_:
-        content["callbacks"][name] = {
-            key: value
-            for key, value in vars(callback).items()
-            if key.endswith("_")
-            and not key.startswith("_")
-            and key not in SKIPPED
-            and isinstance(value, PLAIN)
-        }
+        content["callbacks"][name] = _select_numbers(vars(callback))
         if (scheduler := getattr(callback, "lr_scheduler_", None)) is not None:
             content["schedulers"][name] = _keep_plain(scheduler.state_dict())
         if isinstance(callback, ValidationEarlyStop) and callback.best_state_ is not None:
             tensors |= {f"best/{key}": value for key, value in callback.best_state_.items()}
     return tensors, content
+
+
+def _select_numbers(state):
+    """Return the plain attributes that training sets on a callback."""
+    return {
+        key: value
+        for key, value in state.items()
+        if key.endswith("_") and not key.startswith("_") and key not in SKIPPED and isinstance(value, PLAIN)
+    }
 
 
 def _keep_plain(state):
@@ -221,12 +237,46 @@ def _distribute(net, part, content):
     dtype, passed = content["precision"]
     net.guard.dtype, net.guard._passed = DTYPES[dtype], set(passed)
     for name, callback in net.callbacks_:
-        vars(callback).update(content["callbacks"].get(name, {}))
+        vars(callback).update(_select_numbers(content["callbacks"].get(name, {})))
         if name in content["schedulers"]:
             callback.lr_scheduler_.load_state_dict(content["schedulers"][name])
         if isinstance(callback, ValidationEarlyStop) and (best := part("best/")):
             weights = net.state()
             callback.best_state_ = {key: value.to(weights[key].device) for key, value in best.items()}
+
+
+def list_training_callbacks(callbacks):
+    """List callbacks of skorch that change the weights, for a key.
+
+    Parameters
+    ----------
+    callbacks : list of Callback or (str, Callback), or None
+
+    Returns
+    -------
+    described : list of [type, dict]
+        Class and parameters. Parameters that are not plain are left out.
+    """
+    parts = [one[1] if isinstance(one, tuple) else one for one in callbacks or ()]
+    return [
+        [
+            type(one),
+            {
+                name: value
+                for name, value in vars(one).items()
+                if name.strip("_") == name and _is_plain(value)
+            },
+        ]
+        for one in parts
+        if isinstance(one, TRAINING)
+    ]
+
+
+def _is_plain(value):
+    """Return whether a parameter has an equal digest in all processes."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (*PLAIN, type)) or hasattr(value, "__code__")
 
 
 def make_training_checkpoint_path(folder, key):

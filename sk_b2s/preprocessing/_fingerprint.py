@@ -46,9 +46,9 @@ def describe_for_fingerprint(value):
     In contrast to a hash of a pickle, the result does not depend on shared
     objects. An estimator is described by its class and parameters, without
     those in ``IGNORED``, which do not change results. A fitted MaskedEncoder
-    is also described by its weights. Functions
-    and classes outside of installed packages are described by their own code,
-    without the code of functions they call.
+    is also described by its weights, and a torch network by its classes,
+    attributes and weights. Functions and classes outside of installed packages
+    are described by their own code, without the code of functions they call.
 
     Parameters
     ----------
@@ -88,6 +88,12 @@ def describe_for_fingerprint(value):
         ]
     if isinstance(value, type):
         return [f"{value.__module__}.{value.__qualname__}", *_describe_own_classes(value)]
+    if hasattr(value, "named_modules"):
+        return _describe_network(value)
+    if hasattr(value, "requires_grad"):  # a tensor, whose pickle differs between processes
+        array = value.detach().cpu()
+        array = array.float() if str(array.dtype) == "torch.bfloat16" else array
+        return ["tensor", str(value.dtype), describe_for_fingerprint(array.numpy())]
     if hasattr(value, "get_params"):
         params = value.get_params(deep=False)
         fitted = value._describe_fitted() if hasattr(value, "_describe_fitted") else None
@@ -123,6 +129,23 @@ def _describe_own_classes(kind):
         for name, part in parts
         if hasattr(part, "__code__")
     ]
+
+
+def _describe_network(network):
+    """Describe a torch network, whose pickle differs between processes."""
+    parts = [
+        [
+            name,
+            type(part),
+            {key: item for key, item in vars(part).items() if key[0] != "_" and key != "training"},
+        ]
+        for name, part in network.named_modules()
+    ]
+    weights = {
+        name: [one.requires_grad, None if hasattr(one, "materialize") else one]
+        for name, one in [*network.named_parameters(), *network.named_buffers()]
+    }
+    return ["network", *describe_for_fingerprint([parts, weights])]
 
 
 def _is_installed(kind):

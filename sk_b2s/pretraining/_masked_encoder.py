@@ -20,7 +20,11 @@ from sk_b2s._utils._chunks import count_chunk_rows, slice_rows_into_chunks
 from sk_b2s._utils._devices import choose_device, choose_dtype_of_device
 from sk_b2s._utils._precision import Precision
 from sk_b2s.decoding._encoder_network import check_encoder_network_positions, count_encoder_look_ahead
-from sk_b2s.decoding._encoder_state import check_encoder_state_weights, compute_encoder_state_shapes
+from sk_b2s.decoding._encoder_state import (
+    check_encoder_state_weights,
+    compute_encoder_state_shapes,
+    replace_missing_device,
+)
 from sk_b2s.decoding._inputs import DecoderInputsMixin
 from sk_b2s.decoding._pretrained_trunk import TRUNK, add_subjects_to_pretrained_trunk
 from sk_b2s.metrics._tiled import CHUNK_BYTES
@@ -100,9 +104,10 @@ look_ahead
         Subjects of X, in the order of their layers.
     recordings_ : DataFrame or None
         Intervals that ``fit`` has seen, with the columns ``subject``,
-        ``recording``, ``start`` and ``stop`` in seconds. None if X does not
-        have recordings. :func:`~sk_b2s.check_leakage` and
-        :func:`~sk_b2s.benchmark` compare them with test windows.
+        ``recording``, ``start`` and ``stop`` in seconds. None if X, or one of
+        several, does not have recordings. :func:`~sk_b2s.check_leakage` and
+        :func:`~sk_b2s.benchmark` compare them with test windows, and report
+        None as unknown recordings.
     stimuli_ : DataFrame or None
         Stimuli that were presented in these intervals, with the columns
         ``stimulus`` (a digest), ``start`` and ``stop`` in seconds of the
@@ -292,7 +297,7 @@ look_ahead
         Parameters
         ----------
         X : Windows of shape (n_windows, n_channels, n_times)
-            EEG/MEG windows, as in :meth:`fit`.
+            EEG/MEG windows, as in :meth:`fit` and of the same length.
         y : Ignored
             Not used, present for API consistency by convention.
 
@@ -419,8 +424,8 @@ look_ahead
         Parameters
         ----------
         X : Windows or array-like of shape (n_windows, n_channels, n_times)
-            EEG/MEG windows. Unseen subjects have the average of the subject
-            layers.
+            EEG/MEG windows, of the length of those in :meth:`fit`. Unseen
+            subjects have the average of the subject layers.
 
         Returns
         -------
@@ -501,6 +506,7 @@ look_ahead
         """Set fitted attributes, and build a net with their weights."""
         weights = state.pop("weights", None)
         vars(self).update(state)
+        replace_missing_device(self)
         if weights is None:
             return
         made, expected = self.architecture_, {"n_channels": self.n_features_in_, "n_outputs": self.n_features_in_,

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, KFold
 
 from sk_b2s import BrainEncoder, MaskedEncoder, Windows, load, save
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
@@ -68,6 +70,28 @@ def test_clone_keeps_init_fitted(masked):
     assert copied.init is masked
     assert copied is not encoder
     assert copied.get_params(deep=False) == encoder.get_params(deep=False)
+
+
+def test_init_can_be_searched_frozen(masked, tmp_path):
+    X = make_windows(["a"])
+    encoder = BrainEncoder(**NETWORK, validation=None, k=1)
+    search = GridSearchCV(encoder, {"init": [FrozenEstimator(masked)]}, cv=KFold(2), error_score="raise")
+    best = search.fit(X, SPEECH).best_estimator_
+    save(best, tmp_path / "best.safetensors")
+    copied = load(tmp_path / "best.safetensors")
+    np.testing.assert_array_equal(copied.transform(X), best.transform(X))
+    assert copied.init.recordings_ is masked.recordings_ is None
+    search.set_params(param_grid={"init": [masked]})
+    with pytest.raises(ValueError, match=r"init must be fitted.*FrozenEstimator\(masked\)"):
+        search.fit(X, SPEECH)
+
+
+def test_params_of_init_cannot_be_set(masked):
+    encoder = BrainEncoder(init=masked)
+    assert not [name for name in encoder.get_params() if name.startswith("init__")]
+    with pytest.raises(ValueError, match="init__mask_ratio cannot be set, because init is fitted"):
+        encoder.set_params(init__mask_ratio=0.3)
+    assert masked.mask_ratio == 0.5
 
 
 def test_fingerprint_depends_on_init(masked):

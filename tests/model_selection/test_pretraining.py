@@ -61,10 +61,27 @@ def test_check_leakage_names_other_recordings(events):
     assert table["pretrained_windows"][0] == 0
 
 
+def test_check_leakage_names_unknown_recordings(events):
+    X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3)
+    folds = [np.isin(X["subject"], list(names)).nonzero()[0] for names in ("c", "a", "b")]
+    init = SimpleNamespace(recordings_=None, stimuli_=None, subjects_=np.array(["a"]))
+    search = SimpleNamespace(param_grid={"init": [None, init]})
+    table = check_leakage(X, y, [(folds[0], folds[1]), (folds[0], folds[2])], estimator=search)
+    assert table["verdict"].tolist() == ["caution", "no_leak"]  # subject b is not in pretraining
+    assert "is unknown" in table["verdict_text"][0]
+    assert "seen recordings of 1 unseen subjects" in table["verdict_text"][0]
+    assert np.isnan(table["pretrained_windows"][0])
+    assert table["pretrained_windows"][1] == 0
+    init.subjects_ = np.array([""])  # an array without names
+    assert check_leakage(X, y, [(folds[0], folds[2])], estimator=search)["verdict"][0] == "caution"
+
+
 def test_unite_pretraining_rows_keeps_all(events):
     parts = [describe_pretraining_rows(make_grid_segments(events, subjects=name)) for name in "abc"]
     recordings, stimuli = unite_pretraining_rows(unite_pretraining_rows(*parts[:2]), parts[2])
     assert recordings["subject"].tolist() == ["a", "b", "c"]
     assert len(stimuli) == 2  # the same for a and b
-    assert unite_pretraining_rows((None, None), parts[0])[0] is parts[0][0]
+    recordings, stimuli = unite_pretraining_rows((None, None), parts[0])
+    assert recordings is None  # some are unknown
+    assert len(stimuli) == 1
     assert describe_pretraining_rows(np.zeros((3, 2, 4))) == (None, None)

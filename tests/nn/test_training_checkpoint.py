@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.windows import make_planted_windows
 from sklearn.base import clone
-from skorch.callbacks import Callback, Checkpoint, LRScheduler
+from skorch.callbacks import Callback, Checkpoint, GradientNormClipping, LRScheduler
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -138,9 +138,10 @@ def test_checkpoint_is_used_by_equal_fits_only(data, tmp_path):
     other = y.copy()
     other[0, 0, 0] += 1
     clone(encoder).fit(X, other)
-    assert len(list(tmp_path.iterdir())) == 1 + len(changes) + 2
-    clone(encoder).set_params(k=2, verbose=0).fit(X, y)
-    assert len(list(tmp_path.iterdir())) == 1 + len(changes) + 2
+    clone(encoder).set_params(callbacks=[GradientNormClipping(0.1)]).fit(X, y)
+    assert len(list(tmp_path.iterdir())) == 1 + len(changes) + 3
+    clone(encoder).set_params(k=2, verbose=0, callbacks=[StopAt(0)]).fit(X, y)
+    assert len(list(tmp_path.iterdir())) == 1 + len(changes) + 3
 
 
 def test_checkpoint_errors_name_the_way_out(data, tmp_path):

@@ -1,9 +1,11 @@
 """Digests of estimators, rows, recordings and code."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from helpers.decoders import ONE, Power, people, ridge
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -55,6 +57,20 @@ def test_make_fingerprint_depends_on_values():
     )
     both = ("x" * 3, "xx" + "x")
     assert make_fingerprint(both) == make_fingerprint(("xxx", both[0]))
+
+
+def test_make_fingerprint_describes_networks():
+    networks = [torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(share)) for share in (0.1, 0.2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    networks += [copy.deepcopy(networks[0]) for _ in range(3)]
+    networks[3][0].bias.requires_grad_(False)
+    with torch.no_grad():
+        networks[4][0].weight += 1
+    keys = [make_fingerprint(network) for network in networks]
+    assert keys[2] == keys[0]  # pickles of copies differ
+    assert len(set(keys)) == 4
+    assert make_fingerprint(torch.ones(2)) == make_fingerprint(torch.ones(3)[:2])
+    assert make_fingerprint(torch.ones(2)) != make_fingerprint(torch.ones(2, dtype=torch.bfloat16))
 
 
 def test_fingerprint_rows_depends_on_content():

@@ -87,6 +87,13 @@ def test_masked_encoder_survives_pickle_and_file(masked, tmp_path):
         assert list(copied.history_[:, "train_loss"]) == list(masked.history_[:, "train_loss"])
 
 
+def test_load_replaces_missing_device(masked, tmp_path):
+    masked = pickle.loads(pickle.dumps(masked)).set_params(device="cuda:99")
+    save(masked, tmp_path / "masked.safetensors")
+    with pytest.warns(UserWarning, match="set to 'auto'"):
+        assert load(tmp_path / "masked.safetensors").device == "auto"
+
+
 def test_partial_fit_adds_subject(masked):
     X = make_windows(subjects=("c",), seed=3)
     new = pickle.loads(pickle.dumps(masked)).set_params(max_epochs=1).partial_fit(X)

@@ -448,4 +448,7 @@ def _list_pretraining(fold, estimator, subject):
         "unseen subjects": seen.subjects[fold.test] & unseen_subject,
         "test stimuli": seen.stimuli[fold.test],
     }
-    return [f"MaskedEncoder ({name})" for name, mask in masks.items() if mask.any()]
+    names = [name for name, mask in masks.items() if mask.any()]
+    if seen.unknown[fold.test].any() and "test windows" not in names:
+        names.append("unknown recordings")
+    return [f"MaskedEncoder ({name})" for name in names]
