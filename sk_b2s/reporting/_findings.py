@@ -338,7 +338,7 @@ def _note_timing(summary):
         if len(lower):
             notes.append(
                 f"{start}{_compare(lower, lower['timing_alone'])} {_list_scores(lower, is_correlation)}. "
-                f"{'This score' if len(lower) == 1 else 'These scores'} may come from rhythm alone."
+                f"It uses the exact times of the test segments. {'This score' if len(lower) == 1 else 'These scores'} may come from rhythm alone."
             )
     return notes
 
