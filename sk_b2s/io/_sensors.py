@@ -228,11 +228,15 @@ def project_montage(montage, names):
     Raises
     ------
     ValueError
-        If the montage has none of the electrodes.
+        If the montage has none of the electrodes, or names are equal.
     """
     montage = load_sensor_montage(montage)
     if isinstance(montage, str):
         montage = mne.channels.make_standard_montage(montage)
+    if twice := [name for index, name in enumerate(names) if name in names[:index]]:
+        raise ValueError(
+            f"The names of channels must differ. {shorten_list(twice)} are there more than once."
+        )
     info = mne.create_info(list(names), 1.0, "eeg", verbose="ERROR")
     info.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
     positions = project_sensors(info, names)

@@ -213,8 +213,8 @@ class RobustChannelScaler(WindowsTransformer):
         ----------
         X : array-like of shape (..., n_channels, n_times) or \
 (n_windows, n_channels)
-            Scaled windows, or patterns of a decoder. Clipped values remain
-            clipped.
+            Scaled windows. Clipped values remain clipped. Patterns of a
+            decoder have no center, so multiply them by ``scale_`` instead.
 
         Returns
         -------

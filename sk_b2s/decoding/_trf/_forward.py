@@ -356,6 +356,10 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
                 f"{self._shape[1]}."
             )
         named = np.full(len(targets), None) if subjects is None else np.asarray(subjects).astype(str)
+        if named.shape != (len(targets),):
+            raise ValueError(
+                f"subjects must have one name for each of {len(targets)} windows. Got the shape {named.shape}."
+            )
         model = (
             pd.Index(self.subjects_).get_indexer(named) if self.per_subject else np.zeros(len(targets), int)
         )

@@ -198,6 +198,8 @@ def test_forward_trf_rejects_bad_input():
         trf.correlations(brain[:, :2], speech)
     with pytest.raises(ValueError, match="y has 1 features x 30 frames, but fit was given 2 x 30"):
         trf.predict(speech[:, :1])
+    with pytest.raises(ValueError, match=r"one name for each of 60 windows. Got the shape \(3,\)"):
+        trf.predict(speech, ["a"] * 3)
     with pytest.raises(TypeError, match="Use cv=StimulusKFold"):
         cross_val_encoding(trf, brain, speech, cv=3)
     with pytest.raises(TypeError, match="requires a ForwardTRF"):

@@ -91,6 +91,8 @@ def test_from_array_montage_names_unknown_channels():
     assert np.isnan(windows.positions[0]).all(1).tolist() == [False, True, False]
     with pytest.raises(ValueError, match="none of the channels: a, b, c"):
         make_windows(ch_names=list("abc"))
+    with pytest.raises(ValueError, match="names of channels must differ. Cz are there more than once"):
+        make_windows(ch_names=["Cz", "Pz", "Cz"])
     with pytest.raises(ValueError, match="montage= requires ch_names="):
         make_windows(ch_names=None)
 
