@@ -171,9 +171,9 @@ class RidgeDecoder(TRFWeightsMixin, RidgeDecodingMixin, EstimatesMixin, BaseEsti
     :func:`~sk_b2s.plotting.plot_trf` draws ``patterns_``, and
     ``mne.decoding.get_coef(pipeline, "patterns_")`` returns them. After a
     :class:`RobustChannelScaler` that was fitted on an array, they are in the
-    units of the sensors if multiplied by ``scaler.scale_[:, None]``. Do not use
-    ``get_coef(..., inverse_transform=True)``, which also adds the center of
-    each channel, as for any scaler that has one.
+    units of the sensors if multiplied by ``scaler.scale_[:, None]``. Do not
+    use ``get_coef(..., inverse_transform=True)``, which also adds the center
+    of each channel, as for any scaler that has one.
 
     References
     ----------
