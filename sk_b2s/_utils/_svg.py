@@ -11,7 +11,7 @@ MAX_POINTS = 200  # of a line
 STRIP_WIDTH, STRIP_LEFT, STRIP_HEIGHT, MAX_BARS = 640, 80, 20, 200  # pixels, and bars of a strip
 
 
-def draw_svg_lines(lines, labels, is_dashed=(), height=HEIGHT):
+def draw_svg_lines(lines, labels, is_dashed=(), height=HEIGHT, show_range=True):
     """Draw lines in one pair of axes, in the color of the text around.
 
     Parameters
@@ -24,6 +24,8 @@ def draw_svg_lines(lines, labels, is_dashed=(), height=HEIGHT):
         For each line. The others are solid.
     height : int
         Height in pixels.
+    show_range : bool, default=True
+        Whether the range of y is written behind its label.
 
     Returns
     -------
@@ -48,12 +50,13 @@ def draw_svg_lines(lines, labels, is_dashed=(), height=HEIGHT):
         dash = ' stroke-dasharray="4 3" opacity="0.6"' if index < len(is_dashed) and is_dashed[index] else ""
         parts.append(f'<polyline fill="none" stroke="currentColor"{dash} points="{points}"/>')
     low, high = limits[0]
+    y_range = f", {limits[1][0]:.2g} to {limits[1][1]:.2g}" if show_range else ""
     parts += [
         f'<path fill="none" stroke="currentColor" opacity="0.4" d="M{EDGE} {EDGE}V{height - EDGE}H{WIDTH - EDGE}"/>',
         _write(EDGE, height - 7, f"{low:.4g}"),
         _write(WIDTH - EDGE, height - 7, f"{high:.4g}", "end"),
         _write(WIDTH / 2, height - 7, labels[0], "middle"),
-        _write(EDGE, EDGE - 8, f"{labels[1]}, {limits[1][0]:.3g} to {limits[1][1]:.3g}"),
+        _write(EDGE, EDGE - 8, f"{labels[1]}{y_range}"),
     ]
     return (
         f'<svg role="img" aria-label="{html.escape(labels[1])}" width="{WIDTH}" height="{height}" '
@@ -114,7 +117,7 @@ def draw_svg_strips(strips, stop):
     unit, length = ("min", stop / 60) if stop >= 120 else ("s", stop)
     parts += [
         _write(STRIP_LEFT, height - 5, "0"),
-        _write(STRIP_WIDTH - EDGE, height - 5, f"{length:.4g} {unit}", "end"),
+        _write(STRIP_WIDTH - EDGE, height - 5, f"{length:.1f} {unit}", "end"),
     ]
     labels = ", ".join(f"{len(onsets)} {label}" for label, onsets, _, _ in strips)
     return (

@@ -110,6 +110,7 @@ class EventsDescription:
 
     def __repr__(self):
         shown = self.table.head(SHOWN).assign(minutes=self.table["minutes"].map("{:.1f}".format))
+        shown = shown if shown["stimuli"].any() else shown.drop(columns="stimuli")
         more = len(self.table) - len(shown)
         lines = [self._summarize(), shown.to_string(index=False), *[f"... and {more} more"] * (more > 0)]
         return "\n".join(lines)

@@ -41,6 +41,7 @@ def test_describe_events_counts_overlaps_once():
     segments = pd.DataFrame({"subject": "a", "recording": "r", "onset": [0.0, 1.5, 30.0], "duration": 3.0})
     found = describe_events(segments)
     assert found.table["segment"].tolist() == [3]
+    assert "stimuli" not in repr(found), "a column without a value"
     assert found.table["minutes"].iloc[0] == pytest.approx(7.5 / 60)
 
 

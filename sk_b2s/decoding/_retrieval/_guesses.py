@@ -107,4 +107,7 @@ class GuessesMixin:
         for name in table.columns.difference(["onset", "rank", "probability"]):
             table[name] = ["" if pd.isna(value) else str(value)[:WIDEST] for value in table[name]]
         rows = table.to_html(index=False, border=0, float_format="{:.3g}".format, justify="left")
-        return f"<div><p><code>{html.escape(repr(self))}</code></p>{figure}{rows}</div>"
+        first = (
+            f"The first {len(table)} of {len(self.rows)} windows. Dashed line: chance." if len(table) else ""
+        )
+        return f"<div><p><code>{html.escape(repr(self))}</code></p>{figure}<p>{first}</p>{rows}</div>"

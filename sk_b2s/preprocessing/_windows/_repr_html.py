@@ -23,10 +23,11 @@ def draw_windows_html(windows):
         center = np.where(known, window, 0).sum(1) / np.maximum(known.sum(1), 1)
         lines = [(time, line - center[place] - spread * place) for place, line in enumerate(window)]
         unit = "samples" if windows.sfreq is None else "s"
-        names = ", ".join(map(str, (windows.ch_names or range(windows.shape[1]))[:SHOWN]))
-        parts.append(draw_svg_lines(lines, (unit, f"first window, {names}"), height=200))
+        names = list(map(str, (windows.ch_names or range(windows.shape[1]))[:SHOWN]))
+        channels = f"{names[0]} (top) to {names[-1]}" if len(names) > 1 else "".join(names)
+        parts.append(draw_svg_lines(lines, (unit, f"first window, {channels}"), height=200, show_range=False))
     else:
         parts.append("<p>Signals are read when they are needed.</p>")
     if windows.positions is not None and np.isfinite(windows.positions[0]).any():
-        parts.append(draw_svg_dots(windows.positions[0]))
+        parts.append(f"<p>Sensors, front at the top:</p>{draw_svg_dots(windows.positions[0])}")
     return f"<div>{''.join(parts)}</div>"

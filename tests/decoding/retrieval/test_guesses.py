@@ -68,4 +68,5 @@ def test_result_is_short_as_text_and_drawn_in_html(result):
     page = ElementTree.fromstring(result._repr_html_())
     assert len(page.findall(".//polyline")) == 2
     assert len(page.findall(".//tbody/tr")) == 6
+    assert [one.text for one in page.findall("p")][1] == "The first 6 of 6 windows. Dashed line: chance."
     assert page.find(".//b") is None, "text of stimuli is not markup"

@@ -326,6 +326,7 @@ def test_windows_are_drawn_in_html():
     page = ElementTree.fromstring(windows._repr_html_())
     assert len(page.findall(".//polyline")) == 8
     assert len(page.findall(".//circle")) == 13
+    assert "first window, <0> (top) to <7>" in [one.text for one in page.findall(".//text")]
     lazy = Signal(partial(np.zeros, (50, 12)), (50, 12))
     page = ElementTree.fromstring(Windows([lazy], [0], [0], 10, 100.0)._repr_html_())
     assert page.findall(".//polyline") == []
