@@ -401,7 +401,7 @@ n_virtual_channels)
         "module": [callable, None],
         "warm_start": ["boolean"],
         "checkpoint": [str, os.PathLike, None],
-        "init": [HasMethods(["get_trunk_weights", "transform"]), None],
+        "init": [HasMethods(["fit"]), None],
         "freeze": ["boolean"],
         "distributed": ["boolean"],
     }

@@ -75,6 +75,12 @@ class DecoderInputsMixin(DocLinkMixin):
         if not self.accepts_unequal_lengths:
             check_windows_equal_lengths(X, type(self).__name__)
         if not isinstance(X, Windows):
+            if isinstance(X, pd.DataFrame) and {"recording", "onset"} <= set(X):
+                raise ValueError(
+                    f"X is a table of segments, but {type(self).__name__} requires their EEG/MEG windows. Put Epocher "
+                    f"before it, as make_pipeline(Epocher(...), RobustChannelScaler(clip=20), ...), or pass the output of "
+                    f"a fitted Epocher."
+                )
             X = validate_data(
                 self, check_windows_equal_shapes(X), reset=reset, allow_nd=True, dtype=np.float32
             )

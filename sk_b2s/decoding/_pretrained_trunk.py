@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sk_b2s._utils._estimators import find_innermost_estimator
 from sk_b2s.decoding._adaptation import LAYER_NAMES
 from sk_b2s.decoding._encoder_network import count_encoder_look_ahead
 
@@ -28,6 +29,10 @@ def check_pretrained_trunk(encoder, X):
             f"init has the layers of the network of this package and cannot start module={encoder.module!r}. Set "
             f"init=None. A Module with its weights can be passed as module."
         )
+    if not hasattr(init, "get_trunk_weights"):
+        last, _ = find_innermost_estimator(init)
+        way_out = " Pass its last step, init=pipeline[-1]." if hasattr(last, "get_trunk_weights") else ""
+        raise ValueError(f"init must be a fitted MaskedEncoder. Got {type(init).__name__} instead.{way_out}")
     if not hasattr(init, "net_"):
         raise ValueError(
             f"init must be fitted. Got an unfitted {type(init).__name__}. Call init.fit(X) on windows without labels "

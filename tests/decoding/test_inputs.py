@@ -48,6 +48,14 @@ def test_requested_training_scores_do_not_warn(listening):
         cross_validate(pipe, X, y, cv=KFold(2, shuffle=True, random_state=0), return_train_score=True)
 
 
+def test_decoder_names_epocher_for_table(listening):
+    X, y = listening
+    with pytest.raises(
+        ValueError, match="RidgeDecoder requires their EEG/MEG windows. Put Epocher before it"
+    ):
+        RidgeDecoder(speech=Envelope()).fit(X, y)
+
+
 def test_epocher_names_iloc_for_table_as_array(listening):
     X, _ = listening
     with pytest.raises(ValueError, match=r"array of text. Select rows of a table with X\.iloc\[rows\]"):

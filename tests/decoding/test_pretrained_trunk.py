@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
 
 from sk_b2s import BrainEncoder, MaskedEncoder, Windows, load, save
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
@@ -113,8 +115,25 @@ def test_fingerprint_depends_on_init(masked):
         ({"init": None, "freeze": True}, {}, "freeze=True requires init"),
         ({"init": MaskedEncoder()}, {}, "init must be fitted"),
         ({"init": "masked"}, {}, "'init' parameter"),
+        (
+            {"init": make_pipeline(MaskedEncoder())},
+            {},
+            r"Got Pipeline instead. Pass its last step, init=pipeline\[-1\]",
+        ),
+        ({"init": Ridge()}, {}, "must be a fitted MaskedEncoder. Got Ridge instead.$"),
     ],
-    ids=["layers", "look ahead", "rate", "channels", "names", "freeze", "unfitted", "type"],
+    ids=[
+        "layers",
+        "look ahead",
+        "rate",
+        "channels",
+        "names",
+        "freeze",
+        "unfitted",
+        "type",
+        "pipeline",
+        "other",
+    ],
 )
 def test_fit_raises_for_other_init(masked, params, windows, text):
     encoder = BrainEncoder(**{**NETWORK, "validation": None, "init": masked, **params})
