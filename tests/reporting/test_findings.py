@@ -82,7 +82,7 @@ def test_write_findings_headline_names_rivals(control, score, style, text):
         assert sum("The timing of windows alone" in note for note in found[2]) == (2 if score == 0.38 else 1)
 
 
-def test_compare_with_envelope_needs_envelope_above_null():
+def test_compare_with_envelope_needs_score_above_null():
     results = make_results_with_control("envelope_only", 0.11)
     results.loc[results["control"] == "decoder", "top_k"] = 0.1
     assert compare_findings_with_envelope(BenchmarkSummary(results)) == []
