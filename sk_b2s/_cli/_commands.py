@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import shlex
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 from sk_b2s._cli._settings import apply_settings
+from sk_b2s._cli._task_options import (
+    complete_task_options_of_windows,
+    find_task_of_options,
+    make_task_options,
+)
 from sk_b2s._utils._caching import cache_folder
 from sk_b2s._utils._text import join_text_items, make_text_visible
 from sk_b2s._utils._validation import validate_count
@@ -19,11 +22,9 @@ from sk_b2s.evaluation._benchmark import run_benchmark
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._results._table import read_results
 from sk_b2s.evaluation._tasks._benchmark_task import (
-    complete_benchmark_task_options,
     describe_benchmark_task_rows,
     run_benchmark_task,
 )
-from sk_b2s.evaluation._tasks._registry import PAPER_WINDOW, find_task
 from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.features._speech_features import SpeechFeatures
 from sk_b2s.model_selection._leakage import check_leakage
@@ -34,7 +35,6 @@ from sk_b2s.reporting._methods import generate_methods_text
 from sk_b2s.reporting._report import write_report
 from sk_b2s.reporting._scores_text import format_scores, wrap_scores_text
 
-FLAGS = {"k": "--k", "n_candidates": "--pool"}  # by the option of a task
 DATASET_OPTIONS = (
     "n_subjects", "minutes", "modality", "snr", "sessions", "artifacts", "data_seed", "root", "subjects", "task",
     "types", "columns", "stimuli", "stimuli_dir", "derivatives", "proc", "desc",
@@ -54,10 +54,10 @@ def run_benchmark_command(args):
 def _run_folds(args):
     """Run a benchmark, print its summary, and return its results."""
     validate_count("--shifts", args.shifts, least=0)
-    spec = apply_command_task(args)
+    spec = find_task_of_options(args)
     given = {} if args.k is None else {"k": args.k}
     given |= {"n_candidates": args.pool} if hasattr(args, "pool") else {}
-    options = make_command_task_options(spec, args.option, given)
+    options = make_task_options(spec, args.option, given)
     check_command_arguments(args)
     cv = _make_splitter(args, spec)
     memory = None if args.cache == "none" else args.cache or cache_folder() / "computed"
@@ -121,7 +121,7 @@ def run_demo_command(args):
 
 def run_folds_command(args):
     """Print folds, their sizes, and what training and test sets share."""
-    complete_command_windows(args)
+    complete_task_options_of_windows(args)
     cv = _make_splitter(args)
     _, X, y = _load_windows(args)
     _print_plan(args, X, y, cv)
@@ -154,7 +154,7 @@ def run_report_command(args):
 # --- data, splitter, report ------------------------------------------------------------------------
 
 
-def make_command_splitter(name, folds=None, gap=None):
+def make_splitter_of_command(name, folds=None, gap=None):
     """Make a splitter by its name.
 
     Parameters
@@ -189,44 +189,6 @@ def make_command_splitter(name, folds=None, gap=None):
     return spec.load()(**params)
 
 
-def apply_command_task(args):
-    """Return the task of ``--question`` or None, and set its windows."""
-    if args.question is None:
-        if args.option:
-            raise ValueError("--option requires --question. Add a task, or remove --option.")
-        complete_command_windows(args)
-        return None
-    spec = find_task(args.question)
-    anchor = spec.rows["anchor"]
-    is_fixed = anchor == "word" and spec.judge is not None or anchor in ("sentence", "phoneme")
-    if is_fixed and args.anchor not in (None, [anchor]):
-        given = ",".join(map(str, args.anchor))
-        raise ValueError(
-            f"--anchor {given}: task {spec.name!r} requires windows at each {anchor}. Remove --anchor, or use another task."
-        )
-    complete_command_windows(args, spec.rows)
-    return spec
-
-
-def complete_command_windows(args, rows=PAPER_WINDOW):
-    """Set the options of windows that were not given.
-
-    Parameters
-    ----------
-    args : Namespace
-        Modified in place.
-    rows : dict, default=PAPER_WINDOW
-        ``anchor, tmin`` and ``tmax``.
-    """
-    if args.cv == "hashed" and args.block is not None:
-        raise ValueError(
-            "--cv hashed has the blocks of the published split. Remove --block, or use another --cv."
-        )
-    for name, value in {**rows, "anchor": [rows["anchor"]], "margin": 0.5, "block": 20.0}.items():
-        if getattr(args, name, None) is None:
-            setattr(args, name, value)
-
-
 def _list_window_options(args):
     """Return the parameters of windows, without those that are defaults."""
     anchor = args.anchor[0] if len(args.anchor) == 1 else join_text_items(list(map(str, args.anchor)), "and")
@@ -248,49 +210,6 @@ def _get_given(args, *names):
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
-def parse_command_task_option(text):
-    """Split ``--option`` into name and value."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise ValueError(f"--option must be NAME=VALUE, for example n_words=20. Got {text} instead.")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ValueError(
-            f"--option {text}: the value must be a number or None. Got {value!r} instead."
-        ) from None
-
-
-def make_command_task_options(spec, texts, given=None):
-    """Make the checked options of a task, None without a task.
-
-    Parameters
-    ----------
-    spec : None or TaskSpec
-    texts : sequence of str
-        Values of ``--option``.
-    given : None or dict, default=None
-        Values of ``--k`` and ``--pool`` by the option that they set, if they
-        were given.
-
-    Returns
-    -------
-    options : None or dict
-    """
-    if spec is None:
-        return None
-    options = dict(parse_command_task_option(text) for text in texts)
-    for parameter, value in (given or {}).items():
-        name = FLAGS[parameter]
-        if parameter not in spec.options:
-            raise ValueError(f"{name}: task {spec.name!r} has no option {parameter!r}. Remove {name}.")
-        if options.setdefault(parameter, value) != value:
-            raise ValueError(
-                f"{name} {value} contradicts --option {parameter}={options[parameter]}. Remove one of them."
-            )
-    return complete_benchmark_task_options(spec, options)
-
-
 def _make_splitter(args, spec=None):
     """Make the splitter of the options, or the default one of a task."""
     if spec is not None and args.cv is None and args.folds is None and args.gap is None:
@@ -299,7 +218,7 @@ def _make_splitter(args, spec=None):
         names = {splitter.load(): name for name, splitter in SPLITTERS.items()}
         args.cv = names[spec.make_splitter]
     args.cv = args.cv or "loso"
-    return make_command_splitter(args.cv, args.folds, args.gap)
+    return make_splitter_of_command(args.cv, args.folds, args.gap)
 
 
 def _write_page(results, path, title=None, stimuli=None):
@@ -337,10 +256,3 @@ def _print_plan(args, X, y, cv):
     )
     print(make_text_visible(text), flush=True)
     return n_folds
-
-
-def print_command_warning(message, category, filename, lineno, file=None, line=None):
-    """Print a warning in one line, without its place in the code."""
-    print(
-        make_text_visible(f"sk-b2s: warning: {' '.join(str(message).split())}"), file=sys.stderr, flush=True
-    )

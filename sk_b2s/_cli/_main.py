@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sk_b2s._cli._options import DEBUG
 from sk_b2s._cli._parser import DEMO, format_demo_command_of_parser, make_parser
+from sk_b2s._utils._text import make_text_visible
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 INTERRUPTED = 130  # exit status after Ctrl-C in a shell: 128 + SIGINT
@@ -87,7 +88,7 @@ def main(argv=None):
     try:
         with _interruptible(), warnings.catch_warnings():
             commands = importlib.import_module("sk_b2s._cli._commands")
-            warnings.showwarning = commands.print_command_warning
+            warnings.showwarning = print_main_warning
             if args.command in ("live", "listen"):
                 commands = importlib.import_module(f"sk_b2s._cli._{args.command}")
             return getattr(commands, f"run_{args.command}_command")(args)
@@ -142,3 +143,10 @@ def _interruptible():
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def print_main_warning(message, category, filename, lineno, file=None, line=None):
+    """Print a warning in one line, without its place in the code."""
+    print(
+        make_text_visible(f"sk-b2s: warning: {' '.join(str(message).split())}"), file=sys.stderr, flush=True
+    )

@@ -20,13 +20,13 @@ from tqdm import tqdm
 from sk_b2s._utils._extras import import_extra
 from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets._file_names import (
-    UnusableDownloadError,
     check_file_name,
     check_file_name_part,
     check_file_name_size,
     open_part_file_name,
 )
 from sk_b2s.datasets._servers import (
+    FinalServerError,
     StalledServerError,
     check_server_response,
     iter_server_body,
@@ -97,7 +97,7 @@ def _check_entry(file):
     source = f"the list of the server of {shorten_text(file.url, 80)}"
     check_file_name(file.path, source)
     if not isinstance(file.url, str) or not re.match(r"https?://[^/]", file.url):
-        raise UnusableDownloadError(
+        raise FinalServerError(
             f"{file.path!r}: the server lists the address {shorten_text(file.url, 80)}, which is not http or https. "
             f"Nothing was downloaded. Download the study manually, and contact the data set's maintainers."
         )
@@ -283,7 +283,7 @@ class _Download:
 
     def _make_size_error(self, problem):
         self.part.unlink(missing_ok=True)
-        return UnusableDownloadError(
+        return FinalServerError(
             f"{self.file.path!r}: {self.file.url} {problem}, but the listed size is {self.file.size:,}. The file was "
             f"deleted. Run the download again. If the error persists, the file on the server has changed: contact "
             f"the data set's maintainers."
@@ -307,7 +307,7 @@ class _Download:
             )
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity"):
-            raise UnusableDownloadError(
+            raise FinalServerError(
                 f"{self.file.path!r}: {self.file.url} sent the file compressed ({shorten_text(encoding, 80)}), although "
                 f"the request excludes this. Nothing was kept. {self.manual}"
             )

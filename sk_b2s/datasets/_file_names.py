@@ -25,10 +25,6 @@ FORBIDDEN = set(
 )  # in names on Windows, where a backslash separates folders and a colon follows a drive
 
 
-class UnusableDownloadError(ConnectionError, ValueError):
-    """Error of an address or its content that another attempt cannot fix."""
-
-
 def check_file_name(name, source):
     """Check that a path stays in the folder of the study, on every platform.
 

@@ -11,8 +11,9 @@ import requests
 from sk_b2s._utils._text import shorten_text
 from sk_b2s.datasets import _download as downloads
 from sk_b2s.datasets._download import DownloadFile
-from sk_b2s.datasets._file_names import UnusableDownloadError, check_file_name, check_file_name_size
+from sk_b2s.datasets._file_names import check_file_name, check_file_name_size
 from sk_b2s.datasets._servers import (
+    FinalServerError,
     check_server_response,
     iter_server_body,
     make_final_server_error,
@@ -265,7 +266,7 @@ def _read_list(response, url, manual):
     for chunk in iter_server_body(response, downloads.TIMEOUT, decode=True):
         text += chunk
         if len(text) > MAX_LIST_BYTES:
-            raise UnusableDownloadError(
+            raise FinalServerError(
                 f"{url} sent a list of more than {MAX_LIST_BYTES / 1e6:.0f} MB, which seems to have no end. {manual}"
             )
     expected = None if response.headers.get("Content-Encoding") else read_server_content_length(response)

@@ -15,7 +15,6 @@ import requests
 import urllib3
 
 from sk_b2s._utils._text import shorten_text
-from sk_b2s.datasets._file_names import UnusableDownloadError
 
 CHUNK = 2**16  # bytes read at a time, the most that are lost with a connection
 CONNECT_TIMEOUT = 15  # s until a server or proxy accepts a connection
@@ -165,9 +164,7 @@ def check_server_response(response, url, manual):
             f"{url} returned {status}: the file has moved. See the page of the study. {manual}"
         )
     if 400 <= code < 500 and code not in TRANSIENT or code == 501:
-        raise UnusableDownloadError(
-            f"{url} returned {status}, which another attempt would not change. {manual}"
-        )
+        raise FinalServerError(f"{url} returned {status}, which another attempt would not change. {manual}")
     if code not in (200, 206):
         raise requests.HTTPError(f"{status} for url: {url}", response=response)
 
@@ -204,14 +201,14 @@ def make_final_server_error(error, url, manual, has_begun=False):
     if isinstance(error, requests.exceptions.InvalidProxyURL) or (
         isinstance(error, ValueError) and proxy and _is_unusable(_proxy(url))
     ):
-        return UnusableDownloadError(
+        return FinalServerError(
             f"The proxy {proxy or 'of your system'} cannot be used: {_shorten_error(error)}. Set it as "
             f"http://HOST:PORT, or remove it. {manual}"
         )
     if isinstance(
         error, (ValueError, requests.TooManyRedirects)
     ):  # requests' errors of addresses are ValueErrors
-        return UnusableDownloadError(
+        return FinalServerError(
             f"{url} is, or redirects to, an address that cannot be used, because it is not http or https, is "
             f"malformed, or redirects in a loop: {_shorten_error(error)}. {manual}"
         )
@@ -273,3 +270,7 @@ def _iter_causes(error):
 
 def _shorten_error(error):
     return shorten_text(" ".join(str(error).split()), 200)
+
+
+class FinalServerError(ConnectionError, ValueError):
+    """Error of an address or its content that another attempt cannot fix."""

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import with_visible_text
+from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._benchmark_summary import get_summary_score_label
 from sk_b2s.evaluation._curves import describe_learning_curve_edge
+from sk_b2s.evaluation._results._rank_curves import average_rank_curves
 from sk_b2s.evaluation._scores import chance_of_score, is_score_correlation
 from sk_b2s.evaluation._statistics._subject_means import compute_subject_statistics, mean_and_sem
 from sk_b2s.nn._registry import CROSS_ENTROPY, LOSSES
@@ -22,6 +24,7 @@ from sk_b2s.plotting._style import (
     place_style_legend,
     style_axes,
     style_score_ticks,
+    style_ticks_as_percent,
 )
 
 STILL_FALLING = ", the last: the loss still decreases, consider a larger max_epochs"
@@ -210,3 +213,74 @@ def _choose_x(curve):
         curve["minutes"].nunique() > 1 or curve["n_subjects"].nunique() == 1
     )
     return "minutes" if minutes_vary else "n_subjects"
+
+
+@with_visible_text
+def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
+    """Plot the top-k accuracy for all k, with chance.
+
+    Parameters
+    ----------
+    ranks : RetrievalResult, DataFrame or array-like of int
+        Retrieval result of a decoder, results of :func:`~sk_b2s.benchmark`, or
+        ranks of the target segments of shape (n_windows,), as
+        :meth:`~sk_b2s.BrainEncoder.ranks` returns them. 0 is best.
+    n_candidates : int, default=None
+        Number of candidates. Only needed with ranks.
+    label : str, default=None
+        Label of the curve in the legend. Not used with a DataFrame, which has
+        a curve for each decoder.
+    ax : matplotlib.axes.Axes, default=None
+        Axes to draw on. If None, new axes are made.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        Chance is drawn once for each number of candidates.
+
+    Raises
+    ------
+    ValueError
+        If the DataFrame was read from a file of an earlier version, which has
+        no ranks.
+    """
+    ax = get_styled_axes(ax)
+    if isinstance(ranks, pd.DataFrame):
+        curves = average_rank_curves(ranks)
+        if not curves:
+            raise ValueError(
+                "The results have no ranks, which earlier versions did not store. Run the benchmark again, or pass a "
+                "RetrievalResult."
+            )
+        for name, curve in curves.items():
+            _draw_rank_curve(ax, curve.k, curve.accuracy, curve.n_candidates, name)
+        return ax
+    if isinstance(ranks, RetrievalResult):
+        ranks, n_candidates = ranks.ranks, ranks.n_candidates
+    accuracy = np.cumsum(np.bincount(np.asarray(ranks), minlength=n_candidates)) / len(ranks)
+    _draw_rank_curve(ax, np.arange(1, n_candidates + 1), accuracy, n_candidates, label)
+    return ax
+
+
+def _draw_rank_curve(ax, k, accuracy, n_candidates, label):
+    """Draw one curve, and chance if it is not drawn for this number."""
+    drawn = [line for line in ax.lines if line.get_label().startswith("chance")]
+    n_curves = len(ax.lines) - len(drawn)
+    if not any(
+        np.isclose(n_candidates, line.get_xdata()[-1], rtol=0.02) for line in drawn
+    ):  # folds differ a little
+        chance_label = f"chance, {n_candidates} candidates" if drawn else "chance"
+        at = np.geomspace(1, n_candidates, 100)
+        ax.plot(at, at / n_candidates, **DASHED, label=chance_label)
+    ax.plot(k, accuracy, label=label, color=COLORS[n_curves % len(COLORS)], linewidth=1.8)
+    ax.set(
+        xscale="log",
+        xlabel="k, number of guesses",
+        ylabel="top-k accuracy",
+        ylim=(0, 1),
+        title=f"{n_candidates} candidates",
+    )
+    ax.xaxis.set_major_formatter("{x:g}")
+    style_ticks_as_percent(ax.yaxis)
+    style_axes(ax, "both")
+    place_style_legend(ax)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import make_plain_text, with_visible_text
+from sk_b2s._utils._text import with_visible_text
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.evaluation._results._rank_curves import average_rank_curves
-from sk_b2s.metrics._word_scores import word_probabilities
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
@@ -86,78 +83,7 @@ def plot_ranks(result, bins=20, ax=None):
     return ax
 
 
-@with_visible_text
-def plot_rank_curve(ranks, n_candidates=None, label=None, ax=None):
-    """Plot the top-k accuracy for all k, with chance.
-
-    Parameters
-    ----------
-    ranks : RetrievalResult, DataFrame or array-like of int
-        Retrieval result of a decoder, results of :func:`~sk_b2s.benchmark`, or
-        ranks of the target segments of shape (n_windows,), as
-        :meth:`~sk_b2s.BrainEncoder.ranks` returns them. 0 is best.
-    n_candidates : int, default=None
-        Number of candidates. Only needed with ranks.
-    label : str, default=None
-        Label of the curve in the legend. Not used with a DataFrame, which has
-        a curve for each decoder.
-    ax : matplotlib.axes.Axes, default=None
-        Axes to draw on. If None, new axes are made.
-
-    Returns
-    -------
-    ax : matplotlib.axes.Axes
-        Chance is drawn once for each number of candidates.
-
-    Raises
-    ------
-    ValueError
-        If the DataFrame was read from a file of an earlier version, which has
-        no ranks.
-    """
-    ax = get_styled_axes(ax)
-    if isinstance(ranks, pd.DataFrame):
-        curves = average_rank_curves(ranks)
-        if not curves:
-            raise ValueError(
-                "The results have no ranks, which earlier versions did not store. Run the benchmark again, or pass a "
-                "RetrievalResult."
-            )
-        for name, curve in curves.items():
-            _draw_rank_curve(ax, curve.k, curve.accuracy, curve.n_candidates, name)
-        return ax
-    if isinstance(ranks, RetrievalResult):
-        ranks, n_candidates = ranks.ranks, ranks.n_candidates
-    accuracy = np.cumsum(np.bincount(np.asarray(ranks), minlength=n_candidates)) / len(ranks)
-    _draw_rank_curve(ax, np.arange(1, n_candidates + 1), accuracy, n_candidates, label)
-    return ax
-
-
-def _draw_rank_curve(ax, k, accuracy, n_candidates, label):
-    """Draw one curve, and chance if it is not drawn for this number."""
-    drawn = [line for line in ax.lines if line.get_label().startswith("chance")]
-    n_curves = len(ax.lines) - len(drawn)
-    if not any(
-        np.isclose(n_candidates, line.get_xdata()[-1], rtol=0.02) for line in drawn
-    ):  # folds differ a little
-        chance_label = f"chance, {n_candidates} candidates" if drawn else "chance"
-        at = np.geomspace(1, n_candidates, 100)
-        ax.plot(at, at / n_candidates, **DASHED, label=chance_label)
-    ax.plot(k, accuracy, label=label, color=COLORS[n_curves % len(COLORS)], linewidth=1.8)
-    ax.set(
-        xscale="log",
-        xlabel="k, number of guesses",
-        ylabel="top-k accuracy",
-        ylim=(0, 1),
-        title=f"{n_candidates} candidates",
-    )
-    ax.xaxis.set_major_formatter("{x:g}")
-    style_ticks_as_percent(ax.yaxis)
-    style_axes(ax, "both")
-    place_style_legend(ax)
-
-
-def _check_common_candidates(result):
+def check_common_retrieval_candidates(result):
     """Raise if windows have candidates of their own."""
     if isinstance(result, RowRetrievalResult):
         raise ValueError(
@@ -185,7 +111,7 @@ def find_longest_retrieval_sentence(result, by="sequence"):
     columns : ndarray of int of shape (n_candidates,)
         Target segments of these windows, in the same order.
     """
-    _check_common_candidates(result)
+    check_common_retrieval_candidates(result)
     keys = [name for name in ("subject", by) if name in result.rows]
     if "recording" in result.rows:
         keys.append(get_validated_recordings(result.rows))
@@ -227,7 +153,7 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
     ValueError
         If there are fewer than two segments to show.
     """
-    _check_common_candidates(result)
+    check_common_retrieval_candidates(result)
     rows = find_longest_retrieval_sentence(result)[0] if rows is None else np.asarray(rows)
     rows = rows[:max_windows]
     columns = pd.unique(result.target[rows])
@@ -263,92 +189,3 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
 
 
 # --- words -----------------------------------------------------------------------------------------
-
-
-def compute_plotted_word_confusions(result, n_words=12):
-    r"""Compute how much each presented word changes the probability of words.
-
-    With :math:`p_i(v)` the probability of word v in window i
-    (:func:`~sk_b2s.metrics.word_probabilities`), the entry (w, v) is the mean
-    of :math:`p_i(v)` over the windows with target word w, divided by its mean
-    over all target words, with equal weights of words. Chance is 1, however
-    frequent a word is.
-
-    Parameters
-    ----------
-    result : RetrievalResult
-        Its candidates must have a column ``word``.
-    n_words : int, default=12
-        Number of words, those of most windows.
-
-    Returns
-    -------
-    table : DataFrame of shape (n_words, n_words)
-        Presented words in rows, decoded words in columns.
-    """
-    _check_common_candidates(result)
-    words = result.candidates["word"] if "word" in result.candidates else [None] * result.n_candidates
-    words = np.array(
-        [make_plain_text([word]) or None if isinstance(word, str) else None for word in words], object
-    )
-    probabilities, vocabulary = word_probabilities(result.scores, words)
-    presented = pd.Series(words[result.target])
-    frequent = presented.value_counts(sort=True).index[:n_words]
-    if len(frequent) < 2:
-        raise ValueError(
-            f"The candidates of 'result' must have at least two words. Got {len(frequent)} instead. Pass y with a "
-            f"column 'word' to retrieve."
-        )
-    mean = pd.DataFrame(probabilities, columns=list(vocabulary)).groupby(presented.to_numpy()).mean()
-    return (mean / mean.mean()).loc[frequent, frequent].rename_axis(index="presented", columns="decoded")
-
-
-@with_visible_text
-def plot_words(result, n_words=12, ax=None):
-    """Plot confusions between the most frequent words.
-
-    Parameters
-    ----------
-    result : RetrievalResult
-        Its candidates must have a column ``word``.
-    n_words : int, default=12
-        Number of words, those of most windows.
-    ax : matplotlib.axes.Axes, default=None
-        Axes to draw on. If None, new axes are made.
-
-    Returns
-    -------
-    ax : matplotlib.axes.Axes
-        Colors are factors: how many times more probable a decoded word is in
-        windows of a presented word than on average. White is chance, a factor
-        of 1. Words that are decoded have a dark diagonal.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two target words.
-    """
-    from matplotlib.colors import LogNorm
-
-    table = compute_plotted_word_confusions(result, n_words)
-    ax = get_styled_axes(ax, figsize=(6.5, 5.5))
-    limit = max(float(np.abs(np.log(np.maximum(table.to_numpy(), 1e-3))).max()), np.log(1.1))
-    norm = LogNorm(np.exp(-limit), np.exp(limit))
-    image = ax.imshow(np.maximum(table.to_numpy(), 1e-3), cmap="PuOr_r", norm=norm, interpolation="nearest")
-    bar = ax.figure.colorbar(
-        image, ax=ax, label="probability relative to its mean (1 is chance)", shrink=0.85
-    )
-    factors = (
-        (1, 1.1, 1.25, 1.5) if limit < np.log(2) else (1, 2, 4) if limit < np.log(10) else (1, 3, 10, 100)
-    )
-    ticks = sorted(
-        {tick for factor in factors for tick in (factor, 1 / factor) if abs(np.log(tick)) <= limit}
-    )
-    bar.set_ticks(ticks, labels=[f"{tick:.2g}×" for tick in ticks])
-    bar.minorticks_off()
-    place = range(len(table))
-    names = [wrap_style_label(word, LONGEST_WORD, 1) for word in table]
-    ax.set_xticks(place, names, rotation=90)
-    ax.set_yticks(place, names)
-    ax.set(xlabel="decoded word", ylabel="presented word", title=f"the {len(table)} most frequent words")
-    return ax

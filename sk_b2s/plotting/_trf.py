@@ -6,8 +6,9 @@ import numpy as np
 
 from sk_b2s._utils._estimators import find_innermost_estimator
 from sk_b2s._utils._text import with_visible_text
-from sk_b2s.decoding._trf._weights import TRFWeightsMixin, select_trf_weights
+from sk_b2s.decoding._trf._weights import TRFWeightsMixin, list_trf_feature_names, select_trf_weights
 from sk_b2s.plotting._style import ALPHA, COLORS, DASHED, MUTED, get_styled_axes, place_style_legend
+from sk_b2s.plotting._topomap import draw_topography, project_to_topomap
 
 SIGNIFICANT = 0.05  # largest p of clusters that are marked
 
@@ -141,3 +142,192 @@ def find_plotted_trf_channels(channels, names, weights):
             )
         found.append(int(channel) if is_index else names.index(channel))
     return found
+
+
+@with_visible_text
+def plot_trf_features(
+    trf, features=None, subject=None, channels=None, scale=1.0, unit="", clusters=None, axes=None
+):
+    """Plot the weights of several feature sets, one panel each.
+
+    A set of one feature is drawn by :func:`plot_trf`. A set of several, such
+    as the bands of a spectrogram, is an image of lags and features.
+
+    Parameters
+    ----------
+    trf : ForwardTRF or RidgeDecoder, Pipeline that ends in one, or search
+        Fitted.
+    features : sequence of str or int, default=None
+        Names of feature sets (``feature_sets_``), or names or indices of
+        single features. If None, all feature sets.
+    subject : str, default=None
+        One of ``subjects_``. If None, the mean over models, without masked
+        channels.
+    channels : sequence of str or int, default=None
+        Channels to emphasize. Images show the mean over them, or the global
+        field power if None.
+    scale : float, default=1.0
+        Factor of the weights, such as 1e6 from volts to microvolts.
+    unit : str, default=""
+        Unit of the scaled weights.
+    clusters : dict of str to TRFClusters, default=None
+        Results of :func:`~sk_b2s.trf_cluster_test` by the name in
+        ``features``.
+    axes : sequence of matplotlib.axes.Axes, default=None
+        Axes to draw on, one per panel. If None, new axes are made.
+
+    Returns
+    -------
+    axes : ndarray of matplotlib.axes.Axes of shape (n_panels,)
+        Panels of single features share the limits of weights.
+
+    Raises
+    ------
+    ValueError
+        If a feature, the subject or a channel is not one of ``fit``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_b2s.decoding import ForwardTRF
+    >>> rng = np.random.default_rng(0)
+    >>> speech, eeg = rng.standard_normal((2, 40, 3, 30))
+    >>> bands = {"envelope": 1, "pitch": 2}
+    >>> trf = ForwardTRF(lags=(0, 0.5), alphas=(1.0,), sfreq=10, bands=bands)
+    >>> axes = plot_trf_features(trf.fit(eeg, speech))
+    >>> [ax.get_title() for ax in axes]
+    ['envelope', 'pitch']
+    """
+    found = find_plotted_trf(trf, "plot_trf_features")
+    sets = getattr(found, "feature_sets_", {})
+    features = list(features if features is not None else sets or range(found.n_features_out_))
+    axes = _make_panels(axes, len(features))
+    names = [str(name) for name in found.ch_names_ or range(found.n_features_in_)]
+    single = []
+    for ax, feature in zip(axes, features, strict=True):
+        first, stop = sets.get(feature, (0, 1)) if isinstance(feature, str) else (0, 1)
+        if stop - first > 1:
+            weights = np.stack([scale * select_trf_weights(found, i, subject) for i in range(first, stop)])
+            _draw_feature_image(ax, found, weights, names, channels, unit)
+        else:
+            of_feature = (clusters or {}).get(feature)
+            plot_trf(found, feature, subject, channels, scale, unit, of_feature, ax)
+            single.append(ax)
+        name = feature if isinstance(feature, str) else list_trf_feature_names(found)[feature]
+        ax.set_title(name, fontsize="medium")
+    if single:
+        limits = [ax.get_ylim() for ax in single]
+        for place, ax in enumerate(single):
+            ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+            if place:
+                ax.get_legend().remove()
+    return axes
+
+
+def _make_panels(axes, n_panels):
+    """Return axes in a row, new ones if None."""
+    if axes is None:
+        return np.ravel(get_styled_axes(None, ncols=n_panels, figsize=(3.2 * n_panels + 1.0, 3.2)))
+    axes = np.ravel(axes)
+    if len(axes) != n_panels:
+        raise ValueError(f"axes must have one entry for each of {n_panels} features. Got {len(axes)}.")
+    return axes
+
+
+def _draw_feature_image(ax, trf, weights, names, channels, unit):
+    """Draw weights of shape (n_features, n_lags, n_channels) as an image."""
+    channels = [0] if channels is None and len(names) == 1 else channels
+    image, label = weights.std(2), "global field power"
+    if channels is not None:
+        at = find_plotted_trf_channels(channels, names, weights[0])
+        image, label = weights[:, :, at].mean(2), ", ".join(names[i] for i in at)
+    low, high = (0.0, image.max()) if channels is None else (-abs(image).max(), abs(image).max())
+    cmap = "viridis" if channels is None else "PuOr_r"
+    mesh = ax.pcolormesh(
+        trf.lags_, np.arange(len(image)), image, cmap=cmap, vmin=low, vmax=high, shading="nearest"
+    )
+    ax.set(xlabel="lag (s)", ylabel="feature")
+    ax.figure.colorbar(mesh, ax=ax, label=f"{label} ({unit})" if unit else label)
+
+
+@with_visible_text
+def plot_trf_joint(
+    trf, feature=0, subject=None, lags=None, channels=None, scale=1.0, unit="", clusters=None, fig=None
+):
+    """Plot weights over lags, with topographies at some lags above.
+
+    Parameters
+    ----------
+    trf : ForwardTRF or RidgeDecoder, Pipeline that ends in one, or search
+        Fitted on windows with positions of sensors.
+    feature : int or str, default=0
+        Index or name of the speech feature.
+    subject : str, default=None
+        One of ``subjects_``. If None, the mean over models, without masked
+        channels.
+    lags : sequence of float, default=None
+        Lags of the topographies in seconds. If None, those of the three
+        largest peaks of the global field power, of positive lags if any.
+    channels : sequence of str or int, default=None
+        Channels to emphasize, see :func:`plot_trf`.
+    scale : float, default=1.0
+        Factor of the weights, such as 1e6 from volts to microvolts.
+    unit : str, default=""
+        Unit of the scaled weights.
+    clusters : TRFClusters, default=None
+        Result of :func:`~sk_b2s.trf_cluster_test`.
+    fig : matplotlib.figure.Figure, default=None
+        Empty figure to draw on. If None, a new figure is made.
+
+    Returns
+    -------
+    axes : ndarray of matplotlib.axes.Axes of shape (1 + n_lags,)
+        Weights over lags, then topographies with common limits.
+
+    Raises
+    ------
+    ValueError
+        If fewer than four positions are known, or a lag is not one of the
+        model.
+    """
+    import matplotlib.pyplot as plt
+
+    found = find_plotted_trf(trf, "plot_trf_joint")
+    weights = scale * select_trf_weights(found, feature, subject)
+    if found.positions_ is None:
+        raise ValueError(
+            "plot_trf_joint requires positions of sensors. Set Epocher(montage=...) or "
+            "Windows.from_trials(positions=...), or use plot_trf."
+        )
+    at = _find_peaks(weights.std(1), found.lags_) if lags is None else _find_lags(found.lags_, lags)
+    fig = plt.figure(figsize=(6.4, 5.2), layout="constrained") if fig is None else fig
+    grid = fig.add_gridspec(2, len(at), height_ratios=(1, 1.6))
+    ax = fig.add_subplot(grid[1, :])
+    plot_trf(found, feature, subject, channels, scale, unit, clusters, ax)
+    limit = abs(weights[at]).max() or 1.0
+    maps = []
+    for place, index in enumerate(at):
+        one = fig.add_subplot(grid[0, place])
+        draw_topography(*project_to_topomap(weights[index], found.positions_), (-limit, limit), one)
+        one.set_title(f"{found.lags_[index]:.3g} s", fontsize="small")
+        ax.axvline(found.lags_[index], color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
+        maps.append(one)
+    return np.array([ax, *maps], dtype=object)
+
+
+def _find_peaks(power, lags, n_peaks=3):
+    """Return the indices of the largest local maxima, in order of lags."""
+    padded = np.r_[-np.inf, power, -np.inf]
+    is_peak = (power > padded[:-2]) & (power >= padded[2:])
+    peaks = np.flatnonzero(is_peak & (lags >= 0) if (is_peak & (lags >= 0)).any() else is_peak)
+    return np.sort(peaks[np.argsort(-power[peaks], kind="stable")[:n_peaks]])
+
+
+def _find_lags(known, lags):
+    """Return the indices of the lags that are closest to some lags."""
+    lags = np.atleast_1d(np.asarray(lags, float))
+    step = np.diff(known).mean() if len(known) > 1 else 0.0
+    beyond = (lags < known[0] - step) | (lags > known[-1] + step)
+    if beyond.any() or not len(lags):
+        raise ValueError(f"lags must be from {known[0]:g} to {known[-1]:g} s. Got {lags.tolist()}.")
+    return abs(known[:, None] - lags).argmin(0)

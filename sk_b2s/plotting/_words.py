@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import format_percent_text, with_visible_text
+from sk_b2s._utils._text import format_percent_text, make_plain_text, with_visible_text
 from sk_b2s.decoding._retrieval._word_result import WordResult
+from sk_b2s.metrics._word_scores import word_probabilities
+from sk_b2s.plotting._retrieval import LONGEST_WORD, check_common_retrieval_candidates
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
@@ -146,4 +148,93 @@ def plot_keywords(result, words=None, n_words=4, timing=True, ax=None):
         style_ticks_as_percent(axis)
     style_axes(ax, "both")
     place_style_legend(ax, title="area under the curve")
+    return ax
+
+
+def compute_plotted_word_confusions(result, n_words=12):
+    r"""Compute how much each presented word changes the probability of words.
+
+    With :math:`p_i(v)` the probability of word v in window i
+    (:func:`~sk_b2s.metrics.word_probabilities`), the entry (w, v) is the mean
+    of :math:`p_i(v)` over the windows with target word w, divided by its mean
+    over all target words, with equal weights of words. Chance is 1, however
+    frequent a word is.
+
+    Parameters
+    ----------
+    result : RetrievalResult
+        Its candidates must have a column ``word``.
+    n_words : int, default=12
+        Number of words, those of most windows.
+
+    Returns
+    -------
+    table : DataFrame of shape (n_words, n_words)
+        Presented words in rows, decoded words in columns.
+    """
+    check_common_retrieval_candidates(result)
+    words = result.candidates["word"] if "word" in result.candidates else [None] * result.n_candidates
+    words = np.array(
+        [make_plain_text([word]) or None if isinstance(word, str) else None for word in words], object
+    )
+    probabilities, vocabulary = word_probabilities(result.scores, words)
+    presented = pd.Series(words[result.target])
+    frequent = presented.value_counts(sort=True).index[:n_words]
+    if len(frequent) < 2:
+        raise ValueError(
+            f"The candidates of 'result' must have at least two words. Got {len(frequent)} instead. Pass y with a "
+            f"column 'word' to retrieve."
+        )
+    mean = pd.DataFrame(probabilities, columns=list(vocabulary)).groupby(presented.to_numpy()).mean()
+    return (mean / mean.mean()).loc[frequent, frequent].rename_axis(index="presented", columns="decoded")
+
+
+@with_visible_text
+def plot_words(result, n_words=12, ax=None):
+    """Plot confusions between the most frequent words.
+
+    Parameters
+    ----------
+    result : RetrievalResult
+        Its candidates must have a column ``word``.
+    n_words : int, default=12
+        Number of words, those of most windows.
+    ax : matplotlib.axes.Axes, default=None
+        Axes to draw on. If None, new axes are made.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        Colors are factors: how many times more probable a decoded word is in
+        windows of a presented word than on average. White is chance, a factor
+        of 1. Words that are decoded have a dark diagonal.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two target words.
+    """
+    from matplotlib.colors import LogNorm
+
+    table = compute_plotted_word_confusions(result, n_words)
+    ax = get_styled_axes(ax, figsize=(6.5, 5.5))
+    limit = max(float(np.abs(np.log(np.maximum(table.to_numpy(), 1e-3))).max()), np.log(1.1))
+    norm = LogNorm(np.exp(-limit), np.exp(limit))
+    image = ax.imshow(np.maximum(table.to_numpy(), 1e-3), cmap="PuOr_r", norm=norm, interpolation="nearest")
+    bar = ax.figure.colorbar(
+        image, ax=ax, label="probability relative to its mean (1 is chance)", shrink=0.85
+    )
+    factors = (
+        (1, 1.1, 1.25, 1.5) if limit < np.log(2) else (1, 2, 4) if limit < np.log(10) else (1, 3, 10, 100)
+    )
+    ticks = sorted(
+        {tick for factor in factors for tick in (factor, 1 / factor) if abs(np.log(tick)) <= limit}
+    )
+    bar.set_ticks(ticks, labels=[f"{tick:.2g}×" for tick in ticks])
+    bar.minorticks_off()
+    place = range(len(table))
+    names = [wrap_style_label(word, LONGEST_WORD, 1) for word in table]
+    ax.set_xticks(place, names, rotation=90)
+    ax.set_yticks(place, names)
+    ax.set(xlabel="decoded word", ylabel="presented word", title=f"the {len(table)} most frequent words")
     return ax

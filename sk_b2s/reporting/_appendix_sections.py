@@ -13,17 +13,15 @@ from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._results._topography import compute_attention_topography
 from sk_b2s.evaluation._statistics._subject_means import compute_subject_statistics, mean_and_sem
 from sk_b2s.nn._registry import CROSS_ENTROPY
-from sk_b2s.plotting._curves import STILL_FALLING, label_loss_curve, plot_curve, plot_history
+from sk_b2s.plotting._curves import STILL_FALLING, label_loss_curve, plot_curve, plot_history, plot_rank_curve
 from sk_b2s.plotting._retrieval import (
     bin_retrieval_ranks,
-    compute_plotted_word_confusions,
     find_longest_retrieval_sentence,
-    plot_rank_curve,
     plot_ranks,
     plot_similarity,
-    plot_words,
 )
 from sk_b2s.plotting._topomap import plot_attention, plot_topography
+from sk_b2s.plotting._words import compute_plotted_word_confusions, plot_words
 from sk_b2s.reporting._findings import format_finding_count, format_finding_share
 from sk_b2s.reporting._html import (
     make_html_details,

@@ -7,8 +7,7 @@ import numpy as np
 from sk_b2s._utils._text import make_all_text_visible
 from sk_b2s.evaluation._results._rank_curves import average_rank_curves, select_rank_curve_fits
 from sk_b2s.nn._registry import CROSS_ENTROPY
-from sk_b2s.plotting._curves import draw_training_curves, label_loss_curve
-from sk_b2s.plotting._retrieval import plot_rank_curve
+from sk_b2s.plotting._curves import draw_training_curves, label_loss_curve, plot_rank_curve
 from sk_b2s.plotting._topomap import plot_topography
 from sk_b2s.reporting._findings import format_finding_count, format_finding_share
 from sk_b2s.reporting._html import (

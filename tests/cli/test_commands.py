@@ -12,14 +12,10 @@ import pytest
 from helpers.bids_folders import Folder
 
 from sk_b2s import StimulusKFold, benchmark, generate_methods_text, make_segments, read_results, summarize
-from sk_b2s._cli._commands import (
-    _make_splitter,
-    apply_command_task,
-    make_command_splitter,
-    make_command_task_options,
-)
+from sk_b2s._cli._commands import _make_splitter, make_splitter_of_command
 from sk_b2s._cli._main import WAIT_SETTINGS, main
 from sk_b2s._cli._parser import DEMO, make_parser
+from sk_b2s._cli._task_options import find_task_of_options, make_task_options
 from sk_b2s.datasets import make_listening
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._results._table import COST
@@ -97,10 +93,10 @@ def test_benchmark_question_makes_rows_of_the_task(tmp_path, capsys):
 
 
 def test_benchmark_passes_k_to_task():
-    options = make_command_task_options(find_task("word"), ["n_words=20"], {"k": 5})
+    options = make_task_options(find_task("word"), ["n_words=20"], {"k": 5})
     assert options == {"n_words": 20, "k": 5}
-    assert make_command_task_options(find_task("word"), [])["k"] == 10
-    assert make_command_task_options(find_task("segment"), [], {"n_candidates": 50})["n_candidates"] == 50
+    assert make_task_options(find_task("word"), [])["k"] == 10
+    assert make_task_options(find_task("segment"), [], {"n_candidates": 50})["n_candidates"] == 50
 
 
 def test_benchmark_distinguishes_given_windows():
@@ -109,18 +105,18 @@ def test_benchmark_distinguishes_given_windows():
     rows = find_task("match_mismatch").rows
     for given, expected in (([], rows), (["--tmin", "-0.5", "--tmax", "2.35"], {"tmin": -0.5, "tmax": 2.35})):
         args = make_parser().parse_args([*command, *given])
-        apply_command_task(args)
+        find_task_of_options(args)
         assert {"tmin": args.tmin, "tmax": args.tmax} == {name: expected[name] for name in ("tmin", "tmax")}
         assert args.anchor == [1.0]
     args = make_parser().parse_args([*command, "--anchor", "word"])
-    apply_command_task(args)
+    find_task_of_options(args)
     assert args.anchor == ["word"]
 
 
 def test_benchmark_keeps_splitter_of_task():
     """The number of folds does not change the kind of splitter."""
     args = make_parser().parse_args(["benchmark", "x", "--question", "word", "--folds", "3"])
-    cv = _make_splitter(args, apply_command_task(args))
+    cv = _make_splitter(args, find_task_of_options(args))
     assert isinstance(cv, StimulusKFold)
     assert cv.n_splits == 3
 
@@ -227,12 +223,12 @@ def test_folds_names_invalid_file(name, content, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", SPLITTERS)
-def test_make_command_splitter_uses_defaults(name):
+def test_make_splitter_of_command_uses_defaults(name):
     folds_parameter, default = SPLITTERS[name].folds_parameter, SPLITTERS[name].load()()
-    assert type(make_command_splitter(name)) is type(default)
-    assert vars(make_command_splitter(name)) == vars(default)
+    assert type(make_splitter_of_command(name)) is type(default)
+    assert vars(make_splitter_of_command(name)) == vars(default)
     if folds_parameter:
-        changed = vars(make_command_splitter(name, 3, 0.5))
+        changed = vars(make_splitter_of_command(name, 3, 0.5))
         assert (changed[folds_parameter], changed["gap"]) == (3, 0.5)
 
 

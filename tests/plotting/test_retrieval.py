@@ -8,11 +8,8 @@ import pytest
 from helpers.score_tables import make_retrieval_result
 
 from sk_b2s.plotting import plot_rank_curve, plot_ranks, plot_similarity, plot_words
-from sk_b2s.plotting._retrieval import (
-    bin_retrieval_ranks,
-    compute_plotted_word_confusions,
-    find_longest_retrieval_sentence,
-)
+from sk_b2s.plotting._retrieval import bin_retrieval_ranks, find_longest_retrieval_sentence
+from sk_b2s.plotting._words import compute_plotted_word_confusions
 
 
 def test_plot_rank_curve_shows_accuracy_of_all_k():

@@ -35,9 +35,7 @@ import soundfile as sf
 from sk_b2s._utils._logging import iterate_with_logged_progress
 from sk_b2s.datasets.simulated._artifacts import check_artifact_names
 from sk_b2s.datasets.simulated._folder import (
-    check_simulation_parameters,
     find_simulation_folder_truth,
-    is_simulation_count,
     locate_simulation_folder,
     name_simulation_folder_files,
     read_simulation_folder_events,
@@ -47,6 +45,7 @@ from sk_b2s.datasets.simulated._folder import (
 )
 from sk_b2s.datasets.simulated._ground_truth import SubjectTruth, make_ground_truth_rng, write_ground_truth
 from sk_b2s.datasets.simulated._head import make_sensors_on_head
+from sk_b2s.datasets.simulated._parameters import check_simulation_parameters, is_parameter_count
 from sk_b2s.datasets.simulated._recording import simulate_recording
 from sk_b2s.datasets.simulated._schedule import plan_recording_schedule
 from sk_b2s.datasets.simulated._sources import (
@@ -215,7 +214,7 @@ def _check_parameters(minutes, modality, snr_db, artifacts, responses, n_channel
     expected = f"an integer from 1 to {n_sounds}, the number of audio files in minutes={minutes}"
     check_simulation_parameters(
         "make_listening", given, {name: values["n_channels"] for name, values in MODALITIES.items()},
-        [("runs", is_simulation_count(runs) and runs <= n_sounds, expected)],
+        [("runs", is_parameter_count(runs) and runs <= n_sounds, expected)],
     )  # fmt: skip
     names = check_artifact_names(artifacts)
     if "ignored" in names and speech.loc[speech["type"] == "sound", "speaker"].nunique() < 2:

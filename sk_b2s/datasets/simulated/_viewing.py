@@ -17,10 +17,7 @@ import pandas as pd
 
 from sk_b2s.datasets.simulated._artifacts import check_artifact_names
 from sk_b2s.datasets.simulated._folder import (
-    check_simulation_parameters,
     find_simulation_folder_truth,
-    is_simulation_count,
-    is_simulation_number,
     locate_simulation_folder,
     name_simulation_folder_files,
     read_simulation_folder_events,
@@ -30,6 +27,11 @@ from sk_b2s.datasets.simulated._folder import (
 )
 from sk_b2s.datasets.simulated._ground_truth import SubjectTruth, make_ground_truth_rng, write_ground_truth
 from sk_b2s.datasets.simulated._head import make_sensors_on_head
+from sk_b2s.datasets.simulated._parameters import (
+    check_simulation_parameters,
+    is_parameter_count,
+    is_parameter_number,
+)
 from sk_b2s.datasets.simulated._recording import simulate_recording
 from sk_b2s.datasets.simulated._sources import (
     compute_source_levels,
@@ -219,14 +221,14 @@ def _check_parameters(modality, snr_db, artifacts, n_channels, **others):
     snr_db = default.get("snr_db") if snr_db is None else snr_db
     n_channels = default.get("n_channels") if n_channels is None else n_channels
     counts = {name: others[name] for name in ("images_per_concept", "repetitions", "n_categories")}
-    extra = [(name, is_simulation_count(value), "an integer above 0") for name, value in counts.items()]
+    extra = [(name, is_parameter_count(value), "an integer above 0") for name, value in counts.items()]
     extra += [
-        ("n_concepts", is_simulation_count(others["n_concepts"])
+        ("n_concepts", is_parameter_count(others["n_concepts"])
          and not (extra[-1][1] and others["n_concepts"] < others["n_categories"]),
          f"an integer of at least n_categories={others['n_categories']}"),
         ("order", isinstance(others["order"], str) and others["order"] in ORDERS, f"one of {list(ORDERS)}"),
-        ("drift", is_simulation_number(others["drift"]) and others["drift"] >= 0, "a number of at least 0"),
-        ("interval", is_simulation_number(others["interval"]) and others["interval"] >= DURATION,
+        ("drift", is_parameter_number(others["drift"]) and others["drift"] >= 0, "a number of at least 0"),
+        ("interval", is_parameter_number(others["interval"]) and others["interval"] >= DURATION,
          f"a number of seconds of at least {DURATION}"),
     ]  # fmt: skip
     given = {"modality": modality, "snr_db": snr_db, "n_channels": n_channels, **others}
