@@ -186,6 +186,3 @@ def plot_similarity(result, rows=None, max_windows=24, ax=None):
     ax.set_title(wrap_style_label(title.lstrip(": "), 50))
     place_style_legend(ax)
     return ax
-
-
-# --- words -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers.score_tables import make_curve
 
-from sk_b2s.plotting import plot_curve, plot_history
+from sk_b2s.plotting import plot_curve, plot_history, plot_rank_curve
 from sk_b2s.plotting._style import COLORS
 
 
@@ -96,3 +96,10 @@ def test_plot_history_states_best_last_epoch():
 
     assert "epoch 3, restored, the last: the loss still decreases" in legend([3.0, 2.5, 2.0])
     assert "still decreases" not in legend([3.0, 2.0, 2.5])
+
+
+def test_plot_rank_curve_shows_accuracy_of_all_k():
+    ax = plot_rank_curve([0, 0, 3, 9], 10, label="encoder")
+    curve = next(line for line in ax.lines if line.get_label() == "encoder")
+    np.testing.assert_allclose(curve.get_ydata(), [0.5, 0.5, 0.5, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 1])
+    assert len(plot_rank_curve([1], 10, ax=ax).lines) == 3, "a second curve joins the first and its chance"

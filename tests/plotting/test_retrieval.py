@@ -1,22 +1,12 @@
 """Figures of retrieval results show ranks, similarities and words."""
 
-from dataclasses import replace
-
 import matplotlib
 import numpy as np
 import pytest
 from helpers.score_tables import make_retrieval_result
 
-from sk_b2s.plotting import plot_rank_curve, plot_ranks, plot_similarity, plot_words
+from sk_b2s.plotting import plot_ranks, plot_similarity
 from sk_b2s.plotting._retrieval import bin_retrieval_ranks, find_longest_retrieval_sentence
-from sk_b2s.plotting._words import compute_plotted_word_confusions
-
-
-def test_plot_rank_curve_shows_accuracy_of_all_k():
-    ax = plot_rank_curve([0, 0, 3, 9], 10, label="encoder")
-    curve = next(line for line in ax.lines if line.get_label() == "encoder")
-    np.testing.assert_allclose(curve.get_ydata(), [0.5, 0.5, 0.5, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 1])
-    assert len(plot_rank_curve([1], 10, ax=ax).lines) == 3, "a second curve joins the first and its chance"
 
 
 @pytest.mark.parametrize(("n_candidates", "bins"), [(30, 20), (7, 20), (100, 10)])
@@ -54,19 +44,3 @@ def test_plot_similarity_shows_sentence_in_order():
     assert [tick.get_text() for tick in ax.get_yticklabels()] == [f"w{i}" for i in range(6)]
     with pytest.raises(ValueError, match="two distinct segments"):
         plot_similarity(result, rows=[0])
-
-
-def test_compute_plotted_word_confusions_has_chance_1():
-    flat = make_retrieval_result(gain=0.0)
-    flat = replace(flat, scores=np.zeros_like(flat.scores))
-    np.testing.assert_allclose(compute_plotted_word_confusions(flat), 1)
-    sure = compute_plotted_word_confusions(make_retrieval_result(gain=30.0), n_words=4)
-    assert sure.shape == (4, 4)
-    np.testing.assert_allclose(np.diag(sure), 6, rtol=1e-3)  # certain, of six words that are equally frequent
-    ax = plot_words(make_retrieval_result(), n_words=4)
-    np.testing.assert_allclose(
-        ax.images[0].get_array(), compute_plotted_word_confusions(make_retrieval_result(), n_words=4)
-    )
-    wordless = replace(flat, candidates=flat.candidates.drop(columns="word"))
-    with pytest.raises(ValueError, match="two words"):
-        compute_plotted_word_confusions(wordless)

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.score_tables import make_retrieval_result
 from helpers.words import make_word_retrieval
 
-from sk_b2s.plotting import plot_keywords, plot_word_confusion
+from sk_b2s.plotting import plot_keywords, plot_word_confusion, plot_words
+from sk_b2s.plotting._words import compute_plotted_word_confusions
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +48,19 @@ def test_plot_keywords_draws_curves_and_prevalence(words):
     unspoken = replace(words, target=np.where(words.target == 1, -1, words.target))
     with pytest.raises(ValueError, match="no window was presented"):
         plot_keywords(unspoken, words.vocabulary.words[1])
+
+
+def test_compute_plotted_word_confusions_has_chance_1():
+    flat = make_retrieval_result(gain=0.0)
+    flat = replace(flat, scores=np.zeros_like(flat.scores))
+    np.testing.assert_allclose(compute_plotted_word_confusions(flat), 1)
+    sure = compute_plotted_word_confusions(make_retrieval_result(gain=30.0), n_words=4)
+    assert sure.shape == (4, 4)
+    np.testing.assert_allclose(np.diag(sure), 6, rtol=1e-3)  # certain, of six words that are equally frequent
+    ax = plot_words(make_retrieval_result(), n_words=4)
+    np.testing.assert_allclose(
+        ax.images[0].get_array(), compute_plotted_word_confusions(make_retrieval_result(), n_words=4)
+    )
+    wordless = replace(flat, candidates=flat.candidates.drop(columns="word"))
+    with pytest.raises(ValueError, match="two words"):
+        compute_plotted_word_confusions(wordless)
