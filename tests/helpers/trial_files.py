@@ -42,9 +42,12 @@ def write_matlab_73(path, **variables):
             if isinstance(value, list):
                 cells = file.create_dataset(name, (len(value), 1), h5py.ref_dtype)
                 for index, part in enumerate(value):
-                    cells[index, 0] = file.create_dataset(
-                        f"#refs#/{name}{index}", data=np.asarray(part).T
-                    ).ref
+                    is_text = isinstance(part, str)
+                    data = np.array([[ord(letter)] for letter in part]) if is_text else np.asarray(part).T
+                    cell = file.create_dataset(f"#refs#/{name}{index}", data=data)
+                    if is_text:
+                        cell.attrs["MATLAB_class"] = np.bytes_("char")
+                    cells[index, 0] = cell.ref
                 cells.attrs["MATLAB_class"] = b"cell"
             else:
                 file[name] = np.asarray(value, float).T

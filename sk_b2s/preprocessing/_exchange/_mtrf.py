@@ -69,9 +69,10 @@ def _convert_cnsp(path, eeg, stim, features):
         stimuli.append(np.concatenate([part[: round(seconds * rates[1])] for part in parts], axis=1))
     found = {"responses": responses, "stimuli": stimuli, "sfreq": rates[0], "stimulus_sfreq": rates[1]}
     places = eeg.get("chanlocs")
-    labels = (
-        [str(place["labels"]) for place in places if "labels" in place] if isinstance(places, list) else []
-    )
+    if isinstance(places, dict):  # version 7.3, or one channel
+        labels = [str(label) for label in np.ravel(np.array(places.get("labels", []), object))]
+    else:
+        labels = [str(place["labels"]) for place in places or () if "labels" in place]
     if len(labels) == responses[0].shape[1]:
         found["ch_names"] = labels
     return found

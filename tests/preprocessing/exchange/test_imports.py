@@ -72,6 +72,18 @@ def test_from_mtrf_reads_cnsp_files(tmp_path, trials):
         Windows.from_mtrf(one[0])
 
 
+def test_from_mtrf_reads_cnsp_files_of_version_73(tmp_path, trials):
+    pytest.importorskip("h5py")
+    responses, envelope, _ = trials
+    labels = {"eeg/chanlocs/labels": ["Fz", "Cz", "Pz"]}
+    path = tmp_path / "data.mat"
+    stim = {"stim/data": envelope, "stim/fs": SFREQ, "stim/names": ["Envelope"]}
+    write_matlab_73(path, **{"eeg/data": responses, "eeg/fs": SFREQ, **labels, **stim})
+    found = Windows.from_mtrf(path, features="Envelope", seconds=2.0)
+    check_equal(found, responses, envelope)
+    assert found[0].ch_names == ("Fz", "Cz", "Pz")
+
+
 def test_from_mtrf_rejects_bad_files(tmp_path, trials):
     path = tmp_path / "trials.mat"
     savemat(path, {"EEG": trials[0][0], "fs": SFREQ})
