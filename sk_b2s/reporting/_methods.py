@@ -271,7 +271,7 @@ def _describe_null(mine):
 
 def _describe_scores(mine, good):
     """Describe the main score of each estimator, and that of timing alone."""
-    if "task" in good and "control" in good:
+    if {"control", "top_k", "subject"} <= set(good) and good.index.is_unique:
         mine = mine.assign(timing=find_timing_verdict_scores(good).reindex(mine.index))
     known = [
         name
@@ -301,6 +301,7 @@ def _describe_scores(mine, good):
             "sem": show(row["sem"]) if row["n_subjects"] > 1 else None,
             "chance": show(row["chance"]) if "chance" in row else None, "problem": problem,
             "timing": _format_timing(mine[mine["estimator"] == label], show),
+            "envelope": _format_envelope(good, label, score, show),
         }  # fmt: skip
 
 
@@ -309,6 +310,15 @@ def _format_timing(own, show):
     if "timing" not in own or own["timing"].isna().all():
         return None
     return show(own.groupby("subject")["timing"].mean().mean())
+
+
+def _format_envelope(good, label, score, show):
+    """Format the mean score of the control "envelope_only", or return None."""
+    if "control" not in good or score not in good:
+        return None
+    own = good[(good["control"] == "envelope_only") & (good["estimator"].astype(str) == label)]
+    own = own[own["pool"] == "all"] if "pool" in own else own
+    return show(own.groupby("subject")[score].mean().mean()) if own[score].notna().any() else None
 
 
 def _list_leaks(own):

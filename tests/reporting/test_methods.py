@@ -119,3 +119,14 @@ def test_generate_methods_text_accepts_any_name(name):
     found.encode()
     assert make_text_visible(text) in found
     assert not HIDDEN.search(found)
+
+
+def test_generate_methods_text_states_timing_and_envelope():
+    results = make_score_table(("ridge",))
+    own = results["control"] == "phase_randomized"
+    texts = []
+    for control, score in (("timing_only", 0.8), ("envelope_only", 0.4)):
+        part = results[own].assign(control=control, top_k=score)
+        texts.append(generate_methods_text(pd.concat([results, part], ignore_index=True)))
+    assert "chance 10.0 %, timing of the windows alone 80.0 %." in texts[0]
+    assert "chance 10.0 %, with the envelope in place of the speech features 40.0 %." in texts[1]
