@@ -85,20 +85,29 @@ def fit_and_score_fold(
     return FitScoreResult(estimator, result, fitted - start, perf_counter() - fitted)
 
 
-def fit_and_score_folds(score_fold, estimator, X, y, folds, *options, n_jobs=None):
+def fit_and_score_folds(score_fold, estimator, X, y, folds, *options, n_jobs=None, return_estimator=False):
     """Score all folds, several at a time.
 
     ``score_fold(estimator, X, y, train, test, *options)`` returns a table and
     the fitted estimator. Returns the tables as one with the column "fold", and
-    the list of fitted estimators.
+    with ``return_estimator`` also the list of fitted estimators.
     """
     parts = run_in_parallel_with_logging(
-        (joblib.delayed(score_fold)(estimator, X, y, train, test, *options) for train, test in folds),
+        (
+            joblib.delayed(_score_fold)(score_fold, return_estimator, estimator, X, y, train, test, *options)
+            for train, test in folds
+        ),
         "folds",
         n_jobs,
     )
     table = pd.concat([part.assign(fold=fold) for fold, (part, _) in enumerate(parts)], ignore_index=True)
-    return table, [fitted for _, fitted in parts]
+    return (table, [fitted for _, fitted in parts]) if return_estimator else table
+
+
+def _score_fold(score_fold, return_estimator, *arguments):
+    """Score a fold, and return the estimator only if it is needed."""
+    table, fitted = score_fold(*arguments)
+    return table, fitted if return_estimator else None
 
 
 def make_fit_score_rows(result):

@@ -395,7 +395,10 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
             Stimulus segments or features.
         n_shifts : int, default=0
             Number of circular shifts for a null distribution. Predictions are
-            shifted within each recording by more than one window.
+            shifted within each recording by a number of windows, more than one
+            window. With fewer than 10 such shifts, the null also includes the
+            true order, so that ``null_high`` can equal ``r``. Use shorter
+            windows then.
         random_state : None, int or RandomState, default=0
             Seed of the shifts.
 

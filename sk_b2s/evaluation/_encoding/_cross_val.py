@@ -74,7 +74,7 @@ def cross_val_encoding(
         raise TypeError(
             f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}."
         )
-    table, fitted = fit_and_score_folds(
+    return fit_and_score_folds(
         correlate_encoding_fold,
         estimator,
         X,
@@ -83,8 +83,8 @@ def cross_val_encoding(
         n_shifts,
         random_state,
         n_jobs=n_jobs,
+        return_estimator=return_estimator,
     )
-    return (table, fitted) if return_estimator else table
 
 
 def correlate_encoding_fold(estimator, X, y, train, test, n_shifts, random_state):

@@ -314,7 +314,7 @@ def cross_val_reconstruction(
        https://doi.org/10.1109/OJSP.2024.3376296
     """
     validate_count("n_shifts", n_shifts, least=0)
-    table, fitted = fit_and_score_folds(
+    return fit_and_score_folds(
         _score_fold,
         estimator,
         X,
@@ -323,8 +323,8 @@ def cross_val_reconstruction(
         n_shifts,
         random_state,
         n_jobs=n_jobs,
+        return_estimator=return_estimator,
     )
-    return (table, fitted) if return_estimator else table
 
 
 def _score_fold(estimator, X, y, train, test, n_shifts, random_state):
