@@ -21,18 +21,18 @@ from sk_b2s.features import _read_audio
 def run(task, decoders, data, n_bytes):
     """Run a task with a limit of features in memory: seconds and decodings."""
     _caching._RESULTS = _caching.CacheInMemory(n_bytes)
-    count, read = [], _read_audio.read_audio_samples
+    count, read = [], _read_audio.read_track_samples
 
     def read_counted(*args, **kwargs):
         count.append(args[0])
         return read(*args, **kwargs)
 
-    _read_audio.read_audio_samples = read_counted
+    _read_audio.read_track_samples = read_counted
     start = time.perf_counter(), time.process_time()
     try:
         results = benchmark_task(task, make_decoders(decoders), data, controls=False, n_shifts=0, verbose=0)
     finally:
-        _read_audio.read_audio_samples = read
+        _read_audio.read_track_samples = read
     wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     n_fits = len(results.drop_duplicates(["estimator", "control", "fold"]))
     return [

@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from sk_b2s import LikelihoodDecoder, bootstrap_ci, compare_estimators
 from sk_b2s.decoding._ensemble._members import count_ensemble_member_parameters
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 EPOCHS = (1, 3, 5, 10)
 DECODERS = ("ridge", "likelihood", "regression", "CLIP", "ensemble")

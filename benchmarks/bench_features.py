@@ -46,7 +46,7 @@ from sk_b2s.datasets.simulated._experiment import VERSION
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._presets import SIZES
 from sk_b2s.features._events import PHONETIC_FEATURES
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 RESPONSES = {"all": None, "acoustic": ("onset", "envelope"), "linguistic": ("phonetic", "word")}
 EXPERIMENT = {"n_subjects": 4, "minutes": 10, "modality": "meg", "snr_db": -12.0, "artifacts": True}

@@ -12,7 +12,7 @@ import numpy as np
 from _machine import machine, markdown
 
 from sk_b2s.datasets.simulated._speech import load_speech
-from sk_b2s.events._audio._track_files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_track_samples
 from sk_b2s.events._stimuli import get_stimulus_state
 from sk_b2s.io._raw._processing import resample_in_processing
 from sk_b2s.streaming import AudioOnset
@@ -35,7 +35,7 @@ def main():
     """Print one row per channel."""
     speech = load_speech(6)
     paths = speech.loc[speech["type"] == "sound", "sound"].map(str).tolist()[:3]
-    (one, rate), (two, _), (three, _) = (read_audio_samples(path, get_stimulus_state(path)) for path in paths)
+    (one, rate), (two, _), (three, _) = (read_track_samples(path, get_stimulus_state(path)) for path in paths)
     plays = {
         "one": ([(one, ONSET)], 0.0), "both": ([(one, ONSET), (two, ONSET + DELAY)], DELAY), "other": ([(three, 5.0)], 0.0),
     }  # fmt: skip

@@ -18,8 +18,7 @@ from _machine import machine, markdown
 
 from sk_b2s import RidgeDecoder, Windows
 from sk_b2s.decoding import _ridge_base
-from sk_b2s.decoding._ridge_base import sum_ridge_frames
-from sk_b2s.decoding._ridge_solver import RidgeMoments
+from sk_b2s.decoding._ridge_solver import RidgeMoments, sum_ridge_frames
 
 SFREQ, SECONDS, N_FEATURES, WORDS_PER_SECOND, BLOCK = 50, 3, 20, 3, 30.0
 

@@ -20,7 +20,7 @@ from _machine import machine, markdown, matrix_rate, peak_mib, reset_peak, threa
 from sk_b2s import Windows
 from sk_b2s.metrics import _tiled
 from sk_b2s.metrics._frames import frame_weights
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 from sk_b2s.metrics._similarity import similarity
 from sk_b2s.nn._speech_module import SpeechModule, encode_by_speech_module
 

@@ -49,7 +49,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.decoding._presets import SIZES
-from sk_b2s.events._audio._track_files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_track_samples
 from sk_b2s.events._stimuli import get_stimulus_state
 from sk_b2s.preprocessing import Windows
 from sk_b2s.streaming._candidates import StreamingCandidateSounds
@@ -248,7 +248,7 @@ def count_hits(ends, evidence, seconds):
 def make_switching_talkers(experiment, row):
     """Write two talkers who exchange their audio every `PERIOD` seconds."""
     (one, begin), (two, later) = experiment.list_candidates(row, 0.0).values()
-    (a, rate), (b, _) = (read_audio_samples(path, get_stimulus_state(path)) for path in (one, two))
+    (a, rate), (b, _) = (read_track_samples(path, get_stimulus_state(path)) for path in (one, two))
     delay = round((later - begin) * rate)
     b = np.concatenate([np.zeros(delay, b.dtype), b])
     n = min(len(a), len(b))

@@ -19,7 +19,7 @@ import soundfile as sf
 
 from sk_b2s.datasets import make_listening
 from sk_b2s.features._stft import compute_stft, make_stft_filter_bank
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 RATE = 32  # Hz
 LAGS = np.arange(15)  # to 437 ms

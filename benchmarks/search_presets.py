@@ -49,7 +49,7 @@ from sk_b2s.datasets import make_listening
 from sk_b2s.datasets.simulated._experiment import VERSION
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._ensemble._members import count_ensemble_member_parameters
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 LONG = {"n_subjects": 8, "minutes": 30}
 EXPERIMENTS = {

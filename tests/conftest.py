@@ -117,7 +117,7 @@ def shared_audio():
     """Decode equal compressed audio files once, a tenth of a second each."""
     from sk_b2s.events._audio import _track_files
 
-    read, known = _track_files.read_audio_file_tracks, {}
+    read, known = _track_files.read_tracks_of_file, {}
 
     def read_once(path, info, start=0.0, stop=None):
         if Path(path).suffix != ".ogg":
@@ -130,7 +130,7 @@ def shared_audio():
         return known[key].copy()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_track_files, "read_audio_file_tracks", read_once)
+        patch.setattr(_track_files, "read_tracks_of_file", read_once)
         yield
 
 

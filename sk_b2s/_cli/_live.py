@@ -23,10 +23,10 @@ from sk_b2s.streaming._live_predictions import read_live_predictions, score_live
 from sk_b2s.streaming._onsets import AudioOnset, TriggerOnset
 from sk_b2s.streaming._outlet import LOOPBACK, ReplayOutlet
 from sk_b2s.streaming._page import LivePage
+from sk_b2s.streaming._page_spectrograms import make_page_spectrograms
 from sk_b2s.streaming._permuted_twin import PermutedTwin
 from sk_b2s.streaming._pipeline import split_streaming_pipeline
 from sk_b2s.streaming._sources._sources import make_stream_source
-from sk_b2s.streaming._spectrograms import make_spectrograms
 
 LINE_EVERY = 5.0  # seconds of the stream between two lines in a log file
 SHOWN_EVERY = 0.2  # seconds between two updates of the terminal
@@ -106,7 +106,9 @@ def run_live_command(args):
 
 def make_cli_live_page(args, decoder):
     """Start the page, with spectrograms of the candidates."""
-    return LivePage(decoder.candidates, 8642 if args.port is None else args.port, make_spectrograms(decoder))
+    return LivePage(
+        decoder.candidates, 8642 if args.port is None else args.port, make_page_spectrograms(decoder)
+    )
 
 
 def _summarize_run(args, counts, twin):

@@ -233,7 +233,7 @@ def validate_table(data):
     return data if isinstance(data, pd.DataFrame) else None
 
 
-def validate_label_rows(data, column, groups, owner, side):
+def get_validated_groups(data, column, groups, owner, side):
     """Return one label per row, from ``groups`` or else from the table."""
     if groups is not None:
         return _complete(np.asarray(groups), "groups", owner)

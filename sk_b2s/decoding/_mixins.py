@@ -25,7 +25,7 @@ from sk_b2s.decoding._retrieval._row_candidates import (
 )
 from sk_b2s.decoding._retrieval._row_scores import compute_row_scores
 from sk_b2s.events._intervals import StimulusIntervals
-from sk_b2s.metrics._ranking import ranks, top_k_accuracy
+from sk_b2s.metrics._ranks_and_top_k import ranks, top_k_accuracy
 from sk_b2s.metrics._tiled import CHUNK_BYTES, check_tiled_estimates, iter_tiled_scores
 from sk_b2s.model_selection._leak_warning import warn_of_leak_in_rows, warn_of_stimulus_leak
 from sk_b2s.preprocessing._base import TableOutputMixin, make_base_feature_names

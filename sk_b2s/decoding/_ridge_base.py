@@ -237,15 +237,6 @@ def slice_ridge_windows(n_rows, *windows):
     return slice_rows_into_chunks(n_rows, count_chunk_rows(BATCH_BYTES, n_values, itemsize=8))
 
 
-def sum_ridge_frames(batch, frames, n_frames):
-    """Sum the samples of each frame.
-
-    (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
-    """
-    sums = batch.new_zeros(len(batch), n_frames, batch.shape[1])
-    return sums.index_add_(1, frames, batch.transpose(1, 2))
-
-
 # --- models --------------------------------------------------------------------------------------
 
 

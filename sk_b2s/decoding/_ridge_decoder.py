@@ -16,9 +16,8 @@ from sk_b2s.decoding._ridge_base import (
     check_ridge_alphas,
     check_ridge_values,
     slice_ridge_windows,
-    sum_ridge_frames,
 )
-from sk_b2s.decoding._ridge_solver import compute_ridge_moments, solve_ridge_patterns
+from sk_b2s.decoding._ridge_solver import compute_ridge_moments, solve_ridge_patterns, sum_ridge_frames
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin
 
 

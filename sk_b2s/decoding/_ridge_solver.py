@@ -203,3 +203,12 @@ def standardize_for_ridge_solver(signal):
 def correlate_ridge_channels(one, other):
     """Average the product of two standardized signals for each channel."""
     return np.einsum("nct,nct->c", one, other) / (one.shape[0] * one.shape[2])
+
+
+def sum_ridge_frames(batch, frames, n_frames):
+    """Sum the samples of each frame.
+
+    (n_windows, n_channels, n_times) -> (n_windows, n_frames, n_channels)
+    """
+    sums = batch.new_zeros(len(batch), n_frames, batch.shape[1])
+    return sums.index_add_(1, frames, batch.transpose(1, 2))

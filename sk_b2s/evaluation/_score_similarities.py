@@ -17,8 +17,8 @@ from sk_b2s.evaluation._results._details import describe_rank_details
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._plan import AUDIT, read_plan
 from sk_b2s.evaluation._results._table import make_results_table
-from sk_b2s.evaluation._scores import compute_scores_of_rows
-from sk_b2s.metrics._ranking import check_ranking_scores
+from sk_b2s.evaluation._scores import compute_all_scores
+from sk_b2s.metrics._ranks_and_top_k import check_rank_scores
 
 
 def score_similarities(
@@ -118,7 +118,7 @@ def score_similarities(
         is_leak_test = control in LEAK_TESTS
         lines.append({
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
-            "rows": compute_scores_of_rows(result, n_candidates, n_shifts, random_state),
+            "rows": compute_all_scores(result, n_candidates, n_shifts, random_state),
             "outcome": _format_outcome(result, control, n_shifts, random_state) if is_leak_test else None,
             "about": {}, "cost": {}, "error": "", "key": "", "plan": read_plan(AUDIT), "made": {},
             "details": {"ranks": describe_rank_details(result)},
@@ -182,7 +182,7 @@ def _make_result(scores, table, candidates, k):
         target = _check_targets(table["target"])
     else:
         target = _find_targets(table["segment"], candidates)
-    check_ranking_scores(scores, target)
+    check_rank_scores(scores, target)
     if scores.shape[1] <= k:
         raise ValueError(
             f"There are {scores.shape[1]} candidates, which is not more than k={k}. Use a smaller k."

@@ -21,7 +21,7 @@ from sk_b2s.metrics._matched import (
     select_matched_strata,
 )
 from sk_b2s.metrics._null import compute_null_means
-from sk_b2s.metrics._ranking import median_relative_rank
+from sk_b2s.metrics._ranks_and_top_k import median_relative_rank
 from sk_b2s.metrics._vocabulary import make_vocabulary_words
 
 NEAR = 0.5  # s, largest distance of top_1_within_500ms
@@ -321,7 +321,7 @@ def select_main_score(table):
 # --- one row per subject, condition and pool ---------------------------------------------------------
 
 
-def compute_scores_of_rows(result, n_candidates=50, n_shifts=1000, random_state=0):
+def compute_all_scores(result, n_candidates=50, n_shifts=1000, random_state=0):
     r"""Score each subject and condition among all candidates and in pools.
 
     A score among all candidates decreases with their number, which differs

@@ -17,6 +17,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_images": ["ImageStimulus"],
         "_stimuli": ["StimulusArray"],
         "_concurrent_streams": ["concurrent_stream"],
-        "_table": ["check_events"],
+        "_check_events": ["check_events"],
     },
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s._utils._text import make_plain_text
-from sk_b2s.events._table import name_table_sequences
+from sk_b2s.events._check_events import name_sequences_of_checked_events
 
 
 def concat_events(tables, studies=None):
@@ -85,7 +85,9 @@ def concat_events(tables, studies=None):
     _check_distinct(tables)
     tables = [table.assign(subject=_prefix_subjects(table["study"], table["subject"])) for table in tables]
     tables = [
-        table.assign(sequence=name_table_sequences(table["sequence"])) if "sequence" in table else table
+        table.assign(sequence=name_sequences_of_checked_events(table["sequence"]))
+        if "sequence" in table
+        else table
         for table in tables
     ]
     _check_subjects(tables)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from sk_b2s.events._check_events import check_events
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
-from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
 
 

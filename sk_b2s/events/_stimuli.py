@@ -13,7 +13,7 @@ from sk_b2s._utils._caching import digest_cached_content, get_cached_file_state
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._validation import validate_column
 from sk_b2s.events._audio._facts import measure_audio
-from sk_b2s.events._audio._track_files import AudioTrack, get_audio_file_path, read_audio_file_info
+from sk_b2s.events._audio._track_files import AudioTrack, get_audio_file_path, read_track_file_info
 from sk_b2s.events._images import ImageStimulus
 
 
@@ -181,7 +181,7 @@ def stimulus_duration(sound):
         return sound.duration
     if isinstance(sound, ImageStimulus):
         return 0.0
-    return read_audio_file_info(get_audio_file_path(sound), get_stimulus_state(sound)).duration
+    return read_track_file_info(get_audio_file_path(sound), get_stimulus_state(sound)).duration
 
 
 def stimulus_name(sound):

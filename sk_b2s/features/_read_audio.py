@@ -8,7 +8,7 @@ import soxr
 from sk_b2s._utils._caching import get_cache_code
 from sk_b2s.events._audio import _track_files as audio_files
 from sk_b2s.events._audio._resampling import resample_audio
-from sk_b2s.events._audio._track_files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_track_samples
 from sk_b2s.events._stimuli import get_stimulus_state
 
 AUDIO_SFREQ = 16000  # Hz; all audio is resampled to it, as in the paper
@@ -29,7 +29,7 @@ def read_audio_for_features(sound, start=0.0, stop=None):
         Interval in seconds. It is cut before resampling, so that no sample
         depends on audio outside of it. By default, read to the end.
     """
-    audio, sfreq = read_audio_samples(sound, get_stimulus_state(sound), start, stop)
+    audio, sfreq = read_track_samples(sound, get_stimulus_state(sound), start, stop)
     return resample_audio(audio, sfreq, AUDIO_SFREQ)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s._utils._logging import log
+from sk_b2s.events._check_events import check_events
 from sk_b2s.events._sentences import disambiguate_sentences, fill_sentences
-from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import delay_table_times
 from sk_b2s.io._annex import check_annex_fetched
 from sk_b2s.io._bids_events import BidsEventTables

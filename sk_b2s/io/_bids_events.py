@@ -17,7 +17,7 @@ import soundfile
 
 from sk_b2s._utils._text import format_suggestion_text, make_suggestion_text, shorten_list, shorten_text
 from sk_b2s.events._audio._track_files import is_audio_file
-from sk_b2s.events._table import EVENT_TYPES
+from sk_b2s.events._check_events import EVENT_TYPES
 from sk_b2s.io._annex import check_annex_fetched
 from sk_b2s.io._raw._gaps import IS_GAP
 from sk_b2s.io._raw._read_raw import read_raw

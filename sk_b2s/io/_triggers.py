@@ -13,9 +13,9 @@ import pandas as pd
 
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._audio._track_files import AudioTrack, is_audio_file
+from sk_b2s.events._check_events import check_events
 from sk_b2s.events._sentences import fill_sentences
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
-from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import delay_table_times
 from sk_b2s.io._clocks._audio_alignment import align_to_audio, find_stimulus_by_audio_alignment
 from sk_b2s.io._clocks._clock_fit import MAX_DRIFT

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from sk_b2s._utils._extras import import_extra
 from sk_b2s._utils._text import make_plain_text, shorten_list
-from sk_b2s.events._audio._track_files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_track_samples
 from sk_b2s.events._sentences import number_sentences
 from sk_b2s.events._stimuli import (
     StimulusArray,
@@ -348,7 +348,7 @@ def _read_audio(sound, start, stop):
     """Read an interval of audio at 16 kHz with a peak of ``LEVEL``."""
     if stop is not None and stop <= start:
         raise ValueError(f"'stop' must be greater than 'start'. Got start={start!r} and stop={stop!r} s.")
-    samples, rate = read_audio_samples(sound, get_stimulus_state(sound), start, stop)
+    samples, rate = read_track_samples(sound, get_stimulus_state(sound), start, stop)
     name, peak = stimulus_name(sound), np.abs(samples).max(initial=0.0)
     if len(samples) < MIN_SECONDS * rate or peak == 0:
         what = "is silent" if len(samples) and peak == 0 else f"has {len(samples) / rate:.3f} s"

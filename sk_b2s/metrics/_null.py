@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._validation import get_validated_recordings
-from sk_b2s.metrics._ranking import check_ranking_k, check_ranking_scores, mark_top_k_hits
+from sk_b2s.metrics._ranks_and_top_k import check_rank_scores, check_top_k, mark_top_k_hits
 
 MIN_SHIFTS = 10  # with fewer possible shifts of a recording, the null includes its true order
 
@@ -68,8 +68,8 @@ def circular_shift_null(
         more candidates than ``k``.
     """
     scores, target = np.asarray(scores), np.asarray(target)
-    check_ranking_scores(scores, target)
-    check_ranking_k(k, scores.shape[1])
+    check_rank_scores(scores, target)
+    check_top_k(k, scores.shape[1])
     return compute_null_means(
         mark_top_k_hits(scores, k),
         target,

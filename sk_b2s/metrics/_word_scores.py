@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
 from sk_b2s.metrics._group_context import slice_group_context_scores
-from sk_b2s.metrics._ranking import balanced_top_k, chance_level, ranks, top_k_accuracy
+from sk_b2s.metrics._ranks_and_top_k import balanced_top_k, chance_level, ranks, top_k_accuracy
 
 UNDERFLOW = 1e-290  # sums of exponentials below this are computed from logarithms
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import join_text_items, unwrap_scalar_for_text
-from sk_b2s._utils._validation import validate_count, validate_label_rows, validate_table
+from sk_b2s._utils._validation import get_validated_groups, validate_count, validate_table
 from sk_b2s.events._intervals import GAP
 from sk_b2s.model_selection._calibration import CalibrationSplit
 from sk_b2s.model_selection._split import StimulusSplitter, assign_blocks_to_split_folds
@@ -65,7 +65,7 @@ class LeaveOneOut(StimulusSplitter):
 
     def _groups(self, X, groups):
         """Return groups of rows, group names, and training groups or None."""
-        codes, labels = pd.factorize(validate_label_rows(X, self._column, groups, type(self).__name__, "X"))
+        codes, labels = pd.factorize(get_validated_groups(X, self._column, groups, type(self).__name__, "X"))
         return codes, [f"{self._column} {unwrap_scalar_for_text(label)!r}" for label in labels], None
 
     def _check(self):
@@ -85,7 +85,7 @@ class LeaveOneOut(StimulusSplitter):
             block = np.arange(len(group))  # stimuli may be shared
         else:
             owner = f"{type(self).__name__}(stimulus_folds=...)"
-            block = pd.factorize(validate_label_rows(y, "block", None, owner, "y"))[0]
+            block = pd.factorize(get_validated_groups(y, "block", None, owner, "y"))[0]
         size, calibration = np.bincount(block), self._calibration(X, y)
         for code, name in enumerate(names):
             rows = np.flatnonzero(group == code)
@@ -331,11 +331,11 @@ class LeaveOneSessionOut(LeaveOneOut):
         return f"{super()._shared()}; other sessions of its subject are, and {others}"
 
     def _groups(self, X, groups):
-        sessions = validate_label_rows(X, "session", groups, type(self).__name__, "X")
+        sessions = get_validated_groups(X, "session", groups, type(self).__name__, "X")
         table = validate_table(X)
         known = table is not None and "subject" in table
         subjects = (
-            validate_label_rows(X, "subject", None, type(self).__name__, "X")
+            get_validated_groups(X, "subject", None, type(self).__name__, "X")
             if known
             else np.zeros(len(sessions))
         )

@@ -10,7 +10,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._logging import logger
-from sk_b2s._utils._validation import validate_count, validate_label_rows, validate_table
+from sk_b2s._utils._validation import get_validated_groups, validate_count, validate_table
 from sk_b2s.events._intervals import GAP, StimulusIntervals
 
 
@@ -123,7 +123,7 @@ def stimulus_train_test(y, test_size=0.1, gap=GAP, random_state=None, groups=Non
     ValueError
         If there is only one block or no training row is left.
     """
-    codes, distinct = pd.factorize(validate_label_rows(y, "block", groups, "stimulus_train_test", "y"))
+    codes, distinct = pd.factorize(get_validated_groups(y, "block", groups, "stimulus_train_test", "y"))
     if len(distinct) < 2:
         raise ValueError(
             f"Holding out {test_size:.0%} of the stimuli requires 2 or more blocks, got {len(distinct)}. Use more "
@@ -310,7 +310,7 @@ class StimulusKFold(StimulusSplitter):
     def _folds(self, X, y, groups):
         self._check()
         validate_count("n_splits", self.n_splits)
-        blocks = validate_label_rows(y, "block", groups, "StimulusKFold", "y")
+        blocks = get_validated_groups(y, "block", groups, "StimulusKFold", "y")
         fold = assign_rows_to_split_folds(blocks, self.n_splits, self.random_state)
         for index in range(self.n_splits):
             yield np.flatnonzero(fold != index), np.flatnonzero(fold == index)

@@ -14,7 +14,7 @@ from sk_b2s._utils._chunks import slice_rows_into_chunks
 from sk_b2s._utils._devices import allowed_threads
 from sk_b2s._utils._logging import iterate_with_logged_progress
 from sk_b2s._utils._precision import Precision
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 from sk_b2s.metrics._tiled import iter_tiled_scores
 from sk_b2s.nn._averaging import WeightAverage
 from sk_b2s.nn._data import HELD_BYTES, BalancedBatchSampler

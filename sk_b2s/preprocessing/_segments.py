@@ -10,11 +10,11 @@ import pandas as pd
 from sk_b2s._utils._logging import log
 from sk_b2s.events._audio._copies import StimulusCopies
 from sk_b2s.events._blocks import cut_copies_into_blocks, merge_blocks
+from sk_b2s.events._check_events import check_events
 from sk_b2s.events._concurrent_streams import find_concurrent_stream_stimuli
 from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id, stimulus_duration
-from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
 from sk_b2s.preprocessing._continuity import warn_of_broken_continuity, warn_of_continuity_origin
 from sk_b2s.preprocessing._fitting_windows import find_fitting_windows

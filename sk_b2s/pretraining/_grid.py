@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import shorten_list
-from sk_b2s.events._table import check_events
+from sk_b2s.events._check_events import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
 from sk_b2s.preprocessing._fitting_windows import find_faults_of_fitting_windows, read_fitting_extents
 from sk_b2s.preprocessing._segments import RECORDING_COLUMNS, find_segment_extents

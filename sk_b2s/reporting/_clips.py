@@ -15,7 +15,7 @@ from sk_b2s._utils._caching import get_cached_file_state
 from sk_b2s.datasets.simulated._speech import SPEECH
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.events._audio._resampling import resample_audio
-from sk_b2s.events._audio._track_files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_track_samples
 from sk_b2s.events._stimuli import digest_stimuli
 
 RATE = 16000  # Hz
@@ -81,7 +81,7 @@ class StimulusClips:
             return None
         stop = start + min(duration, MAX_SECONDS)
         try:
-            samples, rate = read_audio_samples(path, get_cached_file_state(path), start, stop)
+            samples, rate = read_track_samples(path, get_cached_file_state(path), start, stop)
         except (OSError, ValueError):  # damaged since the benchmark
             return None
         if not len(samples):

@@ -40,8 +40,8 @@ class LivePage:
     port : int, default=0
         Port, 0 for a free one.
     spectrograms : bytes, default=None
-        Spectrograms of the candidates, see ``make_spectrograms``. If None, the
-        page has no spectrograms.
+        Of the candidates, see ``make_page_spectrograms``. If None, the page
+        has none.
 
     Attributes
     ----------

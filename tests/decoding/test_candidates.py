@@ -6,7 +6,7 @@ import torch
 
 from sk_b2s import Windows
 from sk_b2s.decoding._candidates import make_candidate_windows
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 from sk_b2s.metrics._similarity import similarity
 from sk_b2s.metrics._tiled import check_tiled_estimates, iter_tiled_scores
 

@@ -15,7 +15,7 @@ from sk_b2s import (
 )
 
 
-def test_compute_scores_of_rows_equals_drawn_pools(done):
+def test_compute_all_scores_equals_drawn_pools(done):
     arguments, results, _ = done
     pools = results[results["pool"] == "50"]
     assert (pools["n_candidates"] == 50).all()
@@ -35,7 +35,7 @@ def test_compute_scores_of_rows_equals_drawn_pools(done):
     np.testing.assert_allclose(rows["top_10"], drawn.loc[rows.index], atol=0.01)
 
 
-def test_compute_scores_of_rows_null_equals_shifts():
+def test_compute_all_scores_null_equals_shifts():
     X, y = people(n_recordings=2, n=120, together=2)
     train, test = next(StimulusKFold(2).split(X, y))
     answers = retrieve(ONE.fit(X[train], y.iloc[train]), X[test], y.iloc[test])
@@ -50,7 +50,7 @@ def test_compute_scores_of_rows_null_equals_shifts():
     )
 
 
-def test_compute_scores_of_rows_of_noise_is_at_chance():
+def test_compute_all_scores_of_noise_is_at_chance():
     random = np.random.default_rng(2)
     n = 600
     words = np.array(["the", "a", *[f"w{i}" for i in range(38)]])[random.integers(0, 40, n)]

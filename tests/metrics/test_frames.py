@@ -16,7 +16,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.metrics._frames import find_frames_of_samples, frame_weights
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 from sk_b2s.metrics._similarity import similarity
 
 N_STEPS, SFREQ_X, SFREQ_Y = 343, 120, 50

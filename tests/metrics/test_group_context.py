@@ -12,7 +12,7 @@ from sk_b2s.metrics._group_context import (
     group_context_bias,
     make_sentence_context_groups,
 )
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 
 @pytest.fixture

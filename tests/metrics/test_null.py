@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sk_b2s.metrics._null import circular_shift_null
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 
 def test_circular_shift_null_of_noise_and_response():

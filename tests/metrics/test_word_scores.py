@@ -6,7 +6,7 @@ import pytest
 from scipy.special import softmax
 
 from sk_b2s import RetrievalResult
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 from sk_b2s.metrics._word_scores import word_confusion, word_probabilities, word_ranks, word_scores
 from sk_b2s.metrics._word_timing import timing_probabilities, timing_scores
 

@@ -105,8 +105,8 @@ def test_fingerprint_rows_ignores_folder(tmp_path):
 
 def test_make_code_fingerprint_depends_on_imports(tmp_path):
     for name, text in {
-        "evaluation/_results/_fits": "def run():\n    from sk_b2s.metrics._ranking import ranks",
-        "metrics/_ranking": "from sk_b2s.metrics import _similarity",
+        "evaluation/_results/_fits": "def run():\n    from sk_b2s.metrics._ranks_and_top_k import ranks",
+        "metrics/_ranks_and_top_k": "from sk_b2s.metrics import _similarity",
         "metrics/_similarity": "similarity = 1",
         "evaluation/_statistics/_subject_means": "",
     }.items():

@@ -22,7 +22,7 @@ from sk_b2s._utils._estimators import (
 )
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._ensemble._weights import standardize_weighted_ensemble_scores
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 STRIDE = 1000  # between the random states of the fits of a member
 NO_INNER_FOLDS = {"inner_top_1": np.nan, "inner_top_k": np.nan, "inner_chance": np.nan}

@@ -15,10 +15,8 @@ from sk_b2s.decoding._likelihood._response import (
     lag_response_features,
     sum_response_moments,
 )
-from sk_b2s.decoding._ridge_base import (
-    check_ridge_values,
-    sum_ridge_frames,
-)
+from sk_b2s.decoding._ridge_base import check_ridge_values
+from sk_b2s.decoding._ridge_solver import sum_ridge_frames
 from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 NOISE_BYTES = 2**27  # of the frames that the noise of a subject is estimated from

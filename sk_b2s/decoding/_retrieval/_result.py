@@ -14,7 +14,7 @@ from sk_b2s.decoding._retrieval._confidence_mixin import ConfidenceMixin
 from sk_b2s.decoding._retrieval._guesses import GuessesMixin
 from sk_b2s.decoding._retrieval._words import WordsMixin
 from sk_b2s.metrics._null import circular_shift_null
-from sk_b2s.metrics._ranking import (
+from sk_b2s.metrics._ranks_and_top_k import (
     chance_level,
     compute_rank_scores,
     median_relative_rank,

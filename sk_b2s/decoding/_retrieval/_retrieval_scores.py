@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
-from sk_b2s.metrics._ranking import chance_level, compute_rank_scores
+from sk_b2s.metrics._ranks_and_top_k import chance_level, compute_rank_scores
 from sk_b2s.model_selection._exposure import warn_of_exposure
 
 

@@ -13,7 +13,7 @@ from sk_b2s.decoding._retrieval._word_figures import (
     fit_word_figure_temperatures,
 )
 from sk_b2s.decoding._retrieval._word_result_scores import TIMED, WordResultScoresMixin
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 from sk_b2s.metrics._vocabulary import WordVocabulary, check_vocabulary, make_vocabulary_words
 from sk_b2s.metrics._word_timing import timing_probabilities
 

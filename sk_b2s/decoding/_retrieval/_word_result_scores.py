@@ -11,8 +11,8 @@ from sk_b2s.decoding._retrieval._word_figures import (
     list_word_figure_rows,
     score_word_figure_timing,
 )
-from sk_b2s.metrics._keywords import keyword_scores
-from sk_b2s.metrics._ranking import balanced_top_k, chance_level, top_k_accuracy
+from sk_b2s.metrics._keyword_precision import keyword_scores
+from sk_b2s.metrics._ranks_and_top_k import balanced_top_k, chance_level, top_k_accuracy
 from sk_b2s.metrics._word_information import log_loss_gain, mutual_information
 from sk_b2s.metrics._word_scores import compute_flat_word_hits_of_counts, word_confusion
 

@@ -27,12 +27,12 @@ from sk_b2s.decoding._ridge_base import (
     check_ridge_values,
     get_ridge_frame_rate,
     select_ridge_lags,
-    sum_ridge_frames,
 )
 from sk_b2s.decoding._ridge_solver import (
     compute_ridge_moments,
     correlate_ridge_channels,
     standardize_for_ridge_solver,
+    sum_ridge_frames,
 )
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.decoding._trf._bands import make_bands_of_features, make_ridge_bands

@@ -16,8 +16,8 @@ from sk_b2s.decoding._stimulus_artifacts import (
 )
 from sk_b2s.evaluation._alignment._notes import MIN_SECONDS, compare_alignment_notes, make_alignment_notes
 from sk_b2s.events._audio._checks import check_audio_is_silent
+from sk_b2s.events._check_events import check_events
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
-from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import get_table_times_clock_rate
 from sk_b2s.features._acoustic_spectra import Envelope
 from sk_b2s.io._raw._identity import digest_recording_identity

@@ -39,7 +39,7 @@ from sk_b2s.evaluation._controls._verdicts import (
     find_overlap_verdict_leaks,
 )
 from sk_b2s.events._stimuli import NOT_FILES
-from sk_b2s.metrics._ranking import mark_top_k_hits
+from sk_b2s.metrics._ranks_and_top_k import mark_top_k_hits
 from sk_b2s.model_selection._leakage import check_leakage
 from sk_b2s.model_selection._leakage_report import unite_leakage_report_sources
 from sk_b2s.model_selection._split import StimulusKFold, list_split_folds

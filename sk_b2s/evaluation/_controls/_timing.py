@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._retrieval._result import RetrievalResult
-from sk_b2s.events._audio._track_files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_track_samples
 from sk_b2s.events._stimuli import NOT_FILES, digest_stimuli, get_stimulus_state
 from sk_b2s.metrics._matched import (
     MIN_STRATUM,
@@ -19,7 +19,7 @@ from sk_b2s.metrics._matched import (
     find_matched_strata,
     select_matched_strata,
 )
-from sk_b2s.metrics._ranking import mark_top_k_hits
+from sk_b2s.metrics._ranks_and_top_k import mark_top_k_hits
 from sk_b2s.metrics._vocabulary import make_vocabulary_words
 from sk_b2s.metrics._word_timing import LONGEST, timing_probabilities, timing_scores
 
@@ -84,7 +84,7 @@ def add_timing_loudness(rows):
 
 def _measure_levels(sound, times):
     """Return the level (dB) of stretches (onset, duration) of a sound."""
-    samples, rate = read_audio_samples(sound, get_stimulus_state(sound))
+    samples, rate = read_track_samples(sound, get_stimulus_state(sound))
     energy = np.concatenate([[0.0], np.cumsum(samples.astype(float) ** 2)])
     first, last = (
         np.clip(np.nan_to_num(edge * rate).round().astype(int), 0, len(samples))

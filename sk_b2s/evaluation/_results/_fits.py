@@ -35,7 +35,7 @@ from sk_b2s.evaluation._results._provenance import (
     describe_parameter_provenance,
     digest_data_provenance,
 )
-from sk_b2s.evaluation._scores import compute_scores_of_rows
+from sk_b2s.evaluation._scores import compute_all_scores
 from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.model_selection._leakage import check_leakage
@@ -321,7 +321,7 @@ def _score(task, fold, result):
     settings, n_shifts, judge = task.settings, task.settings["n_shifts"], _get_judge(task.settings)
     if judge is None:
         result = fold.add_timing_columns(result)
-        rows = compute_scores_of_rows(result, settings["n_candidates"], n_shifts, task.seed)
+        rows = compute_all_scores(result, settings["n_candidates"], n_shifts, task.seed)
     else:
         rows = judge(result, fold).make_rows(TASKS[settings["task"]].main_score, n_shifts, task.seed)
     if task.control not in LEAK_TESTS:

@@ -13,7 +13,7 @@ from sk_b2s._utils._validation import get_validated_recordings, validate_count
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.metrics._null import find_null_shifts
-from sk_b2s.metrics._ranking import mark_top_k_hits
+from sk_b2s.metrics._ranks_and_top_k import mark_top_k_hits
 
 TINY = 1e-12  # difference below which two scores are equal
 

@@ -20,7 +20,7 @@ from sk_b2s.evaluation._classification._label_segments import label_segments
 from sk_b2s.evaluation._classification._scores import compute_class_scores
 from sk_b2s.evaluation._controls._timing import K_WORDS, has_timing_of_rows, separate_timing_ties
 from sk_b2s.evaluation._tasks._judgment import Judgment
-from sk_b2s.metrics._ranking import balanced_top_k, mark_top_k_hits, ranks
+from sk_b2s.metrics._ranks_and_top_k import balanced_top_k, mark_top_k_hits, ranks
 from sk_b2s.metrics._vocabulary import make_vocabulary, make_vocabulary_words
 from sk_b2s.metrics._word_scores import compute_word_score_log_probabilities
 from sk_b2s.metrics._word_timing import timing_probabilities, timing_scores

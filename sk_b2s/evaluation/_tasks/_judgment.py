@@ -14,7 +14,7 @@ from sk_b2s.evaluation._controls._leak_test import LeakTestOutcome
 from sk_b2s.evaluation._scores import SCORE_COLUMNS, SCORES
 from sk_b2s.events._stimuli import make_stimulus_id
 from sk_b2s.metrics._null import compute_null_means
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Judgment:
         Returns
         -------
         rows : list of dict
-            As of ``compute_scores_of_rows``. Scores that the task does not
+            As of ``compute_all_scores``. Scores that the task does not
             have are NaN.
         """
         table = self.rows.reset_index(drop=True)

@@ -9,7 +9,7 @@ import numpy as np
 from sk_b2s.events._audio._facts import measure_audio_facts
 from sk_b2s.events._audio._track_files import (
     get_audio_file_path,
-    read_audio_file_info,
+    read_track_file_info,
 )
 from sk_b2s.events._stimuli import StimulusArray, format_stimulus_names, get_stimulus_state
 
@@ -22,7 +22,7 @@ def describe_audio_length(sound):
     if isinstance(sound, StimulusArray):
         return ""
     path = get_audio_file_path(sound)
-    return read_audio_file_info(path, get_stimulus_state(path)).note
+    return read_track_file_info(path, get_stimulus_state(path)).note
 
 
 def describe_audio_ratio(ratio, only_audio_rates=False):

@@ -14,7 +14,7 @@ from sk_b2s.events._audio._track_files import (
     get_audio_file_path,
     make_audio_file_key,
     mix_audio_file_tracks,
-    read_audio_file_pieces,
+    read_track_file_pieces,
 )
 
 CODE = get_cache_code(__file__) + get_cache_code(audio.__file__) + get_cache_code(fingerprints.__file__)
@@ -58,7 +58,7 @@ def measure_audio(sound, stamp, memory=None):
     ----------
     sound : str, Path or AudioTrack
     stamp : hashable
-        As in :func:`read_audio_file_info`. With ``memory``, a digest of the
+        As in :func:`read_track_file_info`. With ``memory``, a digest of the
         content.
     memory : None, str, Path or joblib.Memory, default=None
         Folder in which results are cached. It contains pickle files, which
@@ -71,7 +71,7 @@ def measure_audio(sound, stamp, memory=None):
     Raises
     ------
     ValueError
-        As in :func:`read_audio_samples`.
+        As in :func:`read_track_samples`.
     """
     key = stamp, getattr(sound, "channel", None)
     if key not in _FACTS:
@@ -86,7 +86,7 @@ def _measure(sound, stamp):
     """Measure a file piece by piece."""
     info, channel = check_audio_file_track(sound, stamp), getattr(sound, "channel", None)
     tracks, samples = _Tracks(info.n_tracks), []
-    for piece in read_audio_file_pieces(get_audio_file_path(sound), info):
+    for piece in read_track_file_pieces(get_audio_file_path(sound), info):
         tracks.add(piece)
         samples.append(mix_audio_file_tracks(piece, channel))
     samples = np.concatenate(samples)

@@ -156,7 +156,7 @@ def _open(path):
         ) from error
 
 
-def read_audio_file_info(path, stamp):
+def read_track_file_info(path, stamp):
     """Read the duration of an audio file, and check that samples exist.
 
     Parameters
@@ -236,7 +236,7 @@ def _count_frames(path, file):
     return count
 
 
-def read_audio_file_tracks(path, info, start=0.0, stop=None):
+def read_tracks_of_file(path, info, start=0.0, stop=None):
     """Read and check the tracks of an audio file.
 
     Parameters
@@ -297,7 +297,7 @@ def mix_audio_file_tracks(data, channel):
     return data.mean(1) if channel is None or channel == "mean" else data[:, channel]
 
 
-def read_audio_samples(sound, stamp, start=0.0, stop=None):
+def read_track_samples(sound, stamp, start=0.0, stop=None):
     """Read one track of an audio file, or a part of it, at its own rate.
 
     Parameters
@@ -305,7 +305,7 @@ def read_audio_samples(sound, stamp, start=0.0, stop=None):
     sound : str, Path or AudioTrack
         If it is a path, the mean of the tracks is returned.
     stamp : hashable
-        As in :func:`read_audio_file_info`.
+        As in :func:`read_track_file_info`.
     start, stop : float, default=0.0, None
         Seconds. If ``stop`` is ``None``, read to the end.
 
@@ -318,12 +318,12 @@ def read_audio_samples(sound, stamp, start=0.0, stop=None):
     Raises
     ------
     ValueError
-        As in :func:`read_audio_file_info`, and if samples are not finite or
+        As in :func:`read_track_file_info`, and if samples are not finite or
         beyond 1e10, or the track does not exist.
     """
     info = check_audio_file_track(sound, stamp)
     return mix_audio_file_tracks(
-        read_audio_file_tracks(get_audio_file_path(sound), info, start, stop), getattr(sound, "channel", None)
+        read_tracks_of_file(get_audio_file_path(sound), info, start, stop), getattr(sound, "channel", None)
     ), info.rate
 
 
@@ -334,13 +334,13 @@ def check_audio_file_track(sound, stamp):
     ----------
     sound : str, Path or AudioTrack
     stamp : hashable
-        As in :func:`read_audio_file_info`.
+        As in :func:`read_track_file_info`.
 
     Returns
     -------
     info : AudioFileInfo
     """
-    info, channel = read_audio_file_info(get_audio_file_path(sound), stamp), getattr(sound, "channel", None)
+    info, channel = read_track_file_info(get_audio_file_path(sound), stamp), getattr(sound, "channel", None)
     if isinstance(channel, int) and channel >= info.n_tracks:
         raise ValueError(
             f"The audio file {get_audio_file_path(sound)!r} has {info.n_tracks} track{'s' * (info.n_tracks > 1)}, counted from 0, "
@@ -349,7 +349,7 @@ def check_audio_file_track(sound, stamp):
     return info
 
 
-def read_audio_file_pieces(path, info):
+def read_track_file_pieces(path, info):
     """Yield checked samples of an audio file, (n_samples, n_tracks) each."""
     count = 0
     with _open(path) as file:

@@ -13,9 +13,9 @@ import warnings
 import numpy as np
 from scipy.signal import correlate, firwin, oaconvolve
 
-from sk_b2s.events._audio._track_files import read_audio_samples
+from sk_b2s.events._audio._track_files import read_track_samples
+from sk_b2s.events._check_events import check_events
 from sk_b2s.events._stimuli import StimulusArray, get_stimulus_state, stimulus_duration, stimulus_name
-from sk_b2s.events._table import check_events
 from sk_b2s.events._table_times import find_stimulus_at_table_times
 from sk_b2s.io._clocks._clock_fit import MAX_RESIDUAL, check_clock_fit, fit_clock
 from sk_b2s.io._raw._processing import resample_in_processing
@@ -44,7 +44,7 @@ def _stimulus_envelopes(sound, sfreq, rate):
             f"{stimulus_name(sound)!r} is an array of features, but alignment to an audio channel needs an "
             "audio file."
         )
-    samples, file_rate = read_audio_samples(sound, get_stimulus_state(sound))
+    samples, file_rate = read_track_samples(sound, get_stimulus_state(sound))
     samples = samples.astype(float)
     whole = resample_in_processing(np.abs(samples), file_rate, rate)
     if sfreq >= file_rate:

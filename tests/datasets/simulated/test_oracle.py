@@ -9,7 +9,7 @@ from scipy.fft import rfft, rfftfreq
 from sk_b2s import make_segments
 from sk_b2s.datasets import SubjectTruth, make_listening, oracle_scores
 from sk_b2s.datasets.simulated._oracle import project_oracle_recording, weight_oracle_sources
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 
 @pytest.mark.parametrize("modality", ["meg", "eeg"])

@@ -21,7 +21,7 @@ from sk_b2s import (
     retrieval_scores,
     retrieve,
 )
-from sk_b2s.metrics._ranking import ranks, top_k_accuracy
+from sk_b2s.metrics._ranks_and_top_k import ranks, top_k_accuracy
 
 WORDS = ["The", "the,", "a", "hare", "queen", "of", "Of", "hearts", "ran", "--"]
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from sk_b2s import RetrievalResult, bootstrap_ci, circular_shift_test
-from sk_b2s.metrics._ranking import ranks
+from sk_b2s.metrics._ranks_and_top_k import ranks
 
 # --- bootstrap --------------------------------------------------------------------------------------
 

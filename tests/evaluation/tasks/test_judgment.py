@@ -6,9 +6,9 @@ import pytest
 from helpers.score_tables import make_retrieval_result
 
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._scores import compute_scores_of_rows
+from sk_b2s.evaluation._scores import compute_all_scores
 from sk_b2s.evaluation._tasks._judgment import Judgment
-from sk_b2s.metrics._ranking import mark_top_k_hits
+from sk_b2s.metrics._ranks_and_top_k import mark_top_k_hits
 
 
 def judge_segments(result, **changes):
@@ -24,7 +24,7 @@ def judge_segments(result, **changes):
 def test_judgment_rows_equal_score_rows():
     result = make_retrieval_result()
     rows = judge_segments(result).make_rows("top_k", 50)
-    for row, expected in zip(rows, compute_scores_of_rows(result, None, 50), strict=True):
+    for row, expected in zip(rows, compute_all_scores(result, None, 50), strict=True):
         for name in ("subject", "n_windows", "n_candidates", "k", "chance", "top_k"):
             assert row[name] == expected[name]
         for name in ("null_mean", "null_low", "null_high"):  # same shifts

@@ -121,7 +121,7 @@ def check_events(events):
     events["recording"] = map_distinct_table_row_values(events["recording"], str)
     for column in TIME_COLUMNS & set(events.columns):
         events[column] = _numbers(events, column)
-    events["sequence"] = name_table_sequences(events["sequence"])
+    events["sequence"] = name_sequences_of_checked_events(events["sequence"])
     is_sound = events["type"] == "sound"
     _check_types(events)
     raise_for_table_rows(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
@@ -142,7 +142,7 @@ def check_events(events):
     return events.sort_values(["recording", "onset"], kind="stable", ignore_index=True)
 
 
-def name_table_sequences(names):
+def name_sequences_of_checked_events(names):
     """Convert names of sentences to strings or None: array of objects."""
     return map_distinct_table_row_values(names, _as_text, missing=None)
 

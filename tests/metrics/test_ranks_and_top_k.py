@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from sk_b2s.metrics._frames import find_frames_of_samples, frame_weights
-from sk_b2s.metrics._ranking import balanced_top_k, chance_level, median_relative_rank, ranks, top_k_accuracy
+from sk_b2s.metrics._ranks_and_top_k import (
+    balanced_top_k,
+    chance_level,
+    median_relative_rank,
+    ranks,
+    top_k_accuracy,
+)
 from sk_b2s.metrics._similarity import similarity, weighted_norms
 
 KINDS = {"numpy": np.asarray, "torch": torch.as_tensor}

@@ -41,7 +41,7 @@ def ranks(scores, target):
     is_tensor = isinstance(scores, torch.Tensor)
     scores = scores if is_tensor else np.asarray(scores)
     target = torch.as_tensor(target, device=scores.device) if is_tensor else np.asarray(target)
-    check_ranking_scores(scores, target)
+    check_rank_scores(scores, target)
     if is_tensor:
         own = scores.gather(1, target.long()[:, None])
     else:
@@ -49,7 +49,7 @@ def ranks(scores, target):
     return (scores >= own).sum(1) - 1
 
 
-def check_ranking_scores(scores, target):
+def check_rank_scores(scores, target):
     """Raise a ValueError for scores or targets that cannot be ranked."""
     if scores.ndim != 2 or tuple(target.shape) != (len(scores),):
         raise ValueError(
@@ -112,7 +112,7 @@ def top_k_accuracy(ranks, k, n_candidates, sample_weight=None):
     >>> top_k_accuracy([0, 3, 12, 40], k=10, n_candidates=50)
     0.5
     """
-    check_ranking_k(k, n_candidates)
+    check_top_k(k, n_candidates)
     hits = _as_ranks(ranks, n_candidates) < k
     if sample_weight is None:
         return float(hits.mean())
@@ -194,7 +194,7 @@ def median_relative_rank(ranks, n_candidates):
     >>> median_relative_rank([0, 10, 50], n_candidates=101)
     0.1
     """
-    check_ranking_k(1, n_candidates)
+    check_top_k(1, n_candidates)
     return float(np.median(_as_ranks(ranks, n_candidates) / (n_candidates - 1)))
 
 
@@ -228,7 +228,7 @@ def chance_level(k, n_candidates):
     >>> chance_level(10, 1000)
     0.01
     """
-    check_ranking_k(k, n_candidates)
+    check_top_k(k, n_candidates)
     return k / n_candidates
 
 
@@ -245,7 +245,7 @@ def _as_ranks(ranks, n_candidates):
     return ranks
 
 
-def check_ranking_k(k, n_candidates):
+def check_top_k(k, n_candidates):
     """Raise a ValueError if ``k`` guesses cannot be wrong."""
     if k < 1 or n_candidates <= k:
         raise ValueError(

@@ -13,7 +13,7 @@ SFREQ, N_MELS = 25, 24
 MAX_SECONDS = 4 * 3600  # of all candidates, 9 MB
 
 
-def make_spectrograms(decoder):
+def make_page_spectrograms(decoder):
     """Return the spectrograms of the candidates as JSON, or None if long.
 
     They have a row for each Mel band, from low to high, and begin when all
