@@ -67,10 +67,12 @@ class MaskedNet(RetrievalNet):
         for layer in layers:
             layer.momentum = momentum
             layer.train()
-        yield layers
-        for layer, before in zip(layers, former, strict=True):
-            layer.momentum = before
-        self.module_.eval()
+        try:
+            yield layers
+        finally:
+            for layer, before in zip(layers, former, strict=True):
+                layer.momentum = before
+            self.module_.eval()
 
     @allowed_threads()
     @torch.no_grad()

@@ -28,6 +28,14 @@ from sk_b2s.evaluation._statistics._subject_means import compute_subject_null_st
 from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.reporting._findings import format_finding_count
 
+# What pretraining has seen, by its name in the column transductive_steps.
+SEEN = {
+    "test windows": "test windows",
+    "unseen subjects": "recordings of unseen subjects",
+    "test stimuli": "recordings with the test stimuli",
+    "unknown recordings": "recordings that are not known",
+}
+
 
 @with_visible_text
 def generate_methods_text(results, cv=None):
@@ -117,7 +125,7 @@ def _describe_data(summary, cv):
         "n_candidates": _format_range(mine, "n_candidates"),
         "overlap": _describe_overlap(mine),
         "with_audio_channels": _find_audio_channels(mine),
-        "transductive": _list_texts(mine, "transductive_steps", ", "),
+        **_describe_transductive(mine),
         "averaged": [
             name for name, column in (("folds", "fold"), ("seeds", "seed"))
             if column in mine and mine[column].nunique() > 1
@@ -128,6 +136,16 @@ def _describe_data(summary, cv):
         "versions": _list_texts(good, "versions"),
         "unknown": _list_unknown(good, cv),
     }  # fmt: skip
+
+
+def _describe_transductive(mine):
+    """Divide steps that saw test recordings from pretraining."""
+    steps = _list_texts(mine, "transductive_steps", ", ")
+    seen = {f"MaskedEncoder ({name})": text for name, text in SEEN.items()}
+    return {
+        "transductive": [step for step in steps if step not in seen],
+        "pretrained": [text for name, text in seen.items() if name in steps],
+    }
 
 
 def _describe_tests(mine, cv):

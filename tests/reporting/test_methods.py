@@ -91,6 +91,13 @@ def test_generate_methods_text_reports_leaks(results):
     assert "4 fits failed and are not included." in text
 
 
+def test_generate_methods_text_names_pretraining(results):
+    steps = ["CovarianceAlignment, MaskedEncoder (test stimuli)", "CovarianceAlignment"]
+    text = generate_methods_text(results.assign(transductive_steps=np.resize(steps, len(results))))
+    assert "used without labels to fit CovarianceAlignment." in text
+    assert "Pretraining without labels had seen recordings with the test stimuli." in text
+
+
 def test_generate_methods_text_of_one_subject(results):
     text = generate_methods_text(results[results["subject"] == "s0"])
     assert "±" not in text
