@@ -11,7 +11,7 @@ from sk_b2s.streaming import _page_spectrograms
 from sk_b2s.streaming._candidates import StreamingCandidateSounds
 
 
-def test_make_page_spectrograms_begin_when_all_sounds_play(tmp_path, monkeypatch):
+def test_make_page_spectrograms_begin_with_all_sounds(tmp_path, monkeypatch):
     times = np.arange(4 * RATE) / RATE
     low = np.sin(2 * np.pi * np.where(times < 2, 300, 3000) * times)  # rises after 2 s
     high = np.sin(2 * np.pi * 3000 * times)
