@@ -128,7 +128,7 @@ def test_generate_methods_text_accepts_any_name(name):
     assert not HIDDEN.search(found)
 
 
-def test_generate_methods_text_states_timing_and_envelope():
+def test_generate_methods_text_has_timing_and_envelope():
     results = make_score_table(("ridge",))
     own = results["control"] == "phase_randomized"
     texts = []
