@@ -88,6 +88,13 @@ def set_log_level(verbose=None, return_old_level=False):
     old = logger.getEffectiveLevel()
     if verbose is None:
         verbose = os.environ.get("SK_B2S_LOG_LEVEL") or "WARNING"
+        if verbose.isdigit():
+            verbose = int(verbose)
+        elif verbose.upper() not in LEVELS:
+            raise ValueError(
+                f"The environment variable SK_B2S_LOG_LEVEL must be one of {', '.join(LEVELS)}, or a number of the module "
+                f"logging. Got {verbose!r}."
+            )
     logger.setLevel(_get_level(verbose))
     return old if return_old_level else None
 

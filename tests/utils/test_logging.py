@@ -46,6 +46,12 @@ def test_set_log_level_reads_environment(plain, monkeypatch):
     monkeypatch.setenv("SK_B2S_LOG_LEVEL", "ERROR")
     set_log_level()
     assert set_log_level(30, return_old_level=True) == logging.ERROR
+    monkeypatch.setenv("SK_B2S_LOG_LEVEL", "10")
+    set_log_level()
+    assert set_log_level(30, return_old_level=True) == logging.DEBUG
+    monkeypatch.setenv("SK_B2S_LOG_LEVEL", "loud")
+    with pytest.raises(ValueError, match="environment variable SK_B2S_LOG_LEVEL must be one of DEBUG"):
+        set_log_level()
 
 
 @pytest.mark.parametrize("level", ["loud", 1.5], ids=str)

@@ -120,9 +120,10 @@ class TRFWeightsMixin:
         Returns
         -------
         evoked : mne.EvokedArray
-            Time is the lag in seconds. The weights of a forward model and the
-            patterns of a decoder have the unit of X per unit of the feature.
-            MNE takes them for volts or tesla.
+            Time is the lag in seconds, to which that of
+            :class:`~sk_b2s.Epocher` adds. The weights of a forward model and
+            the patterns of a decoder have the unit of X per unit of the
+            feature. MNE takes them for volts or tesla.
 
         Raises
         ------

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+
 from sklearn.utils import _safe_indexing
 
-from sk_b2s._utils._estimators import find_innermost_estimator, unwrap_innermost_estimator
-from sk_b2s._utils._validation import validate_count
+from sk_b2s._utils._estimators import (
+    find_innermost_estimator,
+    iter_nested_estimators,
+    unwrap_innermost_estimator,
+)
+from sk_b2s._utils._validation import is_validated_table, validate_count
 from sk_b2s.decoding._trf._forward import ForwardTRF
 from sk_b2s.evaluation._fit_score import fit_and_score_folds, fit_fold
 from sk_b2s.model_selection._split import list_split_folds
+from sk_b2s.preprocessing._epocher._epocher import Epocher
 
 
 def cross_val_encoding(
@@ -57,6 +64,12 @@ def cross_val_encoding(
         If the estimator does not end in a ForwardTRF, or ``cv`` is a number,
         which would split overlapping windows.
 
+    Warns
+    -----
+    UserWarning
+        If an :class:`~sk_b2s.Epocher` in the Pipeline has a ``lag``, from
+        which the lags of weights count.
+
     See Also
     --------
     sk_b2s.split_half_reliability : Noise ceiling with repeated stimuli.
@@ -74,6 +87,7 @@ def cross_val_encoding(
         raise TypeError(
             f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}."
         )
+    _warn_of_lag(estimator, X)
     return fit_and_score_folds(
         correlate_encoding_fold,
         estimator,
@@ -85,6 +99,18 @@ def cross_val_encoding(
         n_jobs=n_jobs,
         return_estimator=return_estimator,
     )
+
+
+def _warn_of_lag(estimator, X):
+    """Warn if lags do not count from the stimulus."""
+    epocher = next((step for step in iter_nested_estimators(estimator) if isinstance(step, Epocher)), None)
+    if epocher is not None and epocher.lag and is_validated_table(X):
+        warnings.warn(
+            f"Epocher(lag={epocher.lag:g}) reads EEG/MEG later, so the lags of ForwardTRF count from {epocher.lag:g} s after "
+            f"the stimulus: weights at a lag of 0 are a response after {epocher.lag:g} s. Set Epocher(lag=0, "
+            f"baseline=None).",
+            stacklevel=3,
+        )
 
 
 def correlate_encoding_fold(estimator, X, y, train, test, n_shifts, random_state):

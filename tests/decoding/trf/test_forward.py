@@ -177,7 +177,10 @@ def test_forward_trf_on_tables(listening):
     X, y = listening
     speech = make_pipeline(Envelope(sfreq=32), FeatureScaler())
     pipe = Pipeline([("epochs", Epocher(sfreq=32)), ("trf", ForwardTRF(speech, lags=(0, 0.3)))])
-    topography = cross_val_encoding(pipe, X, y, StimulusKFold(3), n_shifts=100)
+    with pytest.warns(
+        UserWarning, match=r"Epocher\(lag=0.15\) reads EEG/MEG later, so the lags of ForwardTRF"
+    ):
+        topography = cross_val_encoding(pipe, X, y, StimulusKFold(3), n_shifts=100)
     means = topography.groupby(["subject", "channel"])[["r", "null_high"]].mean()
     assert (means["r"] > means["null_high"]).mean() > 0.5
     assert topography[["x", "y"]].notna().all(axis=None)
