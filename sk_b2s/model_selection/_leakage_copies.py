@@ -23,7 +23,7 @@ class LeakageCopies:
         self.name = pd.Series("", index=self.path.index)
         if "subject" in brain:
             self.name = "subject " + brain["subject"].astype(str).reset_index(drop=True)
-        content = _find_copies(self.path.unique())
+        content = find_leakage_recording_copies(self.path.unique())
         labels = zip(self.path, get_validated_recordings(brain), strict=True)
         self.same = np.array([content.get(path, label) for path, label in labels], object)
         several = self.path.groupby(self.same).transform("nunique").to_numpy() > 1
@@ -54,7 +54,7 @@ def _format_copy(path_x, name_x, path_y, name_y):
     return f"{path_x!r} of {name_x} in training is {OTHERS} {path_y!r} of {name_y}"
 
 
-def _find_copies(paths):
+def find_leakage_recording_copies(paths):
     """Find copies of recordings: dict of path to the first copy."""
     lengths = pd.Series({path: _measure(path) for path in paths}, dtype=float).dropna()
     first = {path: path for path in lengths.index}

@@ -11,6 +11,7 @@ from sk_b2s._utils._estimators import iter_nested_estimators
 from sk_b2s._utils._text import format_percent_text
 from sk_b2s._utils._validation import validate_seconds, validate_table
 from sk_b2s.events._intervals import StimulusIntervals
+from sk_b2s.model_selection._leakage_copies import find_leakage_recording_copies
 from sk_b2s.preprocessing._overlap_line import NEEDED
 
 TIMES = {"recording", "onset", "duration"}
@@ -133,12 +134,28 @@ def _find_exposure(init, brain, heard, n_rows):
             start = validate_seconds(brain, "onset", "X")
             stop = start + validate_seconds(brain, "duration", "X")
             names = brain["recording"].astype(str).to_numpy(object)
+            names = _rename_copies(names, subjects, init.recordings_["recording"])
             windows = _restore(init.recordings_, "recording").overlap_spans(names, start, stop)
             if "subject" in brain:  # recordings of several subjects may have one name
                 windows &= subjects
     if heard is not None and set(NEEDED) <= set(heard) and init.stimuli_ is not None:
         stimuli = _restore(init.stimuli_, "stimulus").touches(heard)
     return PretrainingExposure(windows, subjects, stimuli, unknown)
+
+
+def _rename_copies(names, subjects, seen):
+    """Replace other paths of seen recordings by the path that was seen.
+
+    Only recordings of seen subjects are read.
+    """
+    other = subjects & ~np.isin(names, seen.to_numpy(object))
+    if not other.any():
+        return names
+    first = find_leakage_recording_copies([*pd.unique(seen), *pd.unique(names[other])])
+    return np.array(
+        [first.get(name, name) if is_other else name for name, is_other in zip(names, other, strict=True)],
+        object,
+    )
 
 
 def compare_pretraining(exposure, train, test, subject):

@@ -327,6 +327,8 @@ look_ahead
     def _check_X(self, X, reset=False):
         """Check windows, their length and their sensor positions."""
         X = self._check_windows(X, reset, any_channels=self.spatial_attention)
+        if not len(X):
+            raise ValueError("X has no windows. MaskedEncoder requires at least one.")
         check_encoder_network_positions(X, self.spatial_attention)
         if X.shape[1] != getattr(self, "architecture_", {}).get("n_outputs", X.shape[1]) and not reset:
             raise ValueError(
@@ -364,6 +366,13 @@ look_ahead
         self.net_.partial_fit(self._make_dataset(brain, n_block, masks), None)
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         self.net_.normalize_complete(brain)
+        if not all(
+            torch.isfinite(one).all() for one in self.net_.module_.buffers() if one.is_floating_point()
+        ):
+            raise FloatingPointError(
+                "The statistics of complete windows are NaN or infinite, so X contains such values. Remove these windows, or "
+                "fix the input files."
+            )
         self._drop_training()
         self._warn_learned_nothing()
         return self

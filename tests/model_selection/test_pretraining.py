@@ -76,6 +76,17 @@ def test_check_leakage_names_unknown_recordings(events):
     assert check_leakage(X, y, [(folds[0], folds[2])], estimator=search)["verdict"][0] == "caution"
 
 
+def test_check_leakage_finds_other_paths(events, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    events = events.assign(recording=events["subject"] + ".dat")
+    X, y = make_segments(events, anchor=1.0, tmin=0, tmax=3)
+    estimator = pretrain(make_grid_segments(events, subjects="a"))
+    train, test = (np.flatnonzero(X["subject"] == name) for name in "ca")
+    (tmp_path / "a.dat").write_bytes(b"content")
+    X.loc[test, "recording"] = str(tmp_path / "a.dat")  # a.dat in pretraining
+    assert check_leakage(X, y, [(train, test)], estimator=estimator)["pretrained_windows"][0] == 1
+
+
 def test_unite_pretraining_rows_keeps_all(events):
     parts = [describe_pretraining_rows(make_grid_segments(events, subjects=name)) for name in "abc"]
     recordings, stimuli = unite_pretraining_rows(unite_pretraining_rows(*parts[:2]), parts[2])

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 
 from sk_b2s import MaskedEncoder, Windows, load, make_decoders, make_masked_encoder, save
@@ -136,6 +137,20 @@ def test_fit_raises_for_invalid_input(params, changes, text):
 def test_fit_raises_for_single_samples():
     with pytest.raises(ValueError, match="at least 2 samples"):
         MaskedEncoder(**SMALL, spatial_attention=False).fit(np.random.default_rng(0).random((8, 4)))
+
+
+def test_fit_raises_for_nan_behind_mask(monkeypatch):
+    X = make_windows(n=8)
+    X.signals[0][20] = np.nan
+    monkeypatch.setattr(
+        _masks,
+        "draw_block_mask",
+        lambda groups, n, n_times, *_: torch.ones(*groups.shape, n_times, dtype=bool),
+    )
+    with pytest.raises(FloatingPointError, match="statistics of complete windows are NaN"):
+        MaskedEncoder(**SMALL).fit(X)
+    with pytest.raises(ValueError, match="X has no windows"):
+        MaskedEncoder(**SMALL).fit(X[:0])
 
 
 def test_make_masked_encoder_copies_layers():
