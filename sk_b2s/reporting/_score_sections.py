@@ -80,8 +80,11 @@ def show_score_tables(means):
     Scores are rows, so that a table is as narrow as its decoders are few.
     """
     yield make_html_heading("Scores")
+    shown = (
+        "Scores of one subject" if means["n_subjects"].max() == 1 else "Means ± standard errors over subjects"
+    )
     yield make_html_paragraph(
-        "Means ± standard errors over subjects, with the chance level below. Numbers in the first row link to their folds."
+        f"{shown}, with the chance level below. Numbers in the first row link to their folds."
     )
     means = add_loudness_scores(means)
     tables = [
