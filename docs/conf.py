@@ -62,7 +62,19 @@ if os.environ.get("DOCS_VERSIONS"):
     html_theme_options["check_switcher"] = False
 html_sidebars = {
     **dict.fromkeys(
-        ["index", "install", "changes", "contributing", "versions", "leakage", "reading_scores"], []
+        [
+            "index",
+            "install",
+            "from_trf",
+            "from_mne",
+            "from_sklearn",
+            "changes",
+            "contributing",
+            "versions",
+            "leakage",
+            "reading_scores",
+        ],
+        [],
     ),
     "api/*": ["api-nav"],
     "generated/*": ["api-nav"],
