@@ -354,7 +354,7 @@ class Epocher(EpocherTableMixin, WindowsTransformer):
         if tail > GAP:
             warnings.warn(
                 f"The zero-phase filter (l_freq={self.l_freq}, h_freq={self.h_freq}) extends {tail:.1f} s to both sides, "
-                f"beyond the gap of {GAP:g} s between training and test stimuli. Use a splitter with "
+                f"beyond the default gap of {GAP:g} s between training and test stimuli. Use a splitter with "
                 f"gap={np.ceil(tail):g} or more, or phase='minimum'.",
                 stacklevel=4,
             )

@@ -340,7 +340,7 @@ def test_nan_is_named_when_windows_are_read(tmp_path):
 
 def test_long_filters_warn(one):
     with pytest.warns(
-        UserWarning, match=r"extends 16\.5 s to both sides, beyond the gap of 1 s .*gap=17 or more"
+        UserWarning, match=r"extends 16\.5 s to both sides, beyond the default gap of 1 s .*gap=17 or more"
     ):
         Epocher(l_freq=0.1).fit(one)
     with warnings.catch_warnings():
