@@ -282,7 +282,8 @@ def plot_trf_joint(
     Returns
     -------
     axes : ndarray of matplotlib.axes.Axes of shape (1 + n_lags,)
-        Weights over lags, then topographies with common limits.
+        Weights over lags, then topographies with common limits, which a color
+        bar shows.
 
     Raises
     ------
@@ -308,10 +309,11 @@ def plot_trf_joint(
     maps = []
     for place, index in enumerate(at):
         one = fig.add_subplot(grid[0, place])
-        draw_topography(*project_to_topomap(weights[index], found.positions_), (-limit, limit), one)
+        image = draw_topography(*project_to_topomap(weights[index], found.positions_), (-limit, limit), one)
         one.set_title(f"{found.lags_[index]:.3g} s", fontsize="small")
         ax.axvline(found.lags_[index], color=MUTED, linewidth=0.7, linestyle=":", zorder=0)
         maps.append(one)
+    fig.colorbar(image, ax=maps, shrink=0.7, pad=0.02, ticks=[-limit, 0, limit], format="{x:.2g}")
     return np.array([ax, *maps], dtype=object)
 
 

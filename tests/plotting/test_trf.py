@@ -95,6 +95,9 @@ def test_plot_trf_joint_maps_peaks():
     trf = ForwardTRF(lags=(-0.2, 0.5), alphas=(0.1,)).fit(X, speech)
     axes = plot_trf_joint(trf)
     titles = [ax.get_title() for ax in axes[1:]]
+    (bar,) = set(axes[0].figure.axes) - set(axes)
+    low, high = bar.get_ylim()
+    assert -low == high == pytest.approx(abs(trf.coef_.mean(0)).max(), rel=0.5), "the color bar of all maps"
     assert 1 <= len(titles) <= 3
     assert "0.2 s" in titles
     assert all(float(title[:-2]) >= 0 for title in titles)
