@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from skorch import NeuralNet
@@ -105,6 +107,11 @@ def make_accelerator():
     accelerate = import_extra("accelerate", "distributed=True")
     accelerator = accelerate.Accelerator(device_placement=False)
     if accelerator.num_processes == 1:
+        if (n_started := os.environ.get("WORLD_SIZE", "1")) != "1":
+            raise ValueError(
+                f"distributed=True requires that accelerate uses the {n_started} processes that were started, and it uses one. "
+                f"Without GPUs, set the environment variable ACCELERATE_USE_CPU=true."
+            )
         raise ValueError(
             "distributed=True requires several processes, and there is one. Start the script with `accelerate launch "
             "--num_processes 2 script.py` or `torchrun --nproc-per-node 2 script.py`, or set distributed=False."

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 
 from sk_b2s import BrainEncoder
 from sk_b2s.nn._data import BalancedBatchSampler
-from sk_b2s.nn._distributed import SharedBatchSampler
+from sk_b2s.nn._distributed import SharedBatchSampler, make_accelerator
 
 SMALL = {
     "k": 1,
@@ -72,6 +73,16 @@ def test_distributed_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ImportError, match=r"distributed=True requires accelerate.*'sk_b2s\[distributed\]'"):
         BrainEncoder(**SMALL).fit(*make_planted_windows())
+
+
+def test_distributed_names_variable_of_cpus(monkeypatch):
+    accelerate = SimpleNamespace(Accelerator=lambda **_: SimpleNamespace(num_processes=1))
+    monkeypatch.setitem(sys.modules, "accelerate", accelerate)
+    with pytest.raises(ValueError, match="requires several processes, and there is one"):
+        make_accelerator()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="the 2 processes that were started.*ACCELERATE_USE_CPU=true"):
+        make_accelerator()
 
 
 def run_processes(params, tmp_path, n_processes=2):
