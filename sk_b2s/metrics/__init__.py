@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_confidence": ["fit_temperature", "reliability_curve", "risk_coverage_curve"],
-        "_examples": ["average_examples"],
+        "_average_examples": ["average_examples"],
         "_group_context": ["causal_context_bias", "group_context_bias"],
         "_keyword_precision": ["average_precision_chance", "false_alarms_per_hour", "keyword_scores"],
         "_null": ["circular_shift_null"],

@@ -22,7 +22,7 @@ from sk_b2s.evaluation._classification._classifiers import (
     fit_classifier_features,
     is_template_classifier,
 )
-from sk_b2s.metrics._examples import average_drawn_examples, draw_examples
+from sk_b2s.metrics._average_examples import average_drawn_examples, draw_examples
 from sk_b2s.model_selection._split import list_split_folds
 
 

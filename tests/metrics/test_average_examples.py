@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sk_b2s.metrics import average_examples
-from sk_b2s.metrics._examples import draw_examples
+from sk_b2s.metrics._average_examples import draw_examples
 
 
 def test_average_examples_draws_without_repetition():
