@@ -77,6 +77,7 @@ def push_to_hub(
         )
     card = make_model_card(estimator, repo_id, license_id, description)
     hub = import_extra("huggingface_hub", "push_to_hub", **HUB)
+    errors = import_extra("huggingface_hub.errors", "push_to_hub", **HUB)
     with tempfile.TemporaryDirectory() as folder:
         save(estimator, Path(folder) / FILE, trusted=trusted)
         (Path(folder) / "README.md").write_text(card, encoding="utf-8")
@@ -89,7 +90,7 @@ def push_to_hub(
                 revision=revision,
                 commit_message=f"Add {type(estimator).__name__} of sk_b2s",
             )
-        except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError, RuntimeError) as error:
+        except (errors.HfHubHTTPError, errors.HFValidationError, OSError, RuntimeError) as error:
             raise OSError(
                 f"{repo_id} cannot be written ({shorten_hub_download_error(error)}). Log in with `hf auth login` or set HF_TOKEN to a token "
                 f"with write access, and check the owner, the name and the revision."

@@ -36,7 +36,9 @@ def download_from_hub(address):
             f"execute code. The owner can upload the estimator with push_to_hub."
         )
     hub = import_extra("huggingface_hub", f"load({address!r})", **HUB)
-    errors = hub.errors
+    errors = import_extra(
+        "huggingface_hub.errors", f"load({address!r})", **HUB
+    )  # no attribute before its import
     try:
         return Path(hub.HfApi(library_name="sk_b2s").hf_hub_download(repo, file, revision=revision))
     except errors.LocalEntryNotFoundError as error:

@@ -154,6 +154,14 @@ def test_push_to_hub_errors_name_the_way_out(client, pipe):
         push_to_hub(pipe, "me/decoder")
 
 
+def test_hub_imports_its_errors(client, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.delattr(huggingface_hub, "errors", raising=False)  # as before its first import
+    with pytest.raises(FileNotFoundError, match="me/none does not exist"):
+        load("hf://me/none")
+
+
 def test_hub_names_its_extra(monkeypatch, pipe):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for call in (lambda: push_to_hub(pipe, "me/decoder"), lambda: load("hf://me/decoder")):
