@@ -46,6 +46,7 @@ from sk_b2s.preprocessing._windows._checks import (
     check_window_subjects,
     check_windows_equal_lengths,
     check_windows_equal_shapes,
+    find_window_positions,
 )
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -434,9 +435,8 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
             predicted = standardize_for_ridge_solver(self.predict(_safe_indexing(y, rows), subjects[rows]))
             eeg = standardize_for_ridge_solver(self._pool(X.gather(rows)).transpose(1, 2).numpy())
             null = correlate_trf_shifts(predicted, eeg, X, y, rows, n_shifts, random)
-            place = np.full((X.shape[1], 2), np.nan)
-            if X.positions is not None:
-                place = X.positions[X.layout[X.which[rows[0]]]]
+            place = find_window_positions(X[rows])
+            place = np.full((X.shape[1], 2), np.nan) if place is None else place
             parts.append(
                 pd.DataFrame({
                     "subject": name, "channel": X.ch_names or range(X.shape[1]), "x": place[:, 0], "y": place[:, 1],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from sk_b2s.preprocessing._windows._checks import find_window_positions
+
 
 def list_trf_feature_names(trf):
     """Return the name of each feature, such as "envelope" or "mel 3"."""
@@ -59,11 +61,7 @@ def set_trf_channels(estimator, X):
     is_known = X.ch_names is not None and len(X.ch_names) == X.shape[1]  # steps may reduce channels
     estimator.ch_names_ = X.ch_names if is_known else None
     has_place = X.positions is not None and X.positions.shape[1] == X.shape[1]
-    estimator.positions_ = None
-    if has_place:
-        layouts = X.positions[list(dict.fromkeys(X.layout[X.which].tolist()))]
-        first = np.isfinite(layouts).all(2).argmax(0)  # bad channels of a recording have no position
-        estimator.positions_ = layouts[first, np.arange(len(first))]
+    estimator.positions_ = find_window_positions(X) if has_place else None
 
 
 def _make_evoked(trf, weights, comment, info=None):

@@ -9,6 +9,7 @@ import numpy as np
 
 from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.io._sensors import make_sensor_info
+from sk_b2s.preprocessing._windows._checks import find_window_positions
 
 
 def make_epochs(windows, info=None, tmin=0.0, metadata=None):
@@ -69,9 +70,7 @@ def _find_info(windows, n_channels):
             info = _change_rate(mne.pick_info(header, index, verbose="ERROR"), windows.sfreq)
             info["bads"] = []  # those of all recordings are found in the data
             return info
-    layout = windows.layout[windows.which[0]] if len(windows) else 0
-    positions = None if windows.positions is None else windows.positions[layout]
-    return make_sensor_info(names, windows.sfreq, positions)
+    return make_sensor_info(names, windows.sfreq, find_window_positions(windows))
 
 
 def _read_header(windows):

@@ -34,6 +34,19 @@ def check_windows_equal_shapes(X, name="X"):
     return X
 
 
+def find_window_positions(windows):
+    """Return the first known position of each channel, None without any.
+
+    Bad channels of a recording have no position there, but in others. The
+    shape is (n_channels, 2).
+    """
+    if windows.positions is None or not len(windows):
+        return None
+    layouts = windows.positions[list(dict.fromkeys(windows.layout[windows.which].tolist()))]
+    first = np.isfinite(layouts).all(2).argmax(0)
+    return layouts[first, np.arange(len(first))]
+
+
 def check_window_subjects(windows):
     """Return the subject of each window, "" if unknown."""
     rows = windows.rows

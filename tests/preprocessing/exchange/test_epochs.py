@@ -46,6 +46,15 @@ def test_to_epochs_marks_masked_channels_as_bad():
     assert make_windows().to_epochs().info["bads"] == []
 
 
+def test_to_epochs_finds_positions_of_all_recordings():
+    layouts = np.repeat(make_windows().positions, 2, axis=0)
+    layouts[0, 1] = np.nan  # bad in the first recording
+    rows = pd.DataFrame({"recording": list("aabb")})
+    windows = make_windows(rows=rows)._replace(positions=layouts, layout=[0, 1])
+    info = windows.to_epochs().info
+    np.testing.assert_allclose(project_sensors(info, NAMES), layouts[1], atol=1e-9)
+
+
 def test_to_epochs_reads_sensors_of_meg(tmp_path):
     events = make_listening(1, 1, n_channels=16, root=tmp_path)
     X, y = make_segments(events, anchor=5.0)
