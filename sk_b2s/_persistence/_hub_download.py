@@ -23,7 +23,7 @@ def is_hub_download_address(path):
 def download_from_hub(address):
     """Download the file at an address, and return its path in the cache."""
     found = ADDRESS.fullmatch(address)
-    if found is None:
+    if found is None or ".." in (found["file"] or "").split("/"):
         raise ValueError(
             f"The address must be 'hf://owner/name', 'hf://owner/name@revision' or 'hf://owner/name@revision/file'. Got "
             f"{address!r} instead."

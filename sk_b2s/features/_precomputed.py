@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import Interval
 
+from sk_b2s._utils._caching import digest_cached_content
 from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._stimuli import StimulusArray, stimulus_name
 from sk_b2s.features._speech_features import SpeechFeatures
@@ -113,6 +114,11 @@ class PrecomputedFeatures(SpeechFeatures):
             )
         found = self._select_columns(vectors.to_numpy())[_find_vectors(vectors, X["sound"])]
         return found if self.sfreq is None else _make_pulses(found, X, self.sfreq)
+
+    def _describe_fitted(self):
+        """Describe the content of a file for a fingerprint, None without."""
+        is_file = isinstance(self.features, (str, Path)) and Path(self.features).is_file()
+        return digest_cached_content(self.features) if is_file else None
 
     def _count_features(self, sounds):
         if self.features is not None:

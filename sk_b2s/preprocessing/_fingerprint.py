@@ -46,9 +46,10 @@ def describe_for_fingerprint(value):
     In contrast to a hash of a pickle, the result does not depend on shared
     objects. An estimator is described by its class and parameters, without
     those in ``IGNORED``, which do not change results. A fitted MaskedEncoder
-    is also described by its weights, and a torch network by its classes,
-    attributes and weights. Functions and classes outside of installed packages
-    are described by their own code, without the code of functions they call.
+    is also described by its weights, PrecomputedFeatures by their file, and a
+    torch network by its classes, attributes and weights. Functions and classes
+    outside of installed packages are described by their own code, without the
+    code of functions they call.
 
     Parameters
     ----------

@@ -132,11 +132,12 @@ def test_load_from_hub_refuses_pickles(client, name, capsys):
     [
         ("hf://me", ValueError, "must be 'hf://owner/name'"),
         ("hf://me/../x", ValueError, "must be 'hf://owner/name'|only opens safetensors"),
+        ("hf://me/x/../y.safetensors", ValueError, "must be 'hf://owner/name'"),
         ("hf://me/none", FileNotFoundError, "me/none does not exist on the hub, or is private.*HF_TOKEN"),
         ("hf://me/decoder@v9", FileNotFoundError, "me/decoder has no revision 'v9'"),
         ("hf://me/decoder/b.safetensors", FileNotFoundError, "me/decoder has no file 'b.safetensors'"),
     ],
-    ids=["owner", "dots", "repository", "revision", "file"],
+    ids=["owner", "dots", "dots in file", "repository", "revision", "file"],
 )
 def test_load_from_hub_errors_name_the_way_out(client, pipe, address, kind, message):
     push_to_hub(pipe, "me/decoder")

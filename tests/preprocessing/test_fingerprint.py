@@ -73,6 +73,14 @@ def test_make_fingerprint_describes_networks():
     assert make_fingerprint(torch.ones(2)) != make_fingerprint(torch.ones(2, dtype=torch.bfloat16))
 
 
+def test_make_fingerprint_depends_on_feature_file(tmp_path):
+    file, keys = tmp_path / "vectors.npz", []
+    for vectors in ([1.0], [2.0, 3.0]):
+        np.savez(file, dog=vectors)
+        keys.append(make_fingerprint(sk_b2s.PrecomputedFeatures(str(file))))
+    assert keys[0] != keys[1]
+
+
 def test_fingerprint_rows_depends_on_content():
     X, y = people(n_recordings=2)
     assert len(np.unique(fingerprint_rows(X))) == len(X)
