@@ -245,6 +245,7 @@ def test_figures_are_small_and_follow_color_scheme():
     for path in FIGURES.glob("*.svg"):
         text = path.read_text(encoding="utf-8")
         assert len(text) < 40_000, path.name
+        assert not re.search(r"matrix\(\d+\.\d ", text), f"{path.name}: images are not scaled to a tenth"
         assert "prefers-color-scheme: dark" in text, path.name
         assert minidom.parseString(text).documentElement.tagName == "svg"
 

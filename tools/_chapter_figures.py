@@ -63,6 +63,7 @@ def draw_start(axes, results):
     show_mel(axes[0], compute_mel(row["sound"], start - late, stop - late), start, stop)
     words = results.events.query("type == 'word'")
     words = words[(words["recording"] == row["recording"]) & words["onset"].between(start, stop - 0.3)]
+    words = words[words["onset"] + 0.11 * words["text"].str.len() < stop]  # text within the axes
     for n, (onset, text) in enumerate(zip(words["onset"], words["text"], strict=True)):
         axes[0].text(onset, 21 + 5 * (n % 2), text, fontsize=8, color=INK)
     axes[0].set_ylabel("speech", rotation=0, ha="right", va="center")

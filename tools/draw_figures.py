@@ -63,9 +63,8 @@ def make_svg(figure):
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     places = re.compile(r'(?<= )(?:d|transform|points|x|y|x1|x2|y1|y2|width|height)="[^"]*"')
-    svg = places.sub(
-        lambda found: re.sub(r"(\d+\.\d)\d+", r"\1", found[0]), text.getvalue()
-    )  # a tenth of a point
+    digits = {False: r"(\d+\.\d)\d+", True: r"(\d+\.\d{4})\d+"}  # a tenth of a point, but images are scaled
+    svg = places.sub(lambda found: re.sub(digits["matrix(" in found[0]], r"\1", found[0]), text.getvalue())
     svg = re.sub(
         r'(?<= )d="[^"]*"', lambda found: re.sub(r"\s*([MLCQz])\s*|\.0(?=[ LMCQz])", r"\1", found[0]), svg
     )
