@@ -394,7 +394,7 @@ def list_datasets_in_cli_options():
     ])  # fmt: skip
 
 
-def list_tasks_in_cli_options():
+def list_questions_in_cli_options():
     lines = [f"  {name:<16} {question}" for name, question in TASK_QUESTIONS.items()]
     return "\n".join([list_datasets_in_cli_options(), "", "tasks of --question:", *lines])
 

@@ -25,7 +25,7 @@ from sk_b2s._cli._options import (
     add_split_options,
     list_datasets_in_cli_options,
     list_decoders_in_cli_options,
-    list_tasks_in_cli_options,
+    list_questions_in_cli_options,
 )  # fmt: skip
 
 DEMO = {
@@ -144,7 +144,7 @@ def _add_benchmark(commands):
             "as it is computed. After an interruption, run the same command to continue. Several processes may\n"
             "write to the same file and share the work."
         ),
-        listing=list_tasks_in_cli_options,
+        listing=list_questions_in_cli_options,
         epilog=(
             list_decoders_in_cli_options() + "\n\nexamples:\n"
             "  sk-b2s benchmark listening --modality eeg --n-subjects 8 --minutes 20 --cv loso --folds 2\n"
