@@ -205,32 +205,35 @@ def _format_null_owner(labels):
 def add_loudness_scores(table):
     """Add the column ``loudness_alone`` to a summary of scores.
 
-    It is the best score of the control "envelope_only" in the same pool of
-    candidates, NaN if the control is not above its null, and for controls.
+    It is the best score of the control "envelope_only" of all decoders with
+    the same pool of candidates, condition and minutes of calibration. NaN if
+    the control is not above its null, and for controls.
     """
-    own = table[(table["control"] == "envelope_only") & ~(table["top_k"] <= table["null_high"])]
-    best = own.groupby("pool")["top_k"].max()
-    loudness = table["pool"].map(best).astype(float)
+    keys = [name for name in ("pool", "condition", "calibration_minutes") if name in table]
+    of_row = table[keys].astype(str).agg(" | ".join, axis=1)
+    is_own = (table["control"] == "envelope_only") & ~(table["top_k"] <= table["null_high"])
+    loudness = of_row.map(table[is_own].groupby(of_row[is_own])["top_k"].max()).astype(float)
     return table.assign(loudness_alone=loudness.where(table["control"] == "decoder"))
 
 
 def compare_findings_with_envelope(summary):
     """Describe the decoders that do not score above the envelope alone.
 
-    Returns a list with one text, or an empty list.
+    Returns a list with one text for each condition.
     """
     scored, is_correlation = add_loudness_scores(summary.table), summary.is_correlation()
     scored = scored[scored["pool"] == "all"]
-    lower = scored[scored["loudness_alone"] >= scored["top_k"]]
-    if not len(lower):
-        return []
-    score = lower["loudness_alone"].iloc[0]
-    own = scored[(scored["control"] == "envelope_only") & (scored["top_k"] == score)].iloc[0]
-    return [
-        f"Loudness alone scores {_compare(lower, score)} {_list_scores(lower, is_correlation)}: {own['label']} with the "
-        f"envelope in place of its speech features scores {format_finding_share(score, is_correlation)}. "
-        f"{'This score is' if len(lower) == 1 else 'These scores are'} not evidence of decoding more than loudness."
-    ]
+    notes = []
+    for score, lower in scored[scored["loudness_alone"] >= scored["top_k"]].groupby(
+        "loudness_alone", sort=False
+    ):
+        own = scored[(scored["control"] == "envelope_only") & (scored["top_k"] == score)].iloc[0]
+        notes.append(
+            f"Loudness alone scores {_compare(lower, score)} {_list_scores(lower, is_correlation)}: {own['label']} with the "
+            f"envelope in place of its speech features scores {format_finding_share(score, is_correlation)}. "
+            f"{'This score is' if len(lower) == 1 else 'These scores are'} not evidence of decoding more than loudness."
+        )
+    return notes
 
 
 def _list_rivals(summary):

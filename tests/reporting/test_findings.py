@@ -1,6 +1,7 @@
 """Headline, notes and leaks follow from the verdicts of the table."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.score_tables import make_score_table
 
@@ -89,6 +90,15 @@ def test_compare_with_envelope_needs_score_above_null():
     results["null_high"] = 0.1
     (text,) = compare_findings_with_envelope(BenchmarkSummary(results))
     assert text.startswith("Loudness alone scores higher than ridge (10.0")
+
+
+def test_compare_with_envelope_within_conditions():
+    results = make_results_with_control("envelope_only", 0.5)
+    noise = results.assign(condition="noise", top_k=np.where(results["control"] == "decoder", 0.3, 0.2))
+    results = pd.concat([results.assign(condition="quiet"), noise], ignore_index=True)
+    (text,) = compare_findings_with_envelope(BenchmarkSummary(results))
+    assert "ridge, quiet" in text
+    assert "noise" not in text
 
 
 def test_score_card_states_what_scores_higher():
