@@ -38,7 +38,7 @@ def make_grid_segments(events, duration=3.0, step=None, subjects=None, margin=0.
     reject_by_annotation : bool, default=True
         If True, exclude windows that touch an event of type "bad" or an
         annotation that begins with "bad". Windows across a gap are always
-        excluded.
+        excluded. A new grid begins after each of them.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def make_grid_segments(events, duration=3.0, step=None, subjects=None, margin=0.
     ...     "recording": "a.fif", "recording_duration": 20.0,
     ... })
     >>> make_grid_segments(events)["onset"].tolist()
-    [0.5, 3.5, 12.5, 15.5]
+    [0.5, 3.5, 6.5, 11.5, 14.5]
     """
     step = duration if step is None else step
     for name, value, minimum in (("duration", duration, EXACT), ("step", step, EXACT), ("margin", margin, 0)):
