@@ -22,6 +22,7 @@ development.
 
 import argparse
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ class Experiment:
         masked = make_masked_encoder(self.decoder["encoder"], verbose=0, lr=3e-4, random_state=seed, **params)
         if start == "own":
             windows = self.select_grid(self.labeled | self.unseen, without_test=True)
-            masked = clone_fitted(self.get_masked("others", seed, **params)).set_params(
+            masked = deepcopy(self.get_masked("others", seed, **params)).set_params(
                 max_epochs=count_epochs(windows, masked, self.n_steps // 2)
             )
             masked.partial_fit(windows)
@@ -160,13 +161,6 @@ class Experiment:
         seen = self.y.iloc[rows].drop_duplicates("block")
         labeled = float((seen["block_stop"] - seen["block_start"]).sum() / 60)
         return {"subjects": subjects, "seconds": round(seconds, 1), "labeled_minutes": round(labeled, 2)}
-
-
-def clone_fitted(masked):
-    """Copy a fitted encoder, because partial_fit changes it."""
-    import pickle
-
-    return pickle.loads(pickle.dumps(masked))
 
 
 def count_epochs(rows, encoder, n_steps):

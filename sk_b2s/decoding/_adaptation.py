@@ -299,7 +299,7 @@ class AdaptationMixin:
             state[name] = torch.cat([state[name], average.expand(len(subjects), *average.shape)])
         new.net_.load_state(state)
         new.net_.history = new.history_
-        new._drop_training()
+        new.net_.drop_training()
         return new
 
     def _adapt_to(self, calibration, method, lr, max_epochs, random):

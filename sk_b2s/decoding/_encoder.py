@@ -544,7 +544,7 @@ n_virtual_channels)
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         warn_encoder_network_learned_nothing(self, 0 if valid is None else len(valid))
         self._unwrap_net()
-        self._drop_training()
+        self.net_.drop_training()
         self._drop_adaptations()
         self._fit_unseen_subjects(brain, targets, train)
         return self

@@ -152,11 +152,7 @@ class EncoderNetworkMixin:
             "verbose": self.verbose,
         }  # fmt: skip
         net = kind(self._get_network_class(), LOSSES[self.loss].module, **{**arguments, **changes})
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            net.initialize()
-        net.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
-        return net
+        return net.initialize_with_seeds(seed, dropout_seed)
 
     def _make_net_for_fit(self, random, held_out):
         """Make the net of this process, which may be one of several."""
@@ -239,10 +235,6 @@ class EncoderNetworkMixin:
             "optimizer__weight_decay": self.weight_decay,
             "optimizer__param_groups": [(name, {"weight_decay": 0.0}) for name in NOT_DECAYED],
         }
-
-    def _drop_training(self):
-        self.net_.drop_training()
-        self.net_.module_.draw_from(None)
 
 
 def check_encoder_network_positions(X, spatial_attention):

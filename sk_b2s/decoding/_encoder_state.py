@@ -88,7 +88,7 @@ class EncoderStateMixin:
             self.net_ = self._make_net(np.random.RandomState(0))
             self.net_.load_state(nets["weights"])
             self.net_.history = self.history_ = History(state["history_"])
-            self._drop_training()
+            self.net_.drop_training()
         if "own_weights" in nets:
             self.subject_nets_ = {
                 subject: self._make_subject_net(weights) for subject, weights in nets["own_weights"].items()

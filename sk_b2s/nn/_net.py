@@ -137,6 +137,15 @@ class RetrievalNet(NeuralNet):
             )
         return self
 
+    def initialize_with_seeds(self, seed, dropout_seed):
+        """Draw the weights and set the generator of dropout, by two seeds."""
+        device = torch.device(self.device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            self.initialize()
+        self.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
+        return self
+
     def infer(self, x, **fit_params):
         """Run the module in the chosen precision."""
         with self._autocast():
@@ -329,3 +338,4 @@ class RetrievalNet(NeuralNet):
         for _, callback in self.callbacks_:
             if isinstance(callback, ValidationEarlyStop):
                 callback.best_state_ = None
+        self.module_.draw_from(None)

@@ -373,7 +373,7 @@ look_ahead
                 "The statistics of complete windows are NaN or infinite, so X contains such values. Remove these windows, or "
                 "fix the input files."
             )
-        self._drop_training()
+        self.net_.drop_training()
         self._warn_learned_nothing()
         return self
 
@@ -399,15 +399,7 @@ look_ahead
             precision=Precision(choose_dtype_of_device(self.precision, device), type(self).__name__),
             device=str(device), verbose=self.verbose,
         )  # fmt: skip
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            net.initialize()
-        net.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
-        return net
-
-    def _drop_training(self):
-        self.net_.drop_training()
-        self.net_.module_.draw_from(None)
+        return net.initialize_with_seeds(seed, dropout_seed)
 
     def _warn_learned_nothing(self):
         """Warn if training was interrupted or learned nothing."""
@@ -527,4 +519,4 @@ look_ahead
         self.net_ = self._make_net(np.random.RandomState(0))
         self.net_.load_state(weights)
         self.net_.history = self.history_ = History(state["history_"])
-        self._drop_training()
+        self.net_.drop_training()
