@@ -15,6 +15,7 @@ import joblib
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DELAY = 2.0  # seconds before a bar is shown
 EVERY = 60.0  # seconds between lines of progress in a log
+LONG = 60.0  # seconds of work that is announced without a terminal
 logger = logging.getLogger("sk_b2s")
 
 
@@ -52,14 +53,16 @@ def set_log_level(verbose=None, return_old_level=False):
     split, and for each recording and stimulus whose reading or computation
     takes 0.1 s or more.
     Warnings are those of the module :mod:`warnings` and do not depend on the
-    level. Worker processes print nothing.
+    level. Worker processes print nothing. Progress bars are written to
+    standard error. If that is not a terminal, loops of a minute or longer are
+    announced there by one line.
 
     Parameters
     ----------
     verbose : bool, str, int or None, default=None
         "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL", a number of the
         module :mod:`logging`, or True for "INFO" and False for "WARNING".
-        "ERROR" also hides progress bars. If None, the environment variable
+        "ERROR" also hides progress bars and announcements. If None, the environment variable
         ``SK_B2S_LOG_LEVEL``, or else "WARNING".
     return_old_level : bool, default=False
         If True, return the former level.
@@ -131,10 +134,11 @@ def format_logged_seconds(seconds):
     return f"{max(1, round(seconds))} s"
 
 
-def iterate_with_logged_progress(items, title, total=None, verbose=None):
+def iterate_with_logged_progress(items, title, total=None, verbose=None, n_ahead=0, announce=True):
     """Iterate, with a progress bar on terminals and lines in logs.
 
-    A bar is shown after two seconds. Elsewhere, one line a minute is logged at
+    A bar is shown after two seconds. Elsewhere, work of a minute or longer is
+    announced once with the time left, and then one line a minute is logged at
     the level INFO. Worker processes and threads show nothing.
 
     Parameters
@@ -146,6 +150,11 @@ def iterate_with_logged_progress(items, title, total=None, verbose=None):
         Number of items. If None, ``len(items)``.
     verbose : bool, str, int or None, default=None
         As for :func:`set_log_level`. If None, the level of the logger.
+    n_ahead : int, default=0
+        Number of items that are done when the first is received, 1 for the
+        results of a generator.
+    announce : bool, default=True
+        Whether long work is announced.
     """
     total = len(items) if total is None else total
     level = logger.getEffectiveLevel() if verbose is None else _get_level(verbose)
@@ -156,25 +165,40 @@ def iterate_with_logged_progress(items, title, total=None, verbose=None):
 
         yield from tqdm(items, title, total=total, delay=DELAY, leave=False, dynamic_ncols=True)
     else:
-        yield from _iterate_with_lines(items, title, total, verbose)
+        yield from _iterate_with_lines(items, title, total, verbose, n_ahead, announce)
 
 
-def _iterate_with_lines(items, title, total, verbose):
+def _iterate_with_lines(items, title, total, verbose, n_ahead, announce):
     """Iterate, and log the number of items and the time left each minute."""
     began = said = time.monotonic()
-    for done, item in enumerate(items):
+    for done, item in enumerate(items, n_ahead):
         now = time.monotonic()
-        if done and now - said >= EVERY:
-            said, left = now, (now - began) / done * (total - done)
-            log(f"{title}: {done} of {total}, about {format_logged_seconds(left)} left", verbose)
+        if 0 < done < total:
+            left = (now - began) / done * (total - done)
+            message = f"{title}: {done} of {total}, about {format_logged_seconds(left)} left"
+            if announce and now - began + left >= LONG:
+                announce, said = False, now
+                _announce(message, verbose)
+            elif now - said >= EVERY:
+                said = now
+                log(message, verbose)
         yield item
+
+
+def _announce(message, verbose):
+    """Log a message, or write it where a bar would be below the level INFO."""
+    level = logger.getEffectiveLevel() if verbose is None else _get_level(verbose)
+    if level <= logging.INFO or has_root_logging_handlers():
+        log(message, verbose=True)
+    else:
+        print(message, file=sys.stderr, flush=True)
 
 
 def run_in_parallel_with_logging(calls, title, n_jobs=None):
     """Run delayed functions of joblib with a progress bar: list of results."""
     calls = list(calls)
     parallel = joblib.Parallel(n_jobs, return_as="generator")
-    return list(iterate_with_logged_progress(parallel(calls), title, total=len(calls)))
+    return list(iterate_with_logged_progress(parallel(calls), title, total=len(calls), n_ahead=1))
 
 
 logger.addHandler(_Output())

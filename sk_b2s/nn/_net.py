@@ -245,7 +245,8 @@ class RetrievalNet(NeuralNet):
     def _train_batches(self, iterator, step_fn, **fit_params):
         batches = prefetch_batches(iterator, self.device)
         if self.verbose:
-            batches = iterate_with_logged_progress(batches, f"epoch {len(self.history)}", len(iterator))
+            title = f"epoch {len(self.history)}"  # TimeEstimate announces the fit
+            batches = iterate_with_logged_progress(batches, title, len(iterator), announce=False)
         estimate = TimeEstimate(self, len(iterator)) if len(self.history) == 1 else None
         for batch in batches:
             self.notify("on_batch_begin", batch=batch, training=True)

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._estimators import unwrap_decoder_of_estimator
+from sk_b2s._utils._logging import iterate_with_logged_progress
 from sk_b2s._utils._validation import is_validated_table, validate_count, validate_table
 from sk_b2s.evaluation._controls._inputs import (
     make_control_noise_inputs,
@@ -237,10 +238,14 @@ def reconstruct_with_controls(
     run_control_rows(X)
     parts: dict[str, list] = {name: [] for name in names}
     models, stimuli, is_seen = [], [], False
-    for number, (train, test) in enumerate(list_split_folds(cv, X, y)):
-        fold = SynthesisControlFold(reconstructor, X, y, train, test, random_state + number)
-        for name in names:  # the decoder is first
-            parts[name].append(SYNTHESIS_CONTROLS[name].run(fold))
+    folds = [
+        SynthesisControlFold(reconstructor, X, y, train, test, random_state + number)
+        for number, (train, test) in enumerate(list_split_folds(cv, X, y))
+    ]
+    runs = [(fold, name) for fold in folds for name in names]  # the decoder is first
+    for fold, name in iterate_with_logged_progress(runs, "decoders and controls"):
+        parts[name].append(SYNTHESIS_CONTROLS[name].run(fold))
+    for fold in folds:
         models.append(fold.fitted)
         stimuli.append(fold.list_stimuli())
         is_seen |= fold.has_seen_stimuli()

@@ -1,6 +1,7 @@
 """Tests of the logger, its level and of progress."""
 
 import io
+import itertools
 import logging
 import sys
 import threading
@@ -90,9 +91,29 @@ def test_progress_shows_bar_on_terminal_only(plain, capsys, monkeypatch):
 def test_progress_logs_a_line_a_minute(plain, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(_logging.time, "monotonic", iter([0, 0, 30, 61, 90, 130]).__next__)
-    list(iterate_with_logged_progress(range(5), "folds", verbose=True))
+    list(iterate_with_logged_progress(range(5), "folds", verbose=True, announce=False))
     lines = ["folds: 2 of 5, about 2 min left", "folds: 4 of 5, about 32 s left"]
     assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_progress_announces_long_work_once(plain, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", pipe := io.StringIO())
+
+    def pass_by(seconds, **params):
+        clock = itertools.count(0, seconds)
+        monkeypatch.setattr(_logging.time, "monotonic", lambda: float(next(clock)))
+        list(iterate_with_logged_progress(range(4), "folds", **params))
+        text = pipe.getvalue()
+        pipe.truncate(pipe.seek(0))
+        return text
+
+    assert pass_by(14) == "folds: 1 of 4, about 84 s left\n"  # the first call starts the clock
+    assert pass_by(16, n_ahead=1) == "folds: 1 of 4, about 48 s left\n"
+    assert pass_by(7) == pass_by(100, verbose="ERROR") == ""
+    assert pass_by(100, verbose=True) == ""  # in the log, with one line a minute
+    assert capsys.readouterr().out.splitlines() == [
+        "folds: 1 of 4, about 10 min left", "folds: 2 of 4, about 5 min left", "folds: 3 of 4, about 2 min left",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])

@@ -24,6 +24,7 @@ from sk_b2s._utils._estimators import (
     find_innermost_estimator,
     list_estimators_inside,
 )
+from sk_b2s._utils._logging import iterate_with_logged_progress
 from sk_b2s._utils._validation import validate_rows_in_step, validate_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.decoding._ensemble._members import (
@@ -383,7 +384,10 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
             )
             for fit, (_, member) in jobs
         )
-        for fit, (_, (name, _)) in zip(done, jobs, strict=True):
+        shown = iterate_with_logged_progress(
+            done, "fits of members", len(jobs), "ERROR" if self.verbose else None, n_ahead=1
+        )
+        for fit, (_, (name, _)) in zip(shown, jobs, strict=True):
             if self.verbose:
                 n_seeds = n_copies[fit.member] if fit.fold is None else 1
                 seed = f", seed {fit.seed + 1} of {n_seeds}" * (n_seeds > 1)

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from sk_b2s._utils._estimators import find_decoder_in_estimator, find_estimator_speech
+from sk_b2s._utils._logging import iterate_with_logged_progress
 from sk_b2s._utils._validation import (
     get_validated_recordings,
     join_validated_tables,
@@ -265,8 +266,11 @@ def run_controls(
         )
         for job, index in jobs
     )
+    shown = iterate_with_logged_progress(
+        results, "fits of controls", len(jobs), "ERROR" if verbose else None, n_ahead=1
+    )
     outcomes: dict[str, list] = {name: [] for name in names}
-    for (_, index), result in zip(jobs, results, strict=True):
+    for (_, index), result in zip(jobs, shown, strict=True):
         for name, outcome in result.items():
             outcomes[name].append(outcome)
             if verbose:
