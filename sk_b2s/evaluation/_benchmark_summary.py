@@ -19,7 +19,7 @@ from sk_b2s.evaluation._scores import (
     label_of_score,
     select_main_score,
 )
-from sk_b2s.evaluation._statistics._comparison import compare_estimators
+from sk_b2s.evaluation._statistics._comparison import compare_estimators, order_comparison_pairs
 from sk_b2s.evaluation._statistics._subject_means import (
     compute_statistics_over_subjects,
     compute_subject_null_statistics,
@@ -191,10 +191,14 @@ class BenchmarkSummary:
         return self._means[key]
 
     def compare(self, reference=None, score="top_k"):
-        """Compare the decoders, see :func:`~sk_b2s.compare_estimators`."""
+        """Compare the decoders, see :func:`~sk_b2s.compare_estimators`.
+
+        Without a reference, the better estimator of each pair is the first.
+        """
         key = "compare", reference, score
         if key not in self._means:
-            self._means[key] = compare_estimators(self.decoders, reference, score)
+            table = compare_estimators(self.decoders, reference, score)
+            self._means[key] = order_comparison_pairs(table) if reference is None else table
         return self._means[key]
 
     # --- leaks and missing parts ---

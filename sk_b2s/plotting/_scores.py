@@ -11,7 +11,11 @@ from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary, get_summary_s
 from sk_b2s.evaluation._controls._registry import LEAK_TESTS
 from sk_b2s.evaluation._controls._verdicts import TEXTS, Verdict
 from sk_b2s.evaluation._scores import is_score_correlation
-from sk_b2s.evaluation._statistics._comparison import compare_estimators
+from sk_b2s.evaluation._statistics._comparison import (
+    compare_estimators,
+    describe_comparison_counts,
+    order_comparison_pairs,
+)
 from sk_b2s.evaluation._statistics._subject_means import (
     compute_subject_statistics,
     select_subject_rows_for_statistics,
@@ -228,7 +232,7 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         :func:`~sk_b2s.compare_estimators` accepts.
     reference : None or str, default=None
         Estimator that all others are compared with. If None, all pairs are
-        compared.
+        compared, each as the better minus the other one.
     score : str, default="top_k"
         Column of the score. Higher must be better.
     ax : matplotlib.axes.Axes, default=None
@@ -246,6 +250,7 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
     else:
         rows = select_subject_rows_for_statistics(results)
         table = compare_estimators(rows, reference, score)
+        table = order_comparison_pairs(table) if reference is None else table
     means = compute_subject_statistics(rows, score, ["estimator"])
     ax = get_styled_axes(ax, figsize=(6.4, 1.2 + 0.75 * len(table)))
     place = np.arange(len(table))
@@ -255,7 +260,7 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         ax.scatter(difference, points, s=22, color=COLORS[0], alpha=0.55, linewidth=0)
         ax.errorbar(row.mean_difference, at + 0.28, xerr=row.sem, fmt="D", markersize=6, color=COLORS[1], capsize=4,
                     linewidth=1.8, zorder=3)  # fmt: skip
-        text = f"p = {row.p_holm:.2g} (smallest possible {row.smallest_p_holm:.2g}), better in {row.n_better} of {row.n_subjects}"
+        text = f"p = {row.p_holm:.2g} (smallest possible {row.smallest_p_holm:.2g}), {describe_comparison_counts(row)}"
         ax.annotate(text, (0.01, at - 0.4), xycoords=("axes fraction", "data"), va="bottom", fontsize="small")
     ax.vlines(0.0 * place, place - 0.38, place + 0.4, **{**DASHED, "zorder": 1})  # not through the text
     ax.set(

@@ -13,10 +13,11 @@ from sk_b2s.evaluation._controls._verdicts import (
     OVERLAP,
     OVERLAP_MEANS,
     Verdict,
-    find_timing_verdict_scores,
+    add_rival_scores,
 )
 from sk_b2s.evaluation._results._amounts import select_amount
 from sk_b2s.evaluation._results._plan import read_plan
+from sk_b2s.evaluation._statistics._comparison import describe_comparison_counts
 from sk_b2s.evaluation._statistics._subject_means import select_subject_rows_for_statistics
 
 LIMITS = (  # problems that nulls and controls do not detect
@@ -202,26 +203,12 @@ def _format_null_owner(labels):
 # --- what scores higher -----------------------------------------------------------------------------
 
 
-def add_loudness_scores(table):
-    """Add the column ``loudness_alone`` to a summary of scores.
-
-    It is the best score of the control "envelope_only" of all decoders with
-    the same pool of candidates, condition and minutes of calibration. NaN if
-    the control is not above its null, and for controls.
-    """
-    keys = [name for name in ("pool", "condition", "calibration_minutes") if name in table]
-    of_row = table[keys].astype(str).agg(" | ".join, axis=1)
-    is_own = (table["control"] == "envelope_only") & ~(table["top_k"] <= table["null_high"])
-    loudness = of_row.map(table[is_own].groupby(of_row[is_own])["top_k"].max()).astype(float)
-    return table.assign(loudness_alone=loudness.where(table["control"] == "decoder"))
-
-
 def compare_findings_with_envelope(summary):
     """Describe the decoders that do not score above the envelope alone.
 
     Returns a list with one text for each condition.
     """
-    scored, is_correlation = add_loudness_scores(summary.table), summary.is_correlation()
+    scored, is_correlation = add_rival_scores(summary.table), summary.is_correlation()
     scored = scored[scored["pool"] == "all"]
     notes = []
     for score, lower in scored[scored["loudness_alone"] >= scored["top_k"]].groupby(
@@ -238,8 +225,7 @@ def compare_findings_with_envelope(summary):
 
 def _list_rivals(summary):
     """List what scores at least as high as decoders above their null."""
-    table = add_loudness_scores(summary.table)
-    table["timing_alone"] = find_timing_verdict_scores(table)
+    table = add_rival_scores(summary.table)
     own = table[(table["control"] == "decoder") & (table["pool"] == "all")]
     own, rivals = own[own["verdict"] == Verdict.ABOVE_NULL], []
     for name in ("loudness", "timing"):
@@ -279,12 +265,12 @@ def _note_ranking(summary):
     row = next((row for row in found.itertuples() if {row.estimator, row.reference} == set(names)), None)
     if row is None:
         return [text]
-    n_better = row.n_better if row.estimator == names[0] else row.n_worse
     verdict = "is significant" if row.p_holm < 0.05 else "is not significant"
     smallest = f", smallest possible {row.smallest_p_holm:.2g}" if row.smallest_p_holm >= 0.05 else ""
     return [
-        f"{text} The difference between {names[0]} and {names[1]} {verdict}: better in {n_better} of "
-        f"{format_finding_count(row.n_subjects, 'subject')}, corrected p {row.p_holm:.2g}{smallest}."
+        f"{text} The difference between {row.estimator} and {row.reference} {verdict}: {row.estimator} is "
+        f"{describe_comparison_counts(row)} {'subject' if row.n_subjects == 1 else 'subjects'}, corrected p "
+        f"{row.p_holm:.2g}{smallest}."
     ]
 
 
@@ -330,7 +316,7 @@ def _note_leak_tests(summary):
 def _note_timing(summary):
     """Compare decoders with the timing of windows alone."""
     table, is_correlation = summary.table, summary.is_correlation()
-    own = table.assign(timing_alone=find_timing_verdict_scores(table))
+    own = add_rival_scores(table)
     own, notes = own[(own["pool"] == "all") & own["timing_alone"].notna()], []
     for timing, rows in own.groupby(own["timing_alone"].round(6), sort=False):
         start = f"The timing of windows alone, without neural data, scores {format_finding_share(timing, is_correlation)}, "

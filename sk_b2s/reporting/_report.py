@@ -9,7 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import make_all_text_visible
 from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
-from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict
+from sk_b2s.evaluation._controls._verdicts import MEANINGS, TEXTS, Verdict, add_rival_scores
 from sk_b2s.evaluation._results._table import ABOUT, COLUMNS, COST, MADE
 from sk_b2s.reporting._appendix_sections import make_appendix_section
 from sk_b2s.reporting._clips import StimulusClips, is_clip_simulated
@@ -20,7 +20,6 @@ from sk_b2s.reporting._detail_sections import (
 )
 from sk_b2s.reporting._findings import (
     LIMITS,
-    add_loudness_scores,
     describe_finding_counts,
     explain_findings_of_leaks,
     format_finding_count,
@@ -192,7 +191,7 @@ def _show_findings(summary):
     yield {**statement, "label": "verdict", "style": style, "text": text, "notes": notes, "texts": []}
     if reasons := explain_findings_of_leaks(summary):
         yield {**statement, "label": "leaks", "style": "bad", "text": "Leaks", "notes": [], "texts": reasons}
-    table = add_loudness_scores(summary.table)
+    table = add_rival_scores(summary.table)
     scored = table.loc[summary.scored.index].to_dict("records")
     yield {"kind": "cards", "cards": [make_score_section_card(row) for row in scored]}
 

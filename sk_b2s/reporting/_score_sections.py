@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 
 from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.evaluation._controls._registry import CONTEXT, CONTROLS
-from sk_b2s.evaluation._controls._verdicts import Verdict
+from sk_b2s.evaluation._controls._verdicts import Verdict, add_rival_scores
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._scores import SCORES, is_score_correlation
+from sk_b2s.evaluation._statistics._comparison import describe_comparison_counts
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import plot_comparison, plot_controls, plot_subjects
 from sk_b2s.reporting._findings import (
-    add_loudness_scores,
     format_finding_count,
     format_finding_error,
     format_finding_null,
@@ -59,17 +57,14 @@ def make_score_section_card(row):
 
 def _make_badge(row):
     """Make the badge of a verdict. Only decoders have good news."""
-    style, text, is_correlation = (
-        get_finding_style(row["verdict"]),
-        row["verdict_text"],
-        is_score_correlation(row),
-    )
-    rival = re.compile(r", not above timing alone \(\S+ vs (\S+)\)").search(text)
-    rivals = [f"timing alone ({format_finding_share(float(rival[1]), is_correlation)})"] if rival else []
-    if row["verdict"] == Verdict.ABOVE_NULL and row.get("loudness_alone", np.nan) >= row["top_k"]:
-        rivals.append(f"loudness alone ({format_finding_share(row['loudness_alone'], is_correlation)})")
+    style, text = get_finding_style(row["verdict"]), row["verdict_text"]
+    rivals = [
+        f"{name} alone ({format_finding_share(row[f'{name}_alone'], is_score_correlation(row))})"
+        for name in ("loudness", "timing")
+        if row["verdict"] == Verdict.ABOVE_NULL and row.get(f"{name}_alone", np.nan) >= row["top_k"]
+    ]
     if rivals:
-        text = f"{text[: rival.start()] if rival else text}, not above {' or '.join(rivals)}"
+        text = f"{text.partition(', not above')[0]}, not above {' or '.join(rivals)}"
     is_control = row.get("control", "decoder") != "decoder"
     return make_html_badge(text, "neutral" if style == "good" and (is_control or rivals) else style)
 
@@ -86,7 +81,7 @@ def show_score_tables(means):
     yield make_html_paragraph(
         f"{shown}, with the chance level below. Numbers in the first row link to their folds."
     )
-    means = add_loudness_scores(means)
+    means = add_rival_scores(means)
     tables = [
         _make_score_table(pool, own)
         for pool, own in means[means["control"] == "decoder"].groupby("pool", sort=False)
@@ -255,8 +250,8 @@ def show_score_comparison(summary):
     name, is_correlation = summary.score_label, summary.is_correlation()
     text = "; ".join(
         f"{row.estimator} minus {row.reference} {_format_difference(row.mean_difference, is_correlation)}"
-        f"{'' if is_correlation else ' points'}, better in {row.n_better} of "
-        f"{row.n_subjects}, corrected p {row.p_holm:.2g}"
+        f"{'' if is_correlation else ' points'}, {describe_comparison_counts(row)}, "
+        f"corrected p {row.p_holm:.2g}"
         for row in found.itertuples()
     )
     figure = make_html_figure(

@@ -181,6 +181,15 @@ def test_plot_comparison_shows_tested_differences():
     )
 
 
+def test_plot_comparison_has_better_one_first():
+    results = make_score_table()  # encoder is better than ridge in all subjects
+    ax = plot_comparison(results)
+    assert ax.get_yticklabels()[0].get_text() == "encoder\n− ridge"
+    assert ax.containers[0][0].get_xdata()[0] > 0
+    assert ax.texts[0].get_text().endswith("better in 4, worse in 0 of 4")
+    assert plot_comparison(results, "encoder").texts[0].get_text().endswith("better in 0, worse in 4 of 4")
+
+
 def test_plot_controls_marks_leak():
     ax = plot_controls(make_score_table(leak="ridge"))
     assert [text.get_text() for text in ax.texts] == ["LEAK", "LEAK"]  # the decoder and its control

@@ -7,8 +7,8 @@ from helpers.score_tables import make_score_table
 
 from sk_b2s import generate_methods_text
 from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
+from sk_b2s.evaluation._controls._verdicts import add_rival_scores
 from sk_b2s.reporting._findings import (
-    add_loudness_scores,
     compare_findings_with_envelope,
     explain_findings_of_leaks,
     write_findings_headline,
@@ -102,13 +102,14 @@ def test_compare_with_envelope_within_conditions():
 
 
 def test_score_card_states_what_scores_higher():
-    table = add_loudness_scores(BenchmarkSummary(make_results_with_control("envelope_only", 0.9)).table)
+    table = add_rival_scores(BenchmarkSummary(make_results_with_control("envelope_only", 0.9)).table)
     row = table[table["control"] == "decoder"].iloc[0].to_dict()
-    row["verdict_text"] += ", not above timing alone (.350 vs .811)"
+    row["timing_alone"] = 0.811
+    assert ", not above loudness alone (." in row["verdict_text"]
     badge = make_score_section_card(row)["badge"]
     assert badge["style"] == "neutral"
     assert badge["text"].replace("\N{NO-BREAK SPACE}", " ") == (
-        "above its null, not above timing alone (81.1 %) or loudness alone (90.0 %)"
+        "above its null, not above loudness alone (90.0 %) or timing alone (81.1 %)"
     )
 
 

@@ -85,19 +85,73 @@ def describe_verdict(verdict, sources=""):
 def add_verdict_texts(table):
     """Add the column ``verdict_text``, the verdict in words.
 
-    Decoders that are above their null, but not above the timing of windows
-    alone, are marked.
+    Decoders that are above their null, but not above loudness alone or the
+    timing of windows alone, are marked.
     """
     pairs = zip(table["verdict"], table["leak_sources"], strict=True)
     table = table.assign(verdict_text=[describe_verdict(*pair) for pair in pairs])
-    if "control" not in table:
+    if table.index.name == "control":
+        own = table.reset_index()
+    elif "control" in table:
+        own = table.reset_index(drop=True)
+    else:
         return table
-    timing, score = find_timing_verdict_scores(table), select_main_score(table)
-    is_marked = (table["verdict"] == Verdict.ABOVE_NULL) & (timing >= score)
-    for row in table.index[is_marked]:
-        own, other = (f"{value:.3f}".removeprefix("0") for value in (score[row], timing[row]))
-        table.loc[row, "verdict_text"] += f", not above timing alone ({own} vs {other})"
-    return table
+    texts = list(own["verdict_text"])
+    own = add_rival_scores(own).assign(score=select_main_score(own))
+    for row in own[own["verdict"] == Verdict.ABOVE_NULL].itertuples():
+        rivals = {"loudness alone": row.loudness_alone, "timing alone": row.timing_alone}
+        parts = [
+            f"{name} ({_shorten(row.score)} vs {_shorten(score)})"
+            for name, score in rivals.items()
+            if score >= row.score
+        ]
+        texts[row.Index] += f", not above {' or '.join(parts)}" if parts else ""
+    return table.assign(verdict_text=texts)
+
+
+def _shorten(score):
+    return f"{score:.3f}".removeprefix("0")
+
+
+def add_rival_scores(table):
+    """Add the columns ``loudness_alone`` and ``timing_alone`` of decoders.
+
+    See :func:`find_loudness_verdict_scores` and
+    :func:`find_timing_verdict_scores`.
+    """
+    return table.assign(
+        loudness_alone=find_loudness_verdict_scores(table), timing_alone=find_timing_verdict_scores(table)
+    )
+
+
+def find_loudness_verdict_scores(table):
+    """Return the main score of loudness alone for each decoder.
+
+    It is the best score of the control "envelope_only" of all decoders with
+    the same fold, subject, seed, condition, pool and minutes of calibration.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_rows, ...)
+        With ``control`` and the scores.
+
+    Returns
+    -------
+    loudness : Series of float
+        NaN if the control is not above its null, and for controls.
+    """
+    score = select_main_score(table).astype(float)
+    high = table["null_high"].astype(float) if "null_high" in table else np.nan
+    is_own = (table["control"] == "envelope_only") & score.notna() & ~(score <= high)
+    of_row = _make_row_keys(table, [name for name in TIMING_KEYS if name != "estimator"])
+    best = score[is_own].groupby(of_row[is_own]).max()
+    return of_row.map(best.to_dict().get).astype(float).where(table["control"] == "decoder")
+
+
+def _make_row_keys(table, names):
+    """Return the values of the columns that a table has, as tuples."""
+    keys = table[[name for name in names if name in table]].astype(str)
+    return pd.Series(list(keys.itertuples(index=False, name=None)), table.index, dtype=object)
 
 
 def find_timing_verdict_scores(table):
@@ -117,10 +171,7 @@ def find_timing_verdict_scores(table):
     """
     score = select_main_score(table).astype(float)
     is_timing = (table["control"] == "timing_only") & score.notna()
-    keys = [name for name in TIMING_KEYS if name in table]
-    of_row = pd.Series(
-        list(table[keys].astype(str).itertuples(index=False, name=None)), table.index, dtype=object
-    )
+    of_row = _make_row_keys(table, TIMING_KEYS)
     known = dict(zip(of_row[is_timing], score[is_timing], strict=True))
     timing = of_row.map(known.get).astype(float)
     is_task = table["task"].fillna("").ne("") if "task" in table else pd.Series(False, index=table.index)

@@ -137,6 +137,27 @@ def compare_estimators(
     return table.assign(smallest_p_holm=np.minimum(1, len(table) * table["smallest_p"]))
 
 
+def order_comparison_pairs(table):
+    """Swap the pairs whose second estimator is better, for display."""
+    swapped = table["mean_difference"] < 0
+    sides = {"estimator": "reference", "reference": "estimator", "n_better": "n_worse", "n_worse": "n_better"}
+    other = {name: table[name].where(~swapped, table[source]) for name, source in sides.items()}
+    return table.assign(**other, mean_difference=table["mean_difference"].abs())
+
+
+def describe_comparison_counts(row):
+    """Describe the number of subjects in which an estimator is better.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> row = SimpleNamespace(n_better=3, n_worse=1, n_subjects=4)
+    >>> describe_comparison_counts(row)
+    'better in 3, worse in 1 of 4'
+    """
+    return f"better in {row.n_better}, worse in {row.n_worse} of {row.n_subjects}"
+
+
 def _check_equal_k(results, score, estimator):
     """Raise if ``top_k`` of the estimators has different values of k."""
     if score != "top_k" or "k" not in results:

@@ -182,3 +182,20 @@ def test_verdict_texts_compare_with_timing_alone():
     assert texts[4:] == ["above its null, not above timing alone (.700 vs .750)", "above its null"]
     plain = add_verdict_texts(table.drop(columns="task"))["verdict_text"].tolist()  # of benchmark
     assert plain == [*texts[:4], "above its null", "above its null"]
+
+
+def test_verdict_texts_compare_with_loudness_alone():
+    table = pd.DataFrame({
+        "estimator": ["a", "a", "b", "a", "b"], "control": ["decoder", "envelope_only", "decoder", "timing_only", "timing_only"],
+        "top_k": [0.06, 0.08, 0.5, 0.81, 0.2], "null_high": 0.05, "leak_sources": "",
+        "verdict": ["above_null", "above_null", "above_null", "context", "context"],
+    })  # fmt: skip
+    texts = add_verdict_texts(table)["verdict_text"]
+    assert (
+        texts[0] == "above its null, not above loudness alone (.060 vs .080) or timing alone (.060 vs .810)"
+    )
+    assert texts[2] == "above its null"
+    at_chance = add_verdict_texts(table.assign(null_high=0.08))["verdict_text"]
+    assert at_chance[0] == "above its null, not above timing alone (.060 vs .810)"
+    own = add_verdict_texts(table[:2].set_index("control"))["verdict_text"]  # of run_controls
+    assert own["decoder"] == "above its null, not above loudness alone (.060 vs .080)"
