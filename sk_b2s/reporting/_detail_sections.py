@@ -28,8 +28,9 @@ TRAINING = (
 MAPS = (
     "Maps of sensors: the head from above, nose up, of the first fold. The attention of a network is the weight of a sensor "
     "relative to equal weights. It does not measure importance. The pattern of a linear decoder (Haufe et al., 2014) is the "
-    "size of the activity that follows the decoded features, relative to its mean over sensors. If few windows are decoded, "
-    "both are noise."
+    "size of the activity that follows the decoded features, relative to its mean over sensors. That of a likelihood decoder is "
+    "the size of the estimated response. If few windows are decoded, all of them are noise. Members of an ensemble have maps "
+    "of their own."
 )
 
 
@@ -107,10 +108,12 @@ def list_training_sections(results):
 def list_topography_sections(results):
     """List the blocks of topographies, one for each decoder that has one."""
     fits, blocks = select_rank_curve_fits(results), []
+    maps = []
     for label, own in fits.groupby("label", sort=False):
-        found = next((details["topography"] for details in own["details"] if "topography" in details), None)
-        if found is None:
-            continue
+        found = next((details["topography"] for details in own["details"] if "topography" in details), [])
+        for one in found if isinstance(found, list) else [found]:  # former files have a single one
+            maps.append((f"{label} ({one['member']})" if one.get("member") else label, one))
+    for label, found in make_all_text_visible(maps):
         values, places = np.array(found["values"]), np.column_stack([found["x"], found["y"]])
         try:
             ax = plot_topography(values, places, found["label"], diverging=False)
@@ -119,10 +122,7 @@ def list_topography_sections(results):
         x, y = places[values.argmax()]
         side = "left" if x < 0.45 else "right" if x > 0.55 else "middle"
         place = "front" if y > 0.55 else "back" if y < 0.45 else "center"
-        alt = (
-            f"{found['label']} of {label} on the head: {values.min():.2f} to {values.max():.2f}, highest {side}, {place}; "
-            f"{found['neutral']:g} without information."
-        )
+        alt = f"{found['label']} of {label} on the head: {values.min():.2f} to {values.max():.2f}, highest {side}, {place}."
         figure = make_html_figure(ax.figure, alt, fixed=True)
         blocks.append(group_html_blocks(make_html_heading(f"Sensors of {label}"), figure))
     return blocks

@@ -27,6 +27,13 @@ from sk_b2s.evaluation._scores import is_score_correlation
 from sk_b2s.evaluation._statistics._subject_means import compute_subject_null_statistics, mean_and_sem
 from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.reporting._findings import format_finding_count
+from sk_b2s.reporting._methods_details import (
+    describe_comparison,
+    describe_features,
+    describe_window_duration,
+    list_selection_sentences,
+    list_training_sentences,
+)
 
 # What pretraining has seen, by its name in the column transductive_steps.
 SEEN = {
@@ -41,9 +48,12 @@ SEEN = {
 def generate_methods_text(results, cv=None):
     """Generate a paragraph for a methods section from a results table.
 
-    Facts that the table does not contain are listed in a last sentence in
-    brackets. Preprocessing and parameters of estimators are not in a score
-    table and must be added by the author.
+    It has the numbers of windows, folds, candidates and shifts, filters and
+    sampling rate, speech features, training of networks, hyperparameters
+    chosen within the training set, paired tests, scores and versions. Facts
+    that the table does not contain are listed in a last sentence in brackets.
+    Other parameters of estimators, which are in the column ``parameters``, and
+    preprocessing before the windows must be added by the author.
 
     Parameters
     ----------
@@ -119,6 +129,9 @@ def _describe_data(summary, cv):
         "task": _describe_task(mine),
         "own_candidates": _describe_own_candidates(mine),
         **_describe_tests(mine, cv), "hours": _describe_hours(fits), "recordings": _describe_recordings(fits),
+        "window": describe_window_duration(fits), "features": describe_features(mine),
+        "training": [*list_selection_sentences(fits), *list_training_sentences(fits)],
+        "comparison": describe_comparison(mine), "n_shifts": _find_n_shifts(mine),
         "estimators": [str(name) for name in pd.unique(mine["estimator"])],
         "n_train": _format_range(mine, "n_train"),
         "n_seeds": mine["seed"].nunique() if "seed" in mine else 1,
@@ -287,6 +300,13 @@ def _describe_null(mine):
     return f"{missing:.0%}" if missing else "complete"
 
 
+def _find_n_shifts(mine):
+    """Return the number of shifts of the null, None if unknown."""
+    plan = read_plan(mine["plan"].iloc[0]) if "plan" in mine and len(mine) else None
+    n_shifts = (plan or {}).get("settings", {}).get("n_shifts")
+    return f"{n_shifts:,}" if isinstance(n_shifts, int) and n_shifts > 0 else None
+
+
 def _describe_scores(mine, good):
     """Describe the main score of each estimator, and that of timing alone."""
     if {"control", "top_k", "subject"} <= set(good) and good.index.is_unique:
@@ -308,7 +328,7 @@ def _describe_scores(mine, good):
     for column in amounts_in(mine):
         label = label + format_calibration_amounts(mine[column])
     mine = mine.assign(estimator=label)
-    below = _find_below_null(mine)
+    below, null = _find_below_null(mine)
     show = "{:.3f}".format if is_score_correlation(mine, score) else format_percent_text
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
         problem = join_text_items(_list_leaks(mine[mine["estimator"] == label]))
@@ -318,6 +338,7 @@ def _describe_scores(mine, good):
             "label": label, "score": task["label"] if task else f"top-{k} accuracy", "mean": show(row["mean"]),
             "sem": show(row["sem"]) if row["n_subjects"] > 1 else None,
             "chance": show(row["chance"]) if "chance" in row else None, "problem": problem,
+            "null": show(null[label]) if label in null else None,
             "timing": _format_timing(mine[mine["estimator"] == label], show),
             "envelope": _format_envelope(good, label, score, show),
         }  # fmt: skip
@@ -347,12 +368,12 @@ def _list_leaks(own):
 
 
 def _find_below_null(mine):
-    """Return the estimators whose mean over subjects is below its null."""
+    """Return estimators below their null, and the upper limits of nulls."""
     if not {"top_k", "null_low", "null_mean", "null_high"} <= set(mine):
-        return set()
+        return set(), {}
     null = compute_subject_null_statistics(mine, ["estimator"])
     verdict = decide_verdict_against_null(null.assign(top_k=null["top_k_judged"]))
-    return set(verdict.index[verdict == Verdict.BELOW_NULL])
+    return set(verdict.index[verdict == Verdict.BELOW_NULL]), null["null_high"].dropna().to_dict()
 
 
 def _list_unknown(good, cv):

@@ -1,12 +1,13 @@
 """Methods text: numbers of the table, and a list of what is unknown."""
 
+import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.hidden import NAMES
-from helpers.score_tables import make_score_table
+from helpers.score_tables import add_details, make_plan_with_sounds, make_score_table
 
 from sk_b2s import generate_methods_text, mean_and_sem, score_similarities
 from sk_b2s._utils._text import HIDDEN, make_text_visible
@@ -54,6 +55,29 @@ def test_generate_methods_text_has_numbers_of_table(results):
             f"{name}: top-10 accuracy {100 * row['mean']:.1f} % ± {100 * row['sem']:.1f} %, chance 9.9 %."
         )
         assert expected in text
+
+
+def test_generate_methods_text_has_numbers_of_fits():
+    results = add_details(make_score_table(), "alpha").assign(
+        features=lambda table: np.where(table["estimator"] == "ridge", "Mel at 50 Hz; digest ab", "Mel, Phones; digest cd"),
+        plan=json.dumps(make_plan_with_sounds({})),
+    )  # fmt: skip
+    text = generate_methods_text(results)
+    for sentence in (
+        "Windows had a duration of 0.3 to 2 s (median 0.5 s) and covered 1.5 hours of recordings.",
+        "Speech features were Mel at 50 Hz for ridge and Mel, Phones for encoder.",
+        "The parameter alpha of ridge was chosen among 3 values (0.1 to 10) by 3-fold cross-validation within the training "
+        "set: 0.1 to 1.",
+        "ridge and encoder were trained on the contrastive loss (clip) with Adam (learning rate 0.001, batches of 64 windows) "
+        "for at most 14 epochs, and stopped after 5 epochs without a lower validation loss on 10 % of the training windows. "
+        "Training took 3 epochs.",
+        "computed from 5 circular shifts of the labels",
+        "tested by exact Wilcoxon signed-rank tests, paired over subjects and corrected by Holm's method (encoder minus ridge",
+        "better in 4, worse in 0 of 4, p = 0.12; smallest possible p 0.12).",
+        ", 97.5 % quantile of the null 12.",
+    ):
+        assert sentence in text
+    assert "Wilcoxon" not in generate_methods_text(results[results["subject"] == "a"])
 
 
 def test_generate_methods_text_lists_unknown_facts(results):
@@ -135,5 +159,5 @@ def test_generate_methods_text_has_timing_and_envelope():
     for control, score in (("timing_only", 0.8), ("envelope_only", 0.4)):
         part = results[own].assign(control=control, top_k=score)
         texts.append(generate_methods_text(pd.concat([results, part], ignore_index=True)))
-    assert "chance 10.0 %, timing of the windows alone 80.0 %." in texts[0]
-    assert "chance 10.0 %, with the envelope in place of the speech features 40.0 %." in texts[1]
+    assert "null 12.2 %, timing of the windows alone 80.0 %." in texts[0]
+    assert "null 12.2 %, with the envelope in place of the speech features 40.0 %." in texts[1]

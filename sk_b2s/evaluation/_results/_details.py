@@ -18,7 +18,9 @@ from sk_b2s.evaluation._results._topography import (
     describe_topography,
     find_topography_epocher,
     find_topography_positions,
+    list_fitted_members,
 )
+from sk_b2s.evaluation._results._training_details import describe_selection, describe_training
 from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -62,8 +64,12 @@ def describe_fit_details(fold, result, note, has_training, has_examples):
     decoder, _ = find_decoder_in_estimator(fold.fitted, fitted=True)
     if history := getattr(decoder, "history_", None):
         details["history"] = describe_history_details(history, getattr(decoder, "loss", ""))
-    if has_examples and (topography := describe_topography(fold.fitted, fold.X, row)) is not None:
+    if has_examples and (topography := describe_topography(fold.fitted, fold.X, row)):
         details["topography"] = topography
+    for name, describe in (("training", describe_training), ("selection", describe_selection)):
+        details[name] = [
+            part | member for member, one in list_fitted_members(fold.fitted) for part in describe(one)
+        ]
     return details | {"recordings": _describe_recordings(fold, row)}
 
 
@@ -188,6 +194,13 @@ def measure_hours_for_details(rows):
     return round(float(seconds) / 3600, 4) if math.isfinite(seconds) else None
 
 
+def describe_window_seconds(rows):
+    """Return the shortest, median and longest window in s, None if unknown."""
+    if "duration" not in rows or not np.isfinite(seconds := rows["duration"].to_numpy(float)).all():
+        return None
+    return [round(float(value), 4) for value in np.quantile(seconds, [0, 0.5, 1])]
+
+
 # --- read ------------------------------------------------------------------------------------------
 
 
@@ -271,6 +284,31 @@ def _is_history(found):
 
 
 def _is_topography(found):
+    found = found if isinstance(found, list) else [found]  # former files have a single one
+    return len(found) > 0 and all(map(_is_map, found)) and _have_member_names(found)
+
+
+def _have_member_names(found):
+    return all(isinstance(one.get("member", ""), str) for one in found)
+
+
+def _is_training(found):
+    numbers = [value for one in found for name, value in one.items() if name not in ("loss", "member")]
+    return (
+        _are_numbers(numbers) and _have_member_names(found)
+        and all(isinstance(one["loss"], str) and {"lr", "batch_size", "max_epochs", "epochs"} <= set(one) for one in found)
+    )  # fmt: skip
+
+
+def _is_selection(found):
+    values = [value for one in found for value in [*one["tried"], *one["chosen"]]]
+    return (
+        all(isinstance(value, str) or _is_number(value) for value in values) and _have_member_names(found)
+        and all(isinstance(one["name"], str) and one["chosen"] and isinstance(one["n_folds"], int) for one in found)
+    )  # fmt: skip
+
+
+def _is_map(found):
     lists = [found[name] for name in ("values", "x", "y")]
     is_inside = all(0 <= at <= 1 for at in found["x"] + found["y"])
     return (
@@ -288,5 +326,6 @@ def _is_recordings(found):
 PARTS = {
     "command": lambda found: isinstance(found, str), "hours": _is_number, "ranks": _is_ranks, "history": _is_history,
     "guesses": lambda found: isinstance(found, list) and all(map(_is_guess, found)), "topography": _is_topography,
-    "recordings": _is_recordings,
+    "recordings": _is_recordings, "training": _is_training, "selection": _is_selection,
+    "window_seconds": lambda found: _are_numbers(found) and len(found) == 3 and found == sorted(found) and found[0] > 0,
 }  # fmt: skip

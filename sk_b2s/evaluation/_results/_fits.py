@@ -25,7 +25,11 @@ from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
 from sk_b2s.evaluation._controls._fold import ControlFold
 from sk_b2s.evaluation._controls._registry import CONTROLS, LEAK_TESTS
 from sk_b2s.evaluation._controls._run import run_control_outcome
-from sk_b2s.evaluation._results._details import describe_fit_details, measure_hours_for_details
+from sk_b2s.evaluation._results._details import (
+    describe_fit_details,
+    describe_window_seconds,
+    measure_hours_for_details,
+)
 from sk_b2s.evaluation._results._lines import format_result_line_outcome
 from sk_b2s.evaluation._results._progress import format_progress, format_progress_time_left
 from sk_b2s.evaluation._results._provenance import (
@@ -150,6 +154,7 @@ def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
     named = [(name, estimator) for name, estimator in named if only[0] in (None, name)]
     note, hours = dict(note or {}), measure_hours_for_details(rows)
     note |= {} if hours is None else {"hours": hours}
+    note |= {} if (seconds := describe_window_seconds(rows)) is None else {"window_seconds": seconds}
     made = {
         (name, seed): _describe_estimator(estimator, seed, y) for name, estimator in named for seed in seeds
     }

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from sk_b2s._utils._estimators import find_decoder_in_estimator, iter_nested_estimators
+from sk_b2s._utils._estimators import (
+    find_decoder_in_estimator,
+    iter_nested_estimators,
+    list_estimators_inside,
+)
 from sk_b2s._utils._validation import is_validated_table
 from sk_b2s.preprocessing._epocher._epocher import Epocher
 from sk_b2s.preprocessing._windows._windows import Windows
@@ -91,6 +95,18 @@ def find_topography_positions(fitted, X, row):
     return X.positions[0 if X.layout is None else X.layout[X.which[row]]]
 
 
+def compute_response_patterns(decoder):
+    """Compute the responses of the channels in a LikelihoodDecoder.
+
+    Responses of its spatial patterns are projected back to the channels by
+    the pseudoinverse of its filters.
+
+    Returns an array of shape (n_models, n_lags, n_channels, n_inputs).
+    """
+    back = np.linalg.pinv(decoder.filters_) @ np.linalg.pinv(decoder.unmix_)
+    return np.einsum("mlir,mrc->mlci", decoder.coef_, back)
+
+
 def describe_topography(fitted, X, row):
     """Describe what a fitted decoder uses of each sensor.
 
@@ -103,26 +119,50 @@ def describe_topography(fitted, X, row):
 
     Returns
     -------
-    topography : dict or None
+    topographies : list of dict
         ``label``, ``neutral`` (value if all sensors are equal), ``values``,
-        ``x`` and ``y``. None without positions, spatial attention or patterns.
+        ``x`` and ``y``, and ``member`` of an ensemble. Empty without
+        positions, or without spatial attention, patterns and responses.
+    """
+    topographies = []
+    for member, estimator in list_fitted_members(fitted):
+        owner = fitted if find_topography_epocher(estimator) is None else estimator
+        decoder, _ = find_decoder_in_estimator(estimator, fitted=True)
+        found = _describe_map(decoder, find_topography_positions(owner, X, row))
+        topographies += [] if found is None else [found | member]
+    return topographies
+
+
+def list_fitted_members(fitted):
+    """List the fitted estimators of an ensemble, or the estimator itself.
+
+    Each has a dict with ``member``, its name, which is empty without an
+    ensemble. Only the first copy of each member is listed.
     """
     decoder, _ = find_decoder_in_estimator(fitted, fitted=True)
-    is_attention = getattr(decoder, "spatial_attention", False) and hasattr(decoder, "net_")
-    if not is_attention and not hasattr(decoder, "patterns_"):
-        return None
-    positions = find_topography_positions(fitted, X, row)
+    if "estimators_" not in vars(decoder):
+        return [({}, fitted)]
+    names = [name for name, _ in list_estimators_inside(decoder)]
+    return [({"member": name}, copies[0]) for name, copies in zip(names, decoder.estimators_, strict=True)]
+
+
+def _describe_map(decoder, positions):
+    """Describe the topography of one decoder, or return None."""
     if positions is None:
         return None
-    if is_attention:
-        values = compute_attention_topography(decoder, positions)
+    if getattr(decoder, "spatial_attention", False) and hasattr(decoder, "net_"):
+        values, label = compute_attention_topography(decoder, positions), "attention (1 is uniform)"
+    elif hasattr(decoder, "patterns_"):
+        values, label = compute_pattern_topography(decoder.patterns_, positions), "pattern (1 is the mean)"
+    elif {"unmix_", "filters_", "coef_"} <= set(vars(decoder)):
+        values = compute_pattern_topography(compute_response_patterns(decoder), positions)
+        label = "response (1 is the mean)"
     else:
-        values = compute_pattern_topography(decoder.patterns_, positions)
+        return None
     known = np.isfinite(values)
     if known.sum() < 4:
         return None
     return {
-        "label": "attention (1 is uniform)" if is_attention else "pattern (1 is the mean)", "neutral": 1.0,
-        "values": [float(f"{value:.4g}") for value in values[known]],
+        "label": label, "neutral": 1.0, "values": [float(f"{value:.4g}") for value in values[known]],
         **{name: [round(float(at), 4) for at in positions[known, axis]] for axis, name in enumerate("xy")},
     }  # fmt: skip

@@ -7,17 +7,20 @@ import pandas as pd
 import pytest
 from helpers.decoders import same
 from helpers.score_tables import make_retrieval_result
+from sklearn.model_selection import GridSearchCV
 
-from sk_b2s import read_results
+from sk_b2s import RidgeDecoder, read_results
 from sk_b2s.evaluation._benchmark_summary import average_summary_scores
 from sk_b2s.evaluation._results._details import (
     describe_details_of_guesses,
     describe_history_details,
+    describe_window_seconds,
     list_guess_numbers_for_details,
     measure_hours_for_details,
     read_fit_details,
 )
 from sk_b2s.evaluation._results._rank_curves import average_rank_curves
+from sk_b2s.evaluation._results._training_details import describe_selection
 
 
 def test_average_rank_curves_equal_scores(done):
@@ -52,6 +55,8 @@ def test_benchmark_stores_details_once_per_fit(done):
     assert details["ranks"]["n_candidates"] == first["n_candidates"]
     assert 0 < details["hours"] < 1
     assert len(details["guesses"]) == 6
+    assert details["window_seconds"][0] == details["window_seconds"][2] > 0
+    assert details["selection"] == details["training"] == []  # a single alpha, no network
 
 
 RANKS = {"n_candidates": 3, "k": [1, 2, 3], "hits": {"a": [4, 1, 2, 4]}}
@@ -71,6 +76,8 @@ HISTORY = {
     "valid_loss": [2.0, 1.5],
     "valid_candidates": 9,
 }
+TRAINED = {"loss": "clip", "lr": 1e-3, "batch_size": 64.0, "max_epochs": 5.0, "epochs": 3, "member": "a"}
+CHOICE = {"name": "alpha", "tried": [0.1, 1.0], "chosen": [1.0], "n_folds": 3}
 PLACES = {
     "label": "a",
     "neutral": 1.0,
@@ -86,10 +93,12 @@ PLACES = {
     ("guesses", GUESS, {"guess": {"start": -1}}), ("history", HISTORY, {"train_loss": [1.0]}),
     ("history", HISTORY, {"valid_candidates": 1}), ("topography", PLACES, {"x": [0, 1, 2, 0]}),
     ("topography", PLACES, {"values": [1, 2, 3, None]}), ("recordings", {"n_channels": 3}, {"reference": 3}),
-    ("hours", {}, {}),
+    ("hours", {}, {}), ("topography", PLACES, {"member": 3}), ("training", TRAINED, {"lr": "fast"}),
+    ("selection", CHOICE, {"chosen": []}), ("selection", CHOICE, {"tried": [None]}),
 ])  # fmt: skip
 def test_read_fit_details_drops_invalid_parts(name, valid, wrong):
-    wrap = (lambda value: [value]) if name == "guesses" else (lambda value: value)
+    is_list = name in ("guesses", "training", "selection") or "member" in wrong
+    wrap = (lambda value: [value]) if is_list else (lambda value: value)
     if valid:
         assert read_fit_details(json.dumps({name: wrap(valid)})) == {name: wrap(valid)}
     assert read_fit_details(json.dumps({name: wrap({**valid, **wrong}), "command": "x"})) == {"command": "x"}
@@ -141,3 +150,21 @@ def test_list_guess_numbers_for_details_is_short():
         assert (k[0], k[-1]) == (1, n)
         assert k == sorted(set(k))
         assert len(k) <= 50
+
+
+def test_describe_window_seconds_needs_durations():
+    rows = pd.DataFrame({"duration": [0.3, 2.0, 0.5]})
+    assert describe_window_seconds(rows) == [0.3, 0.5, 2.0]
+    assert describe_window_seconds(rows[[]]) is None
+
+
+def test_describe_selection_of_search():
+    X, y = np.random.default_rng(0).normal(size=(2, 30, 3, 8)).astype(np.float32)
+    search = GridSearchCV(
+        RidgeDecoder(lags=(0, 0), alphas=(1.0,), sfreq=10, k=1), {"n_components": [None, 1]}, cv=2
+    )
+    (found,) = describe_selection(search.fit(X, y))
+    assert found["name"] == "n_components"
+    assert found["tried"] == ["None", 1.0]
+    assert found["chosen"][0] in found["tried"]
+    assert found["n_folds"] == 2
