@@ -106,7 +106,8 @@ def make_segments(
         * ``copy_of, copy_shift``, the digest of the original and the seconds
           to add to times, if the audio file is a copy of another;
         * ``sequence, word, word_index, condition, stream`` of the word at the
-          anchor, and ``phoneme``, its text, if the anchors are phonemes;
+          anchor, and ``phoneme``, its text, if the anchors are phonemes. In
+          silence, ``condition`` is that of the last word, or of the first;
         * ``word_onset, word_duration`` of windows at words, the word in
           seconds of the stimulus;
         * ``text``, the words that begin in the window;
@@ -345,11 +346,11 @@ def _add_words(rows, words, tmin):
     inside = (place >= 0) & (at < ends[place])
     for column, source in [
         ("word", "text"),
-        *((c, c) for c in ("sequence", "word_index", "condition")),
+        *((c, c) for c in ("sequence", "word_index")),
     ]:
         values = words[source].to_numpy()[place]
         rows[column] = pd.Series(values, index=rows.index).where(inside)
-    return rows
+    return rows.assign(condition=words["condition"].to_numpy()[np.maximum(place, 0)])  # also in silence
 
 
 def _compute_segment_ids(rows, words, place, tmin, by_word):

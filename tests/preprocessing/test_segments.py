@@ -43,6 +43,15 @@ def test_grid_is_in_stimulus_time(events):
     assert anchor["word"] == "a7", "the word at the anchor"
 
 
+def test_grid_in_silence_has_condition_of_last_word(events):
+    number = events["text"].str[1:].astype(float)  # word 50 begins at 50.2 s
+    table = events.assign(condition=np.select([number < 50, number >= 50], ["quiet", "noise"], None))
+    _, y = make_segments(table, anchor=0.5, tmin=0, tmax=3)
+    assert y["word"].isna().any()  # between words
+    assert y["condition"].notna().all()
+    np.testing.assert_array_equal(y["condition"], np.where(y["sound_onset"] < 50.2, "quiet", "noise"))
+
+
 def test_windows_begin_at_phonemes(events):
     words = events[events["type"] == "word"]
     phones = [words.assign(type="phoneme", text="AH0"), words.assign(type="phoneme", text="sil")]
