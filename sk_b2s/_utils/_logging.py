@@ -62,8 +62,8 @@ def set_log_level(verbose=None, return_old_level=False):
     verbose : bool, str, int or None, default=None
         "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL", a number of the
         module :mod:`logging`, or True for "INFO" and False for "WARNING".
-        "ERROR" also hides progress bars and announcements. If None, the environment variable
-        ``SK_B2S_LOG_LEVEL``, or else "WARNING".
+        "ERROR" also hides progress bars and announcements. If None, the
+        environment variable ``SK_B2S_LOG_LEVEL``, or else "WARNING".
     return_old_level : bool, default=False
         If True, return the former level.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numbers import Real
 
+import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import join_text_items
@@ -56,7 +57,7 @@ def list_training_sentences(fits):
         decay = one.get("weight_decay", 0)
         optimizer = f"AdamW (weight decay {decay:g}, " if decay else "Adam ("
         stop = ""
-        if one.get("validation") and one.get("patience"):
+        if one.get("validation") and one.get("patience", np.inf) < one["max_epochs"]:
             stop = (
                 f", and stopped after {one['patience']:g} epochs without a lower validation loss on "
                 f"{100 * one['validation']:g} % of the training windows"
@@ -83,7 +84,7 @@ def list_selection_sentences(fits):
         among = f" among {len(own['tried'])} values ({_format_values(own['tried'])})" if own["tried"] else ""
         how = f" by {own['n_folds']}-fold cross-validation" if own["n_folds"] else ""
         sentences.append(
-            f"The parameter {parameter} of {name} was chosen{among}{how} within the training set: {_format_values(own['chosen'])}."
+            f"For {name}, {parameter} was chosen{among}{how} within the training set: {_format_values(own['chosen'])}."
         )
     return sentences
 

@@ -66,7 +66,7 @@ def test_generate_methods_text_has_numbers_of_fits():
     for sentence in (
         "Windows had a duration of 0.3 to 2 s (median 0.5 s) and covered 1.5 hours of recordings.",
         "Speech features were Mel at 50 Hz for ridge and Mel, Phones for encoder.",
-        "The parameter alpha of ridge was chosen among 3 values (0.1 to 10) by 3-fold cross-validation within the training "
+        "For ridge, alpha was chosen among 3 values (0.1 to 10) by 3-fold cross-validation within the training "
         "set: 0.1 to 1.",
         "ridge and encoder were trained on the contrastive loss (clip) with Adam (learning rate 0.001, batches of 64 windows) "
         "for at most 14 epochs, and stopped after 5 epochs without a lower validation loss on 10 % of the training windows. "

@@ -281,7 +281,7 @@ def test_write_report_shows_details(tmp_path, empty_figures):
         "How many guesses are needed", "Training of ridge", "Sensors of encoder", "Download the table of scores",
         "The recordings had 12 channels with known sensor positions and were referenced to the average, were band-pass "
         "filtered from 1 to 15 Hz",
-        "Windows covered 1.5 hours of recordings.",
+        "Windows had a duration of 0.3 to 2 s (median 0.5 s) and covered 1.5 hours of recordings.",
     ):  # fmt: skip
         assert expected.replace(" , ", ", ") in read.text.replace(" , ", ", "), expected
     (link,) = (found for found in read.all("a") if "download" in found)

@@ -17,6 +17,7 @@ from sk_b2s._utils._estimators import (
     list_decoders_in_estimator,
     list_estimators_inside,
 )
+from sk_b2s._utils._text import join_text_items
 from sk_b2s._utils._validation import validate_table
 from sk_b2s.events._stimuli import digest_stimuli, stimulus_name
 from sk_b2s.preprocessing._fingerprint import make_fingerprint
@@ -67,8 +68,14 @@ def _describe_speech(speech, y):
     params = speech.get_params()
     rates = [params[name] for name in params if name.rsplit("__", 1)[-1] == "sfreq"]
     rate = next((f" at {rate:g} Hz" for rate in rates if isinstance(rate, (int, float))), "")
-    names = ", ".join(type(step).__name__ for step in steps)
+    names = ", ".join(map(_name_step, steps))
     return f"{names}{rate}; digest {make_fingerprint(speech)[:16]}"
+
+
+def _name_step(step):
+    """Name a step by its class, and a union also by its parts."""
+    parts = [type(one).__name__ for _, one in getattr(step, "transformer_list", ()) if hasattr(one, "fit")]
+    return f"{type(step).__name__} of {join_text_items(parts)}" if parts else type(step).__name__
 
 
 def describe_choice_provenance(estimator):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
-from sk_b2s.evaluation._results._provenance import describe_choice_provenance
+from sk_b2s import AcousticOnsets, FeatureScaler, MelSpectrogram, RidgeDecoder, SpeechFeatureUnion
+from sk_b2s.evaluation._results._provenance import describe_choice_provenance, describe_feature_provenance
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,13 @@ class Peak(BaseEstimator):
 
     def score(self, X, y):
         return -abs((self.n_components or 6) - 6)
+
+
+def test_describe_feature_provenance_names_parts_of_union():
+    union = SpeechFeatureUnion(
+        [("mel", MelSpectrogram(sfreq=50)), ("on", AcousticOnsets(sfreq=50)), ("no", "drop")]
+    )
+    text = describe_feature_provenance(RidgeDecoder(speech=make_pipeline(union, FeatureScaler())), None)
+    assert text.startswith(
+        "SpeechFeatureUnion of MelSpectrogram and AcousticOnsets, FeatureScaler at 50 Hz; digest "
+    )
