@@ -295,6 +295,11 @@ class _ApplyStepsSeparately:
         """Frames before the current one that the steps read."""
         return max(sum(getattr(step, "n_past", 0) for step in steps) for steps in self.steps)
 
+    @property
+    def is_per_signal(self):
+        """Whether a step has other values for each signal."""
+        return any(getattr(step, "is_per_signal", False) for steps in self.steps for step in steps)
+
     def n_channels(self, n_channels):
         """Return the number of features after the steps of each part."""
         widths = list(self.widths)

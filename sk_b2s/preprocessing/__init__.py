@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_feature_pca": ["FeaturePCA"],
         "_scalers": ["FeatureScaler", "RobustChannelScaler"],
         "_segments": ["make_segments"],
+        "_windows._concat": ["concat_windows"],
         "_windows._windows": ["Windows"],
     },
 )

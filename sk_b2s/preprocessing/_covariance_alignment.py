@@ -30,6 +30,11 @@ class _Mix:
     def __init__(self, matrices):
         self.matrices = torch.as_tensor(matrices, dtype=torch.float32)
 
+    @property
+    def is_per_signal(self):
+        """Whether signals have matrices of their own."""
+        return len(self.matrices) > 1
+
     def __call__(self, batch, which):
         by_time = batch.transpose(1, 2)  # contiguous: time-major
         if len(self.matrices) == 1:

@@ -29,6 +29,11 @@ class AffineScaling:
         self.clip = clip
         self.reports_constant = reports_constant
 
+    @property
+    def is_per_signal(self):
+        """Whether signals have values of their own."""
+        return len(self.center) > 1
+
     def __call__(self, batch, which):
         rows = torch.from_numpy(which) if len(self.center) > 1 else torch.zeros(1, dtype=torch.int64)
         batch -= self.center[rows].to(batch.device)[:, :, None]

@@ -24,7 +24,8 @@ class WindowsReadingMixin:
             samples needs a method ``n_times(n_times) -> n_times``, and one
             that changes the number of channels ``n_channels(n_channels) ->
             n_channels``. A step that reads samples before the current one
-            needs their number as ``n_past``. It must be picklable.
+            needs their number as ``n_past``. One that depends on ``which``
+            needs ``is_per_signal = True``. It must be picklable.
 
         Returns
         -------
