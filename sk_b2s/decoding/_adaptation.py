@@ -239,18 +239,18 @@ class AdaptationMixin:
             return "ridge"
         return "all" if calibration.minutes >= ENOUGH else "layer"
 
-    def _check_params_as_fitted(self):
+    def _check_params_as_fitted(self, method="adapt"):
         """Raise if a parameter of the network was changed after ``fit``."""
         (loss,) = (name for name, spec in LOSSES.items() if type(self.net_.criterion_) is spec.module)
-        self._check_module_as_fitted()
+        self._check_module_as_fitted(method)
         made_by = {**self.architecture_, "loss": loss, "speech_embedding_dim": None, "target_dim": None}
         if (speech := self.speech_architecture_) is not None:
             made_by["speech_embedding_dim" if "hidden" in speech else "target_dim"] = speech["n_outputs"]
         for name, value in self.get_params(deep=False).items():
             if name in made_by and value != made_by[name]:
                 raise ValueError(
-                    f"{name}={value!r} was set after a fit with {name}={made_by[name]!r}, which adapt cannot change. "
-                    f"Restore the parameter, or fit again."
+                    f"{name}={value!r} was set after a fit with {name}={made_by[name]!r}, which {method} cannot "
+                    f"change. Restore the parameter, or fit again."
                 )
 
     def _iter_calibrations(self, X, y):

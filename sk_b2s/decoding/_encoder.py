@@ -23,6 +23,7 @@ from sk_b2s.decoding._encoder_network import (
     warn_encoder_network_learned_nothing,
 )
 from sk_b2s.decoding._encoder_state import EncoderStateMixin
+from sk_b2s.decoding._incremental._encoder import PartialFitEncoderMixin
 from sk_b2s.decoding._mixins import EstimatesMixin, RetrievalMixin
 from sk_b2s.decoding._pretrained_trunk import check_pretrained_trunk, load_pretrained_trunk
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
@@ -42,6 +43,7 @@ class BrainEncoder(
     EncoderNetworkMixin,
     EncoderStateMixin,
     AdaptationMixin,
+    PartialFitEncoderMixin,
     UnseenSubjectMixin,
     RetrievalMixin,
     EstimatesMixin,

@@ -105,13 +105,13 @@ class CustomModuleMixin:
         asked = infer_adapter_outputs(self.module, self._get_own_params(), made)
         return {**made, "n_network_outputs": asked}
 
-    def _check_module_as_fitted(self):
+    def _check_module_as_fitted(self, method):
         """Raise if the network or its arguments were changed after ``fit``."""
         fitted = self.net_.get_params_for("module")
         if fitted.get("make") is not self.module or fitted.get("params", {}) != self._get_own_params():
             raise ValueError(
-                "module or one of its parameters was changed after fit, which adapt cannot change. Restore it, or fit "
-                "again."
+                f"module or one of its parameters was changed after fit, which {method} cannot change. Restore it, or fit "
+                f"again."
             )
 
 

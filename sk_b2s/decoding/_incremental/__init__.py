@@ -1,0 +1,1 @@
+"""Fits in several calls: partial_fit of decoders."""

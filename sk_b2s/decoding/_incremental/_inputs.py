@@ -1,0 +1,82 @@
+"""Checks of later calls of partial_fit, and the union of their stimuli."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from sk_b2s._utils._validation import validate_rows_in_step
+from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
+from sk_b2s.metrics._frames import find_frames_of_windows
+from sk_b2s.preprocessing._windows._concat import concat_windows
+from sk_b2s.preprocessing._windows._windows import Windows
+
+
+class PartialFitInputsMixin:
+    """Inputs of ``partial_fit`` of a decoder with ``RetrievalMixin``."""
+
+    def _fit_partial_inputs(self, X, y, is_first):
+        """Check X and y, and return y and targets.
+
+        The first call sets the attributes that later windows are compared
+        with. Later calls add their segments and intervals.
+        """
+        y = self._check_y(y)
+        validate_rows_in_step(X, y)
+        if not len(X):
+            raise ValueError("X has no windows. partial_fit requires at least one.")
+        if is_first:
+            self._fit_segments(y)
+            self._fit_stimulus_intervals(y)
+            self._fit_recording_intervals(X)
+            targets = self._fit_speech(y, np.arange(len(y)))
+            warn_stimulus_artifact_channels(X, y, targets)
+            return y, targets
+        targets = self._targets(y)
+        self._check_partial_targets(X, targets)
+        self._add_segments(y)
+        self._add_intervals(X, y)
+        return y, targets
+
+    def _check_partial_targets(self, X, targets):
+        """Raise unless features and frames are those of the first call."""
+        expected = self.n_speech_features_, len(self.frame_weights_)
+        frames = find_frames_of_windows(X, targets)
+        counts = np.bincount(frames, minlength=targets.shape[2])
+        if targets.shape[1:] != expected or not np.array_equal(counts, self.frame_weights_):
+            raise ValueError(
+                f"y has {targets.shape[1]} features x {targets.shape[2]} frames, but the first call of partial_fit was given "
+                f"{expected[0]} x {expected[1]} at its rate. Use the same windows and features."
+            )
+
+    def _add_segments(self, y):
+        """Add the distinct segments of y to those of former calls."""
+        kinds = (pd.DataFrame, Windows, np.ndarray)
+        former, came = (
+            next(kind.__name__ for kind in kinds if isinstance(one, kind)) for one in (self.segments_, y)
+        )
+        if former != came or np.ndim(self.segments_) != np.ndim(y):
+            raise ValueError(
+                f"y must have the type and the number of dimensions of the first call of partial_fit, {former}. Got {came}."
+            )
+        if isinstance(y, pd.DataFrame):
+            both = pd.concat([self.segments_, y], ignore_index=True)
+            self.segments_ = both.iloc[find_distinct_candidates(both).first].reset_index(drop=True)
+            return
+        both = (
+            concat_windows([self.segments_, y]) if came == "Windows" else np.concatenate([self.segments_, y])
+        )
+        self.segments_ = both[find_distinct_candidates(both).first]
+
+    def _add_intervals(self, X, y):
+        """Add the intervals of stimuli and recordings to those of former calls."""
+        former = self.stimulus_intervals_, self.recording_intervals_
+        self._fit_stimulus_intervals(y)
+        self._fit_recording_intervals(X)
+        stimuli = [one for one in (former[0], self.stimulus_intervals_) if one is not None]
+        self.stimulus_intervals_ = stimuli[0] | stimuli[-1] if stimuli else None
+        if None not in (former[1], self.recording_intervals_):
+            self.recording_intervals_ = former[1] | self.recording_intervals_
+        else:  # some recordings are unknown
+            self.recording_intervals_ = None
