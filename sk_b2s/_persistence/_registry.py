@@ -24,6 +24,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
+from sk_b2s.decoding._incremental._moments import IncrementalMoments
 from sk_b2s.decoding._shared_response import SharedResponse
 from sk_b2s.events._audio._track_files import AudioTrack
 from sk_b2s.events._images import ImageStimulus
@@ -42,6 +43,7 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "Whitening": (WhiteningScaling, {name: name for name in ("center", "autocorrelation", "scale")}),
     "Baseline": (EpocherTableBaseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
     "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
+    "Moments": (IncrementalMoments, {field.name: field.name for field in fields(IncrementalMoments)}),
     "StimulusArray": (StimulusArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
     "ImageStimulus": (ImageStimulus, {"name": "name", "path": "path"}),
     "AudioTrack": (AudioTrack, {"path": "path", "channel": "channel"}),

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 
+from sk_b2s.decoding._incremental._moments import IncrementalMoments
 from sk_b2s.decoding._shared_response import SharedResponse
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.preprocessing._windows._windows import Windows
@@ -166,6 +167,16 @@ def _records(value, sizes):
     return None if right else "a list of dicts"
 
 
+def _moments(value, sizes):
+    axes = ("n_lags", "n_lagged", "n_features_out_")
+    right = isinstance(value, dict) and all(
+        isinstance(one, IncrementalMoments) and len(one.x) == sizes[N] and _has_shape(one.cross.shape, sizes, axes)
+        for one in value.values()
+    )  # fmt: skip
+    right = right and _size("n_models", sizes, len(value)) == len(value)
+    return None if right else f"sums of {sizes[N]} channels for each model, with its lags and features"
+
+
 def _consent(value, sizes):
     return None if isinstance(value, str) and value.strip() else "a text that states who agreed to what"
 
@@ -271,6 +282,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "coef_": state_numbers("n_models", "n_lags", N, "n_features_out_"),
         "intercept_": state_numbers("n_models", "n_features_out_"), "mean_": state_numbers("n_models", N),
         "patterns_": state_numbers("n_models", "n_lags", N, "n_features_out_", absent=True), **CHANNELS,
+        "moments_": StateAttribute(_moments, absent=True),
     },
     "sk_b2s.RobustChannelScaler": {
         N: COUNT, "center_": state_numbers(N, absent=True), "scale_": state_numbers(N, absent=True),
@@ -336,6 +348,13 @@ PART_STATES: dict[str, dict[str, StateAttribute]] = {
     },
     "StimulusArray": {
         "data": state_numbers("n_times", "n_features"), "sfreq": state_of_type(Real), "name": state_of_type(str),
+    },
+    "Moments": {
+        "n_frames": state_integer(1), "n_used": state_integer(1),
+        **dict.fromkeys(("reference", "x"), state_numbers("n_channels")), "y": state_numbers("n_features"),
+        "yy": state_numbers("n_features", "n_features"), "lagged": state_numbers("n_lags", "n_lagged"),
+        "products": state_numbers("n_lags", "n_lagged", "n_lags", "n_lagged"),
+        "cross": state_numbers("n_lags", "n_lagged", "n_features"),
     },
     "ImageStimulus": {"name": state_of_type(str), "path": state_of_type(str)},
     "StimulusIntervals": {"intervals": state_of_type(dict)},
@@ -422,6 +441,8 @@ def check_part_state(name, state):
     wrong = None
     if name == "SharedResponse" and len(state["latents"]) != len(state["lags"]) * len(state["components"]):
         wrong = "its latents do not match its lags and components"
+    elif name == "Moments" and state["lagged"].shape[1] != len(state["reference"]) + 1:
+        wrong = "its lagged channels do not match its channels"
     elif name == "StimulusIntervals":
         spans = state_numbers("n_intervals", 2)
         if any(spans.check(one, {}) or not np.isfinite(one).all() for one in state["intervals"].values()):

@@ -51,7 +51,8 @@ class RidgeMixin(DocLinkMixin):
             fit, check_window_subjects(X), self.per_subject
         )
         self.alpha_, self.cv_scores_, beyond, *patterns = chosen
-        vars(self).pop("patterns_", None)  # of an earlier fit
+        for name in ("patterns_", "moments_"):  # of an earlier fit
+            vars(self).pop(name, None)
         if patterns:
             self.patterns_ = patterns[0]
         set_trf_channels(self, X)

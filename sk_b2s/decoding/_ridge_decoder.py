@@ -9,6 +9,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sk_b2s.decoding._incremental._ridge import PartialFitRidgeMixin
 from sk_b2s.decoding._mixins import EstimatesMixin
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
@@ -21,7 +22,7 @@ from sk_b2s.decoding._ridge_solver import compute_ridge_moments, solve_ridge_pat
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin
 
 
-class RidgeDecoder(TRFWeightsMixin, RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
+class RidgeDecoder(TRFWeightsMixin, PartialFitRidgeMixin, RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
     r"""Backward temporal response function fitted by ridge regression.
 
     The model estimates each speech feature from lagged EEG/MEG channels
@@ -127,6 +128,8 @@ class RidgeDecoder(TRFWeightsMixin, RidgeDecodingMixin, EstimatesMixin, BaseEsti
         Number of channels, of speech features and of samples in a window.
     ch_names_ : tuple of str or None
         Names of channels, if X has them.
+    moments_ : dict of str to IncrementalMoments
+        Sums of each model, by subject. Only after :meth:`partial_fit`.
     positions_ : ndarray of shape (n_channels, 2) or None
         Sensor positions on the unit square, each in the first recording that
         has it.

@@ -34,8 +34,8 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
         The first call draws the weights as :meth:`fit` does, and each further
         call continues from the present weights, with the present state of the
         optimizer. On a CPU, n calls with the same windows give the weights of
-        ``fit`` with ``validation=None`` and ``max_epochs=n`` to the bit, unless
-        ``callbacks`` change training, because they begin again in each call.
+        ``fit`` with ``validation=None`` and ``max_epochs=n`` to the bit.
+        ``callbacks`` begin again in each call.
         A call with other windows trains on these alone, so repeat the calls
         in turn if the windows of each call should count equally.
 
@@ -96,13 +96,14 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
             self._check_params_as_fitted("partial_fit")
         X = self._check_X(X, reset=is_first)
         check_pretrained_trunk(self, X)
-        y, targets = self._fit_partial_inputs(X, y, is_first)
+        y, targets = self._check_partial_inputs(X, y, is_first)
         rows = np.arange(len(y))
         if is_first:
             self._fit_shapes(X, y, targets, rows)
             self.net_ = self._make_net(check_random_state(self.random_state))
             load_pretrained_trunk(self)
         else:
+            self._add_partial_inputs(X, y)
             self._resume_training()
             self._add_subjects(np.unique(check_window_subjects(X)))
         device = choose_device(self.device)
@@ -117,7 +118,7 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
         return self
 
     def _check_partial_fit(self):
-        """Raise for parameters and states that partial_fit does not support."""
+        """Raise for parameters and states that are not supported."""
         check_encoder_network_parameters(self)
         for name, only in REFUSED.items():
             if (value := getattr(self, name)) != only:

@@ -16,11 +16,12 @@ from sk_b2s.preprocessing._windows._windows import Windows
 class PartialFitInputsMixin:
     """Inputs of ``partial_fit`` of a decoder with ``RetrievalMixin``."""
 
-    def _fit_partial_inputs(self, X, y, is_first):
+    def _check_partial_inputs(self, X, y, is_first):
         """Check X and y, and return y and targets.
 
         The first call sets the attributes that later windows are compared
-        with. Later calls add their segments and intervals.
+        with. Later calls add their segments and intervals by
+        ``_add_partial_inputs``.
         """
         y = self._check_y(y)
         validate_rows_in_step(X, y)
@@ -35,9 +36,17 @@ class PartialFitInputsMixin:
             return y, targets
         targets = self._targets(y)
         self._check_partial_targets(X, targets)
+        self._check_sums_as_fitted(X, targets)
+        self._check_segments(y)
+        return y, targets
+
+    def _add_partial_inputs(self, X, y):
+        """Add the segments and intervals of a later call."""
         self._add_segments(y)
         self._add_intervals(X, y)
-        return y, targets
+
+    def _check_sums_as_fitted(self, X, targets):
+        """Raise if parameters of the sums changed between calls."""
 
     def _check_partial_targets(self, X, targets):
         """Raise unless features and frames are those of the first call."""
@@ -50,8 +59,8 @@ class PartialFitInputsMixin:
                 f"{expected[0]} x {expected[1]} at its rate. Use the same windows and features."
             )
 
-    def _add_segments(self, y):
-        """Add the distinct segments of y to those of former calls."""
+    def _check_segments(self, y):
+        """Raise unless y has the type of former calls."""
         kinds = (pd.DataFrame, Windows, np.ndarray)
         former, came = (
             next(kind.__name__ for kind in kinds if isinstance(one, kind)) for one in (self.segments_, y)
@@ -60,17 +69,19 @@ class PartialFitInputsMixin:
             raise ValueError(
                 f"y must have the type and the number of dimensions of the first call of partial_fit, {former}. Got {came}."
             )
+
+    def _add_segments(self, y):
+        """Add the distinct segments of y to those of former calls."""
         if isinstance(y, pd.DataFrame):
             both = pd.concat([self.segments_, y], ignore_index=True)
             self.segments_ = both.iloc[find_distinct_candidates(both).first].reset_index(drop=True)
             return
-        both = (
-            concat_windows([self.segments_, y]) if came == "Windows" else np.concatenate([self.segments_, y])
-        )
+        join = concat_windows if isinstance(y, Windows) else np.concatenate
+        both = join([self.segments_, y])
         self.segments_ = both[find_distinct_candidates(both).first]
 
     def _add_intervals(self, X, y):
-        """Add the intervals of stimuli and recordings to those of former calls."""
+        """Add intervals of stimuli and recordings to those of former calls."""
         former = self.stimulus_intervals_, self.recording_intervals_
         self._fit_stimulus_intervals(y)
         self._fit_recording_intervals(X)

@@ -34,8 +34,8 @@ def concat_windows(windows):
     TypeError
         If an entry is not Windows.
     ValueError
-        If there is no entry, if entries differ, if only some have ``rows``, or
-        if a step has different values for each signal.
+        If ``windows`` is empty, entries differ, only some have ``rows``, or a
+        step has different values for each signal.
 
     Examples
     --------
