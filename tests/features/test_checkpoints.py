@@ -1,11 +1,7 @@
 """Tests of loading and running pretrained models."""
 
-import http.server
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -14,6 +10,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from helpers.hub import connect_client, start_hub
 from helpers.sounds import write
 from helpers.speech_models import (
     KINDS,
@@ -26,7 +23,6 @@ from helpers.speech_models import (
     make_table,
 )
 
-import sk_b2s
 from sk_b2s import Wav2Vec2Features
 from sk_b2s.features import _checkpoints as checkpoints
 
@@ -293,70 +289,24 @@ def test_load_speech_checkpoint_of_pickle_runs_no_code(model_folder, sound, tmp_
     assert not (tmp_path / "exploded").exists()
 
 
-SCRIPT = """
-import numpy as np, pandas as pd, sys
-from sk_b2s import Wav2Vec2Features
-assert "transformers" not in sys.modules and "huggingface_hub" not in sys.modules
-y = pd.DataFrame({"sound": [sys.argv[1]], "sound_onset": [0.1], "duration": 0.5})
-for path in sys.argv[2:]:
-    features = Wav2Vec2Features("some/network", layers=2, precision="float32")
-    np.save(path, np.asarray(features.fit_transform(y)))
-    from sk_b2s.features._checkpoints import _load_model
-    _load_model.cache_clear()
-    print("saved", flush=True)
-    sys.stdin.readline()
-"""
-
-
-@pytest.mark.slow
-def test_load_speech_checkpoint_downloads_once(model_folder, sound, tmp_path):
+def test_load_speech_checkpoint_downloads_once(model_folder, sound, tmp_path, monkeypatch):
     """The model is read from the cache after the local hub server stopped."""
-    commit, requests = "0123456789" * 4, []
-
-    class Hub(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            requests.append((self.command, self.path))
-            path = Path(model_folder("wav2vec2")) / Path(self.path).name
-            found = path.is_file() and self.path.startswith("/some/network/resolve/")
-            body = path.read_bytes() if found else b""
-            self.send_response(200 if found else 404)
-            if not found:
-                self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("X-Repo-Commit", commit)
-            self.send_header("ETag", f'"{path.name}"')
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        do_GET = do_HEAD
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()
-    }
-    environment |= {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hub"),
-        "PYTHONPATH": str(Path(sk_b2s.__file__).parents[1]), "HF_HUB_DISABLE_XET": "1",
-    }  # fmt: skip
+    files = {path.name: path.read_bytes() for path in Path(model_folder("wav2vec2")).iterdir()}
+    commit = "0123456789" * 4
     y = make_table([sound[0]], [0.1])
-    expected = np.asarray(float32_features(model_folder("wav2vec2"), layers=2).fit_transform(y))
-    results = [str(tmp_path / f"{attempt}.npy") for attempt in ("first", "again")]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, sound[0], *results], env=environment, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    started = process.stdout.readline()
-    fetched = {Path(path).name for method, path in requests if method == "GET"}
-    server.shutdown()
-    server.server_close()
-    _, error = process.communicate("\n\n", timeout=120)
-    assert started, error
-    assert process.returncode == 0, error
+
+    def compute_features():
+        checkpoints._load_model.cache_clear()
+        features = Wav2Vec2Features("some/network", layers=2, precision="float32")
+        return np.asarray(features.fit_transform(y))
+
+    with start_hub() as hub:
+        hub.repositories["some/network"] = {"commits": {commit: files}, "main": commit}
+        connect_client(monkeypatch, hub.url, tmp_path / "hub")
+        first = compute_features()
+        fetched = {Path(path).name for method, path in hub.requests if method == "GET"}
+    again = compute_features()
     assert {"config.json", "preprocessor_config.json", "model.safetensors"} <= fetched
-    for result in results:
-        assert np.abs(np.load(result) - expected).max() < 1e-6
+    expected = np.asarray(float32_features(model_folder("wav2vec2"), layers=2).fit_transform(y))
+    for features in (first, again):
+        assert np.abs(features - expected).max() < 1e-6

@@ -1,15 +1,15 @@
 """Tests of finding the files of pretrained models."""
 
 import json
-import os
 import ssl
-import subprocess
-import sys
 
+import pandas as pd
 import pytest
 import requests
+from helpers.hub import connect_client
 from helpers.servers import remove_proxies, start_proxies
 
+from sk_b2s import Wav2Vec2Features
 from sk_b2s.features._model_files import find_model_file, identify_model_files
 
 
@@ -107,32 +107,16 @@ def test_identify_model_files_rejects_invalid_index(tmp_path, text):
         identify_model_files(str(tmp_path))
 
 
-SCRIPT = """
-import os, sys, pandas as pd
-from sk_b2s import Wav2Vec2Features
-y = pd.DataFrame({"sound": ["a.wav"], "sound_onset": [0.1], "duration": 0.5})
-for os.environ["HTTPS_PROXY"] in sys.argv[1:]:
-    try:
-        Wav2Vec2Features("some/network").fit(y)
-    except OSError as error:
-        print(str(error).replace("\\n", " "))
+def test_fit_behind_blocking_proxy(proxy, tmp_path, monkeypatch):
     import huggingface_hub
-    getattr(huggingface_hub, "close_session", int)()  # a new client reads the new proxy
-"""
 
-
-@pytest.mark.slow
-def test_fit_behind_blocking_proxy(proxy, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    environment["HF_HOME"] = str(tmp_path)
-    statuses = (403, 407)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *map(proxy, statuses)], env=environment, capture_output=True, text=True,
-        timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for status, error in zip(statuses, done.stdout.splitlines(), strict=True):
-        assert f"{status} Forbidden by policy" in error
-        assert "hf download some/network --local-dir FOLDER" in error
-        assert "A proxy is set by HTTPS_PROXY" in error
+    y = pd.DataFrame({"sound": ["a.wav"], "sound_onset": [0.1], "duration": 0.5})
+    connect_client(monkeypatch, "https://huggingface.co", tmp_path)
+    for status in (403, 407):
+        monkeypatch.setenv("HTTPS_PROXY", proxy(status))
+        with pytest.raises(OSError, match=f"{status} Forbidden by policy") as error:
+            Wav2Vec2Features("some/network").fit(y)
+        assert "hf download some/network --local-dir FOLDER" in str(error.value)
+        assert "A proxy is set by HTTPS_PROXY" in str(error.value)
+        getattr(huggingface_hub, "close_session", int)()  # a new client reads the new proxy
     assert proxy.requests[0] == "huggingface.co:443"

@@ -1,8 +1,4 @@
-"""Load hundreds of changed files in a process that does nothing else.
-
-Arguments are the file of a saved estimator, a seed and the number of changes
-of each kind. It prints the failures.
-"""
+"""Load hundreds of changed files, in a process that does nothing else."""
 
 import copy
 import json
@@ -161,7 +157,11 @@ def attempt(path, what, same=None):
     return None if wrong is None else f"{what} {wrong}"
 
 
-def main(source, seed, n):
+def load_changed_files(source, seed, n):
+    """Load ``n`` changes of each kind of a saved estimator: the failures.
+
+    The process cannot be used for other things afterwards.
+    """
     warnings.simplefilter("ignore")
     source, random = Path(source), np.random.default_rng(seed)
     whole, path = source.read_bytes(), source.with_name("changed.safetensors")
@@ -195,8 +195,4 @@ def main(source, seed, n):
         found.append(attempt(path, f"signed tensors {index}", same))
         path.write_bytes(change_bytes(whole, random))
         found.append(attempt(path, f"bytes {index}", same))
-    print(json.dumps({"tried": len(found), "wrong": [wrong for wrong in found if wrong]}))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    return {"tried": len(found), "wrong": [wrong for wrong in found if wrong]}

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote
 
+from helpers.servers import remove_proxies
+
 
 class Hub:
     """Repositories in memory: commits, branches, small and large files."""
@@ -146,3 +148,20 @@ def start_hub():
     finally:
         hub.http.shutdown()
         hub.http.server_close()
+
+
+def connect_client(monkeypatch, url, cache):
+    """Connect the hub client to a server, with a cache folder."""
+    import huggingface_hub
+
+    remove_proxies(monkeypatch)
+    getattr(huggingface_hub, "close_session", int)()  # a new client reads the new proxy
+    files = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"  # HF_ENDPOINT sets it at import
+    for name, value in {
+        "ENDPOINT": url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": files,
+        "HF_HUB_CACHE": str(cache),
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_OFFLINE": False,
+    }.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)

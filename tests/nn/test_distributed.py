@@ -1,14 +1,15 @@
 """Tests of training by several processes."""
 
-import json
 import os
-import subprocess
+import socket
 import sys
-from pathlib import Path
+import warnings
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.processes import run_in_processes
 from helpers.windows import make_planted_windows
 from torch import nn
 
@@ -24,25 +25,38 @@ SMALL = {
     "max_epochs": 2,
     "distributed": True,
 }
-SCRIPT = """
-import json, os, sys, warnings
-from helpers.windows import make_planted_windows
-from torch import nn
-from sk_b2s import BrainEncoder
-warnings.simplefilter("ignore")
-X, y = make_planted_windows()
-ended = []
-for params in json.loads(sys.argv[1]):
-    if params.pop("linear", False):
-        params["module"] = nn.Conv1d(5, 4, 1)
-        nn.init.constant_(params["module"].weight, 0.1)
-        nn.init.zeros_(params["module"].bias)
-    encoder = BrainEncoder(**params).fit(X, y)
-    weights = {name: value.tolist() for name, value in encoder.net_.state().items() if value.numel() < 100}
-    ended.append([encoder.digest(), weights])
-with open(f"{sys.argv[2]}/{os.environ['RANK']}.json", "w") as file:
-    json.dump(ended, file)
-"""
+
+
+def fit_encoders(rank, n_processes, port, params):
+    """Fit as one of several processes: digests and small weights."""
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n_processes), "MASTER_ADDR": "127.0.0.1",
+        "LOCAL_WORLD_SIZE": str(n_processes), "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    warnings.simplefilter("ignore")
+    X, y = make_planted_windows()
+    fits = []
+    for one in params:
+        encoder = BrainEncoder(**one).fit(X, y)
+        weights = {name: value.numpy() for name, value in encoder.net_.state().items() if value.numel() < 100}
+        fits.append((encoder.digest(), weights))
+    return fits
+
+
+def make_linear_network():
+    """One convolution with constant weights."""
+    net = nn.Conv1d(5, 4, 1)
+    nn.init.constant_(net.weight, 0.1)
+    nn.init.zeros_(net.bias)
+    return net
+
+
+def find_free_port():
+    """Return a port that no other program uses."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 @pytest.mark.parametrize("n_rows", [64, 61])
@@ -85,37 +99,17 @@ def test_distributed_names_variable_of_cpus(monkeypatch):
         make_accelerator()
 
 
-def run_processes(params, tmp_path, n_processes=2):
-    """Run the script by torchrun, and return what each process wrote."""
-    (tmp_path / "script.py").write_text(SCRIPT)
-    tests = Path(__file__).parents[1]
-    paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
-    env = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(n_processes),
-    ]
-    done = subprocess.run(
-        [*command, str(tmp_path / "script.py"), json.dumps(params), str(tmp_path)],
-        capture_output=True, text=True, env=env, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(n_processes)]
-
-
 @pytest.mark.slow
-def test_distributed_processes_end_with_equal_networks(tmp_path):
+def test_distributed_processes_end_with_equal_networks():
     pytest.importorskip("accelerate", reason="the engine of several processes")
-    linear = {**SMALL, "lr": 1e-2, "loss": "mse", "batch_size": 8, "validation": None}
+    linear = {
+        **SMALL,
+        "lr": 1e-2,
+        "loss": "mse",
+        "batch_size": 8,
+        "validation": None,
+        "module": make_linear_network(),
+    }
     small = {"hidden": 8, "depth": 2, "n_virtual_channels": 6, "batch_size": 16, "speech_embedding_dim": 5}
     trained = {
         "loss": "siglip",
@@ -124,14 +118,12 @@ def test_distributed_processes_end_with_equal_networks(tmp_path):
         "verbose": 1,
         "validation": None,
     }
-    first, other = run_processes([{**linear, "linear": True}, {**SMALL, **small, **trained}], tmp_path)
+    fit = partial(
+        fit_encoders, n_processes=2, port=find_free_port(), params=[linear, {**SMALL, **small, **trained}]
+    )
+    first, other = run_in_processes(fit, range(2))
     assert [digest for digest, _ in first] == [digest for digest, _ in other]
     # Two processes with half the batch have the gradients of one.
-    net = nn.Conv1d(5, 4, 1)
-    nn.init.constant_(net.weight, 0.1)
-    nn.init.zeros_(net.bias)
-    alone = BrainEncoder(**{**linear, "distributed": False, "batch_size": 16, "module": net}).fit(
-        *make_planted_windows()
-    )
+    alone = BrainEncoder(**{**linear, "distributed": False, "batch_size": 16}).fit(*make_planted_windows())
     for name, value in alone.net_.state().items():
         np.testing.assert_allclose(first[0][1][name], value, atol=1e-5)

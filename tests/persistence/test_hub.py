@@ -5,8 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers.hub import start_hub
-from helpers.servers import remove_proxies
+from helpers.hub import connect_client, start_hub
 from helpers.windows import make_planted_windows
 from sklearn.pipeline import make_pipeline
 from torch import nn
@@ -15,7 +14,6 @@ from sk_b2s import BrainEncoder, RidgeDecoder, RobustChannelScaler, load, push_t
 from sk_b2s._persistence._model_card import make_model_card
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-CONSTANTS = "huggingface_hub.constants."
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +25,7 @@ def hub():
 @pytest.fixture
 def client(hub, monkeypatch, tmp_path):
     """Connect the client to the local hub, with an empty cache."""
-    remove_proxies(monkeypatch)
-    import huggingface_hub
-
-    getattr(huggingface_hub, "close_session", int)()  # a new client reads the new proxy
-    files = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"  # HF_ENDPOINT sets it at import
-    for name, value in {
-        "ENDPOINT": hub.url,
-        "HUGGINGFACE_CO_URL_TEMPLATE": files,
-        "HF_HUB_CACHE": str(tmp_path),
-        "HF_HUB_DISABLE_XET": True,
-    }.items():
-        monkeypatch.setattr(CONSTANTS + name, value)
+    connect_client(monkeypatch, hub.url, tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_of_this_test")
     hub.token = "hf_of_this_test"
     hub.repositories.clear()

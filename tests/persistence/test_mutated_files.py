@@ -1,13 +1,12 @@
 """Tests that load is safe and fast for randomly changed files."""
 
-import json
-import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT, TESTS
+from helpers import fuzz_load
+from helpers.processes import run_in_processes
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import (
@@ -51,15 +50,8 @@ def everything(path):
 @pytest.mark.parametrize("seed", [0])
 def test_load_survives_random_changes(seed, tmp_path):
     everything(tmp_path / "whole.safetensors")
-    code = [
-        sys.executable,
-        TESTS / "helpers" / "fuzz_load.py",
-        tmp_path / "whole.safetensors",
-        str(seed),
-        "80",
-    ]
-    done = subprocess.run(code, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    outcome = json.loads(done.stdout)
+    (outcome,) = run_in_processes(
+        fuzz_load.load_changed_files, [tmp_path / "whole.safetensors"], [seed], [80]
+    )
     assert outcome["tried"] == 280
     assert outcome["wrong"] == []
