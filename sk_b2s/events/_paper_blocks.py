@@ -207,10 +207,15 @@ def find_paper_block_sentences(words, name=""):
     stop = np.r_[start[1:], np.inf]
     begin, beyond = np.searchsorted(onset, start), np.searchsorted(onset, stop)
     is_named = (words["condition"] != UNNAMED_CONDITION).to_numpy(bool)
-    texts = []
+    uids = words["sequence_uid"].to_numpy(object) if "sequence_uid" in words else None
+    spoken, texts = words["text"].map(str).to_numpy(object), []
     for a, b, limit in zip(begin, beyond, stop, strict=True):
         whole = end[a:b] < limit
-        texts.append(_name_sentence(words.iloc[a:b], whole, whole & is_named[a:b]))
+        text = None if uids is None else _find_only_value(uids[a:b][whole])
+        if text is None:
+            named = spoken[a:b][whole & is_named[a:b]]
+            text = " ".join(named) if len(named) else _name_by_onset(words.iloc[a])
+        texts.append(text)
     return pd.DataFrame({"start": start, "stop": stop, "text": pd.Series(texts, dtype=object)})
 
 
@@ -233,15 +238,15 @@ def _find_first_words(words, name):
     return np.r_[True, known[1:] != known[:-1]] & sequence.notna().to_numpy()
 
 
-def _name_sentence(words, whole, is_named):
-    """Name a sentence by its ``sequence_uid``, its words or its onset."""
-    if "sequence_uid" in words:
-        given = words["sequence_uid"][whole].unique()
-        if len(given) == 1 and not pd.isna(given[0]):
-            return str(given[0])
-    if is_named.any():
-        return " ".join(words["text"][is_named].map(str))
-    return f"{stimulus_name(words['sound'].iloc[0])} {words['sound_onset'].iloc[0]:.2f}"
+def _find_only_value(values):
+    """Return the value that all have as text, None if they differ."""
+    given = pd.unique(values)
+    return str(given[0]) if len(given) == 1 and not pd.isna(given[0]) else None
+
+
+def _name_by_onset(word):
+    """Name a sentence by its stimulus and its first word's onset there."""
+    return f"{stimulus_name(word['sound'])} {word['sound_onset']:.2f}"
 
 
 def merge_paper_block_sentences(sentences, min_duration=6.0):

@@ -157,15 +157,21 @@ def _timing_features(rows, features="onsets", columns=()):
 
 def _onset_features(rows):
     """Compute log intervals around windows and log counts: (n_windows, 5)."""
-    table = rows[["onset"]].reset_index(drop=True).assign(recording=get_validated_recordings(rows))
-    table = table.sort_values(["recording", "onset"], kind="stable")
-    group = table.groupby("recording", sort=False)["onset"]
-    gaps = pd.DataFrame({n: group.diff(n).abs() for n in (1, 2, -1, -2)})
-    gaps[2], gaps[-2] = gaps[2] - gaps[1], gaps[-2] - gaps[-1]
-    pause = (gaps[1].isna() | (gaps[1] > 3 * gaps[1].median())).cumsum()
-    gaps["run"] = pause.groupby(pause).cumcount().clip(upper=RUN - 1) + 1.0
-    gaps[[1, 2, -1, -2]] = gaps[[1, 2, -1, -2]].fillna(LONGEST).clip(SHORTEST, LONGEST).round(6)
-    return np.log(gaps.sort_index().to_numpy(float))
+    recording, onset = pd.factorize(get_validated_recordings(rows))[0], rows["onset"].to_numpy(float)
+    order = np.lexsort((onset, recording))
+    recording, onset = recording[order], onset[order]
+    gaps = np.full((4, len(order)), np.nan)  # to one and two before, to one and two after
+    for n in (1, 2):
+        is_same = (recording[n:] == recording[:-n]) & (recording[n:] >= 0)
+        gaps[n - 1, n:] = gaps[n + 1, :-n] = np.where(is_same, abs(onset[n:] - onset[:-n]), np.nan)
+    gaps[[1, 3]] -= gaps[[0, 2]]
+    begins = np.isnan(gaps[0]) | (gaps[0] > 3 * pd.Series(gaps[0]).median())
+    place = np.arange(len(order))
+    run = place - np.maximum.accumulate(np.where(begins, place, 0))
+    features = np.empty((len(order), 5))
+    features[order, :4] = np.where(np.isnan(gaps), LONGEST, gaps).clip(SHORTEST, LONGEST).round(6).T
+    features[order, 4] = run.clip(max=RUN - 1) + 1.0
+    return np.log(features)
 
 
 def _in_several(code, stretch, n_words):

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import sysconfig
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import joblib
@@ -154,6 +154,12 @@ def _is_installed(kind):
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     if kind.__module__ == "__main__" or file is None:
         return kind.__module__ != "__main__"
+    return _is_file_installed(file)
+
+
+@lru_cache(maxsize=1024)
+def _is_file_installed(file):
+    """Return whether a file is part of this or an installed package."""
     path = Path(file).resolve()
     return HERE in path.parents or any(path.is_relative_to(folder) for folder in INSTALLED)
 

@@ -169,8 +169,8 @@ def count_as_published(events, min_duration=6.0):
             find_paper_block_sentences(words), min_duration
         ).itertuples(index=False):
             part = HashedBlockSplit().assign(None, groups=[uid])[0]
-            anchors = {"train": grid, "test": onset}.get(part, [])
-            for t in [t for t in anchors if t - 0.5 >= start and t + 2.5 - 0.5 / 120 < stop]:
+            anchors = {"train": grid, "test": onset}.get(part, grid[:0])
+            for t in anchors[(anchors - 0.5 >= start) & (anchors + 2.5 - 0.5 / 120 < stop)]:
                 heard = slice(np.searchsorted(end, t - 0.5), np.searchsorted(onset, t + 2.5))
                 first = np.round((onset[heard] - t + 0.5) * 120)
                 covers = (first <= 62) & (62 <= first + np.round((end - onset)[heard] * 120))

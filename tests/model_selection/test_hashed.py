@@ -330,24 +330,19 @@ def test_summary_counts_shared_stimuli(stories):
     for salt in range(3):
         split = HashedBlockSplit(test_size=0.4, salt=salt)
         ((train, test),) = split.split(X, y)
-        ticks = {(sound.name, tick) for sound, tick in ticks_of(y.iloc[train])}
-        heard = [
-            any((row.sound.name, t) in ticks for _, t in ticks_of(y.loc[[row.Index]]))
-            for row in y.iloc[test].itertuples()
-        ]
+        ticks = set().union(*ticks_of(y.iloc[train]))
+        heard = [not ticks.isdisjoint(row) for row in ticks_of(y.iloc[test])]
         shared.append(split.summary(X, y)["n_shared"].iloc[0])
         assert shared[-1] == np.sum(heard)
     assert max(shared) > 0
 
 
 def ticks_of(y):
-    """Return each 10 ms of stimuli in the windows."""
-    for row in y.itertuples():
-        first, last = (
-            np.ceil(row.sound_onset * 100 + 0.01),
-            np.floor((row.sound_onset + row.duration) * 100 - 0.01),
-        )
-        yield from ((row.sound, tick) for tick in range(int(first), int(last) + 1))
+    """Return each 10 ms of stimuli in a window, for each window."""
+    first = np.ceil(y["sound_onset"] * 100 + 0.01).astype(int)
+    last = np.floor((y["sound_onset"] + y["duration"]) * 100 - 0.01).astype(int)
+    names = [sound.name for sound in y["sound"]]
+    return [{(name, tick) for tick in range(a, b + 1)} for name, a, b in zip(names, first, last, strict=True)]
 
 
 def test_split_of_clone_and_groups(tables):

@@ -45,13 +45,19 @@ def load_speech(minutes=None):
     >>> speech.loc[speech["type"] == "word", "text"].head(4).tolist()
     ["alice's", 'adventures', 'in', 'wonderland']
     """
-    words, phones, lengths = _read_tables()
-    available = sum(lengths.values()) / 60
+    available = sum(_read_tables()[-1].values()) / 60
     if minutes is not None and not (isinstance(minutes, Real) and 0 < minutes <= available):
         raise ValueError(
             f"'minutes' must be None, or a number above 0 and at most {available:.1f}, the minutes of speech in the "
             f"package. Got {minutes!r} instead."
         )
+    return _cut_speech(minutes).copy()
+
+
+@lru_cache(maxsize=8)
+def _cut_speech(minutes):
+    """Build the table of the first minutes, see :func:`load_speech`."""
+    words, phones, lengths = _read_tables()
     left = np.inf if minutes is None else minutes * 60
     parts = []
     for name, length in lengths.items():
