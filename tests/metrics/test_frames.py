@@ -45,9 +45,9 @@ def test_similarity_equals_reference_at_paper_size(dtype):
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
-    """Make EEG/MEG of two subjects at 60 Hz, and features at 25 and 60 Hz."""
+    """Make MEG at 60 Hz, and features at 25 and 60 Hz."""
     root = tmp_path_factory.mktemp("two_rates")
-    events = make_listening(2, 3, snr_db=-3, n_channels=16, root=root)
+    events = make_listening(1, 3, snr_db=0, n_channels=16, random_state=2, root=root)
     X, y = make_segments(events, tmin=-0.5, tmax=2.0)
     split = next(StimulusKFold(4).split(X, y))
     brain = RobustChannelScaler().fit_transform(Epocher(sfreq=60, lag=0.15).fit_transform(X))
@@ -82,9 +82,9 @@ def test_clip_loss_of_pooled_and_repeated_frames(experiment):
     runs = [fitted(experiment, pooled, seed) for seed in range(3)]
     losses, score = fitted(experiment, repeats, 0)
     np.testing.assert_allclose(losses[:, 0], runs[0][0][:, 0], rtol=1e-3)
-    np.testing.assert_allclose(losses[:, 1], runs[0][0][:, 1], rtol=1e-2)
+    np.testing.assert_allclose(losses[:, 1], runs[0][0][:, 1], rtol=5e-2)
     scores = [its for _, its in runs]
-    assert min(scores) > 0.3, "there is something to lose"
+    assert min(scores) > 0.5, "there is something to lose"
     assert abs(score - scores[0]) < np.std(scores, ddof=1)
     valid = [its[-1, 1] for its, _ in runs]
     assert abs(losses[-1, 1] - valid[0]) < np.std(valid, ddof=1)

@@ -10,15 +10,20 @@ from sk_b2s.datasets import load_speech
 
 
 def test_load_speech_times_match_audio():
+    """Compare the last 40 s of each file, where a drift is largest."""
     speech = load_speech()
     for path, rows in speech[speech["type"] == "word"].groupby("sound"):
-        samples, rate = soundfile.read(path)
+        info = soundfile.info(path)
+        first = max(info.frames - 40 * info.samplerate, 0)
+        samples, rate = soundfile.read(path, start=first)
+        first /= rate
         n_bins = len(samples) * 1000 // rate
         power = (samples[: n_bins * rate // 1000] ** 2).reshape(n_bins, -1).mean(1)  # 1 ms bins
         rate = 1000
         spoken = np.zeros(n_bins, bool)
         for onset, duration in zip(rows["sound_onset"], rows["duration"], strict=True):
-            spoken[round(onset * rate) : round((onset + duration) * rate)] = True
+            start, stop = (max(round((time - first) * rate), 0) for time in (onset, onset + duration))
+            spoken[start:stop] = True
 
         def contrast(shift, power=power, spoken=spoken, rate=rate):
             mask = np.roll(spoken, round(shift * rate))
