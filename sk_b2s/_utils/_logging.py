@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import joblib
 
+from sk_b2s._utils._monitoring import show_warnings_once
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DELAY = 2.0  # seconds before a bar is shown
 EVERY = 60.0  # seconds between lines of progress in a log
@@ -195,10 +197,14 @@ def _announce(message, verbose):
 
 
 def run_in_parallel_with_logging(calls, title, n_jobs=None):
-    """Run delayed functions of joblib with a progress bar: list of results."""
+    """Run delayed functions of joblib with a progress bar: list of results.
+
+    Equal warnings of several calls are shown once.
+    """
     calls = list(calls)
     parallel = joblib.Parallel(n_jobs, return_as="generator")
-    return list(iterate_with_logged_progress(parallel(calls), title, total=len(calls), n_ahead=1))
+    with show_warnings_once():
+        return list(iterate_with_logged_progress(parallel(calls), title, total=len(calls), n_ahead=1))
 
 
 logger.addHandler(_Output())

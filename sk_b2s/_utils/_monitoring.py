@@ -48,8 +48,12 @@ def monitor_warnings():
     """
     global _CAUGHT
     collected: list[str] = []
-    before = getattr(_OWN, "collected", None), getattr(_OWN, "recording", set())
-    _OWN.collected, _OWN.recording = collected, set()
+    before = (
+        getattr(_OWN, "collected", None),
+        getattr(_OWN, "recording", set()),
+        getattr(_OWN, "shown", False),
+    )
+    _OWN.collected, _OWN.recording, _OWN.shown = collected, set(), False
     with _LOCK:
         if not _COLLECTING:
             _CAUGHT = warnings.catch_warnings()
@@ -61,12 +65,28 @@ def monitor_warnings():
     try:
         yield collected
     finally:
-        _OWN.collected, _OWN.recording = before
+        _OWN.collected, _OWN.recording, _OWN.shown = before
         with _LOCK:
             _COLLECTING[:] = [other for other in _COLLECTING if other is not collected]
             if not _COLLECTING:
                 _set_hooks(*_FORMER)
                 _CAUGHT.__exit__(None, None, None)
+
+
+@contextmanager
+def show_warnings_once():
+    """Show equal warnings of this thread once, for example those of folds.
+
+    Python repeats a warning whenever any library has used
+    :class:`warnings.catch_warnings` since. Within :func:`monitor_warnings`,
+    warnings are collected there.
+    """
+    if getattr(_OWN, "collected", None) is not None:
+        yield
+        return
+    with monitor_warnings():
+        _OWN.shown = True
+        yield
 
 
 def _set_hooks(enter, leave, show):
@@ -97,6 +117,8 @@ def _collect_or_show(message):
         _FORMER[2](message)
     elif (text := f"{message.category.__name__}: {message.message}") not in collected:
         collected.append(text)
+        if _OWN.shown:
+            _FORMER[2](message)
 
 
 def reset_monitored_peak_memory():

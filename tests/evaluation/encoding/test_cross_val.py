@@ -1,5 +1,7 @@
 """Tests of cross-validated forward models that are returned."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,7 @@ from sk_b2s import (
     cross_val_encoding,
     cross_val_reconstruction,
 )
+from sk_b2s.evaluation._fit_score import fit_and_score_folds
 
 TRF = ForwardTRF(PrecomputedFeatures(), lags=(-0.1, 0.3), alphas=(0.1,))
 
@@ -46,6 +49,21 @@ def test_cross_val_encoding_returns_estimators(trials):
         mean.stimulus_intervals_ | fitted[0].stimulus_intervals_
     ).seconds == mean.stimulus_intervals_.seconds
     assert mean.predict(y).shape == (len(y), 2, 40)
+
+
+def test_fit_and_score_folds_shows_warnings_once():
+    def score_fold(estimator, X, y, train, test):
+        warnings.warn("in each fold", UserWarning, stacklevel=1)
+        warnings.warn(f"in fold {test}", RuntimeWarning, stacklevel=1)
+        return pd.DataFrame({"r": [0.0]}), estimator
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit_and_score_folds(score_fold, TRF, None, None, [([1], 0), ([0], 1)])
+    assert [str(one.message) for one in caught] == ["in each fold", "in fold 0", "in fold 1"]
+    with pytest.warns(UserWarning, match="in each fold"), pytest.raises(RuntimeWarning, match="in fold 0"):
+        warnings.simplefilter("error", RuntimeWarning)
+        fit_and_score_folds(score_fold, TRF, None, None, [([1], 0)])
 
 
 def test_cross_val_encoding_passes_groups(trials):
