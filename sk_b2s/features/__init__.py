@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_activity": ["SpeechActivity"],
-        "_events": ["EventFeatures"],
+        "_events": ["PHONETIC_FEATURES", "EventFeatures"],
         "_precomputed": ["PrecomputedFeatures"],
         "_pretrained": ["Wav2Vec2Features"],
         "_acoustic_spectra": ["AcousticOnsets", "Envelope", "MelSpectrogram"],

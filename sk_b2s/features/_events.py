@@ -12,7 +12,7 @@ from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import digest_stimuli, format_stimulus_names, get_stimulus_digest
 from sk_b2s.features._speech_features import SpeechFeatures
 
-# Phones in ARPAbet by manner, place and voicing of consonants, and by height, place and glide of vowels.
+#: Phones in ARPAbet by manner, place and voicing of consonants, and by height, place and glide of vowels.
 PHONETIC_FEATURES = {
     "plosive": "p t k b d g", "fricative": "f v th dh s z sh zh hh", "affricate": "ch jh", "nasal": "m n ng",
     "approximant": "l r w y", "voiced": "b d g v dh z zh jh m n ng l r w y", "labial": "p b m f v w",
@@ -43,8 +43,8 @@ class EventFeatures(SpeechFeatures):
     classes : None or dict of str to str or list of str, default=None
         Name of each feature, with the texts of its events as a list or as one
         string separated by spaces. A text may belong to several features.
-        ``sk_b2s.features._events.PHONETIC_FEATURES`` is such a dict for phones
-        in ARPAbet. If None, there is one feature, which includes every event.
+        ``sk_b2s.features.PHONETIC_FEATURES`` is such a dict for phones in
+        ARPAbet. If None, there is one feature, which includes every event.
         Texts are compared in lower case and without the digit of stress.
     hold : bool, default=False
         If True, a feature is 1 for the whole duration of the event.
