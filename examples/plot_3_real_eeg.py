@@ -28,7 +28,7 @@ from scipy.signal import butter, sosfiltfilt
 from threadpoolctl import threadpool_limits
 
 from sk_b2s import BrainEncoder, RidgeDecoder, StimulusArray, Windows
-from sk_b2s.metrics._ranks_and_top_k import ranks
+from sk_b2s.metrics import ranks
 
 SFREQ = 64  # Hz, of the recordings
 SECONDS = 3  # of a window
