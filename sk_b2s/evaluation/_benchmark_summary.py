@@ -272,7 +272,7 @@ def add_summary_labels(results):
         results = results[_is_done(results)]
     label = results["estimator"].astype(str)
     if "condition" in results and results["condition"].nunique() > 1:
-        label = label + ", " + results["condition"].astype(str).replace("", "no condition")
+        label = label + " (" + results["condition"].astype(str).replace("", "no condition") + ")"
     if "k" in results and results["k"].nunique() > 1:
         label = label + results["k"].map(", k = {:.0f}".format)
     for column in amounts_in(results):

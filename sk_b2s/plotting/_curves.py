@@ -121,6 +121,7 @@ def draw_training_curves(histories):
         handles.append(ax.axhline(np.log(np.mean(list(known))), **DASHED))
         labels.append("chance of validation")
     ax.set(xlabel="epoch", ylabel=CROSS_ENTROPY if is_other else name)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     style_axes(ax)
     if is_other:
         train_ax.set_ylabel(name, color=COLORS[0])

@@ -318,7 +318,7 @@ def plot_controls(results, ax=None):
                 )
     ticks = [f"{name}\n(must be at chance)" if name in LEAK_TESTS else name for name in names]
     ax.set(yticks=range(len(names)), yticklabels=ticks, ylim=(len(names) - 0.4, -0.6), xlim=(0, None),
-           xlabel=f"{summary.score_label}, mean ± s.e.m. over subjects")  # fmt: skip
+           xlabel=summary.score_label + (", mean ± s.e.m. over subjects" if table["sem"].notna().any() else ", one subject"))  # fmt: skip
     style_score_ticks(ax.xaxis, summary.is_correlation())
     style_axes(ax, "x")
     _add_legend(ax, table["null_high"].notna().any())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -257,6 +259,8 @@ def _note_ranking(summary):
     if len(scored) < 2 or scored["k"].nunique() > 1:
         return []
     text = f"The highest score is that of {_list_scores(scored.head(1), is_correlation)}, followed by {_list_scores(scored.iloc[1:], is_correlation)}."
+    if summary.decoders["subject"].nunique() < 2:
+        return [f"{text} The difference cannot be tested with one subject."]
     try:
         found = summary.compare()
     except ValueError:
@@ -376,11 +380,20 @@ def _be(n):
 
 
 def _note_convergence(summary):
-    """List convergence warnings of decoders."""
+    """List convergence warnings of decoders, similar ones once."""
     notes = []
     for name, (texts, n, n_fits) in summary.warnings_of_decoders("ConvergenceWarning: ").items():
-        notes += [f"{name}: {text.removeprefix('ConvergenceWarning: ')}" for text in texts[:MAX_NOTES]]
-        if len(texts) > MAX_NOTES:
+        kinds: dict[str, list[str]] = {}
+        for text in texts:
+            kinds.setdefault(re.sub(r"\d+(\.\d+)?", "0", text), []).append(text)
+        for alike in list(kinds.values())[:MAX_NOTES]:
+            other = (
+                f" {len(alike) - 1} similar {'warning' if len(alike) == 2 else 'warnings'}."
+                if len(alike) > 1
+                else ""
+            )
+            notes.append(f"{name}: {alike[0].removeprefix('ConvergenceWarning: ')}{other}")
+        if len(kinds) > MAX_NOTES:
             notes.append(f"{name}: {n} of {n_fits} fits have such warnings. See 'Warnings of fits' for all.")
     return notes
 

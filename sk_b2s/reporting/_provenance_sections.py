@@ -46,7 +46,7 @@ def _show_origin(results):
     yield make_html_heading("How to repeat it")
     if command := select_detail_for_sections(results, "command"):
         yield make_html_paragraph("Results were made by this command:")
-        yield {"kind": "code", "text": command}
+        yield {"kind": "code", "words": command.split(" ")}  # lines do not end within an option
     elif call := _write_call(results):
         yield make_html_paragraph("Results were made by this call, with the parameters below:")
         yield {"kind": "code", "text": call}

@@ -238,6 +238,11 @@ def show_score_comparison(summary):
     if summary.decoders["estimator"].nunique() < 2:
         return
     yield make_html_heading("Comparison of decoders")
+    if summary.decoders["subject"].nunique() < 2:
+        yield make_html_paragraph(
+            "Differences are tested over subjects, and these results are from one subject."
+        )
+        return
     try:
         found = summary.compare()
     except ValueError as error:

@@ -61,7 +61,7 @@ def format_scores(results):
     called = f"top-{k}" if main == "top_k" else main
     if whole["top_1"].notna().any() and called != "top-1":
         lines["top-1"] = _format_numbers(whole["top_1"])
-    lines[f"{called} ± s.e.m."] = [
+    lines[called if whole[f"{main}_sem"].isna().all() else f"{called} ± s.e.m."] = [
         f"{mean:.3f}" if pd.isna(sem) else f"{mean:.3f} ± {sem:.3f}"
         for mean, sem in zip(whole[main], whole[f"{main}_sem"], strict=True)
     ]

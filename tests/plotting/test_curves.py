@@ -8,6 +8,7 @@ import pytest
 from helpers.score_tables import make_curve
 
 from sk_b2s.plotting import plot_curve, plot_history, plot_rank_curve
+from sk_b2s.plotting._curves import draw_training_curves
 from sk_b2s.plotting._style import COLORS
 
 
@@ -103,3 +104,10 @@ def test_plot_rank_curve_shows_accuracy_of_all_k():
     curve = next(line for line in ax.lines if line.get_label() == "encoder")
     np.testing.assert_allclose(curve.get_ydata(), [0.5, 0.5, 0.5, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 1])
     assert len(plot_rank_curve([1], 10, ax=ax).lines) == 3, "a second curve joins the first and its chance"
+
+
+def test_draw_training_curves_has_whole_epochs():
+    history = {"loss": "clip", "epoch": [1, 2, 3], "train_loss": [3.0, 2.0, 1.0]}
+    ticks = draw_training_curves([history]).get_xticks()
+    assert len(ticks) > 2
+    assert (ticks == ticks.round()).all()

@@ -1,11 +1,13 @@
 """Headline, notes and leaks follow from the verdicts of the table."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.score_tables import make_score_table
 
-from sk_b2s import generate_methods_text
+from sk_b2s import format_scores, generate_methods_text, write_report
 from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.evaluation._controls._verdicts import add_rival_scores
 from sk_b2s.reporting._findings import (
@@ -97,7 +99,7 @@ def test_compare_with_envelope_within_conditions():
     noise = results.assign(condition="noise", top_k=np.where(results["control"] == "decoder", 0.3, 0.2))
     results = pd.concat([results.assign(condition="quiet"), noise], ignore_index=True)
     (text,) = compare_findings_with_envelope(BenchmarkSummary(results))
-    assert "ridge, quiet" in text
+    assert "ridge (quiet)" in text
     assert "noise" not in text
 
 
@@ -180,3 +182,22 @@ def test_write_report_lists_audio_channels(tmp_path, empty_figures):
     assert write_findings_headline(summary)[0] == "good"
     assert "Channels" not in str(write_findings_headline(summary))
     assert "Channels" not in generate_methods_text(clean)
+
+
+def test_findings_of_one_subject_have_no_error_or_test(tmp_path, empty_figures):
+    results = make_score_table(subjects="a")
+    assert "s.e.m." not in format_scores(results)
+    page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
+    text = re.sub(r"<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
+    assert re.search(r"\bnan\b", text, re.IGNORECASE) is None
+    assert "The difference cannot be tested with one subject." in text
+    assert "corrected p" not in text
+
+
+def test_notes_list_equal_convergence_warnings_once():
+    results = make_score_table(("ridge",))
+    results["warnings"] = [
+        f"ConvergenceWarning: the loss of {4 + fold / 7} is not below 4.5." for fold in results["fold"]
+    ]
+    notes = [note for note in write_findings_headline(BenchmarkSummary(results))[2] if "the loss" in note]
+    assert notes == ["ridge: the loss of 4.0 is not below 4.5. 1 similar warning."]

@@ -51,7 +51,7 @@ def make_blocks(text):
         {"kind": "statement", "label": text, "style": "bad", "text": text, "notes": [text], "texts": [text],
          "code": False},
         {"kind": "guesses", "cards": [{"title": text, "text": text, "player": player, "guesses": [guess]}]},
-        {"kind": "code", "text": text}, {"kind": "banner", "text": text, "note": text}, make_html_download(text, "a.csv", text),
+        {"kind": "code", "text": text}, {"kind": "code", "words": [text]}, {"kind": "banner", "text": text, "note": text}, make_html_download(text, "a.csv", text),
     ]  # fmt: skip
 
 

@@ -89,8 +89,8 @@ def test_write_report_labels_conditions_and_k(tmp_path, empty_figures):
     one = results[~is_encoder]
     both = pd.concat([one.assign(condition="attended"), one.assign(condition="ignored")], ignore_index=True)
     text = read_page(both, tmp_path).text
-    assert "ridge, attended" in text
-    assert "ridge, ignored" in text
+    assert "ridge (attended)" in text
+    assert "ridge (ignored)" in text
 
 
 def test_write_report_counts_subjects_with_null(tmp_path, empty_figures):
