@@ -162,8 +162,10 @@ def find_null_shifts(name, labels, onset, duration):
             f"directions to leave their own stimulus. Score more windows of it together."
         )
     possible = np.arange(least, n_windows - least + 1)
-    # At some shifts, a repeated stimulus of the recording meets itself.
-    possible = possible[[not (np.roll(labels, -shift) == labels).any() for shift in possible]]
+    if len(np.unique(labels)) == n_windows:
+        possible = possible[possible % n_windows > 0]
+    else:  # at some shifts, a repeated stimulus of the recording meets itself
+        possible = possible[[not (np.roll(labels, -shift) == labels).any() for shift in possible]]
     if len(possible) == 0:
         raise ValueError(
             f"recording {name!r} repeats its stimuli so often that no circular shift changes all labels. Score each "

@@ -262,10 +262,12 @@ def _predict_hits(model, timing, code, n_words, k):
     rows = np.flatnonzero((code >= 0) & (place[code] >= 0))
     scores = _score_timing(model, timing[rows])
     n_seen = len(model.seen)
-    for row, score in zip(rows, scores, strict=True):
-        own = score[place[code[row]]]
-        above = int(np.sum(score > own + FLAT))
-        ties = int(np.sum(abs(score - own) <= FLAT))
-        at = above + np.arange(ties)  # any of these ranks, as a guess breaks ties
-        hits[row] = betabinom.cdf(k - 1 - at, n_words - n_seen, at + 1, n_seen - at).mean()
+    ranks = np.arange(n_seen)
+    of_rank = np.zeros(n_seen)  # probability of a hit by the rank among seen words, 0 from k on
+    of_rank[:k] = betabinom.cdf(k - 1 - ranks[:k], n_words - n_seen, ranks[:k] + 1, n_seen - ranks[:k])
+    own = scores[np.arange(len(rows)), place[code[rows]]][:, None]
+    above = (scores > own + FLAT).sum(1)
+    ties = (abs(scores - own) <= FLAT).sum(1)
+    for row, first, n_tied in zip(rows, above, ties, strict=True):
+        hits[row] = of_rank[first : first + n_tied].mean()  # any of these ranks, as a guess breaks ties
     return hits
