@@ -65,7 +65,7 @@ class StimulusIntervals:
         parts = [(own, start, stop)]
         if blocks and {"block_start", "block_stop"} <= set(table.columns):
             parts.append((own, table["block_start"].to_numpy(float), table["block_stop"].to_numpy(float)))
-        key, shift = identify_stimuli(table)
+        key, shift = identify_stimuli(table, own)
         copied = key != own
         if copied.any():  # in their own time and in that of the original
             parts += [(key[copied], (a + shift)[copied], (b + shift)[copied]) for _, a, b in parts]
@@ -132,7 +132,8 @@ class StimulusIntervals:
         -------
         mask : ndarray of bool of shape (n_windows,)
         """
-        own, (key, shift) = digest_stimuli(validate_column(table, "sound")), identify_stimuli(table)
+        own = digest_stimuli(validate_column(table, "sound"))
+        key, shift = identify_stimuli(table, own)
         start = validate_seconds(table, "sound_onset") - gap
         length = validate_seconds(table, "duration") + 2 * gap
         mask = self.overlap_spans(own, start, start + length)

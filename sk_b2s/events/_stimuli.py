@@ -215,7 +215,7 @@ def digest_stimuli(sounds):
     return np.array([get_stimulus_digest(sound) for sound in distinct], dtype=object)[codes]
 
 
-def identify_stimuli(table):
+def identify_stimuli(table, own=None):
     """Return the original stimulus of each row, and the shift to its time.
 
     Parameters
@@ -223,6 +223,8 @@ def identify_stimuli(table):
     table : DataFrame of shape (n_rows, ...)
         ``sound`` and, if there are copies, ``copy_of`` and ``copy_shift`` as
         :func:`~sk_b2s.make_segments` adds them.
+    own : ndarray of str of shape (n_rows,), default=None
+        Digests of ``sound``. If None, they are computed.
 
     Returns
     -------
@@ -231,7 +233,8 @@ def identify_stimuli(table):
     shift : ndarray of float of shape (n_rows,)
         Seconds to add to a time in ``sound`` for the time in the original.
     """
-    key, shift = digest_stimuli(validate_column(table, "sound")), np.zeros(len(table))
+    key = digest_stimuli(validate_column(table, "sound")) if own is None else own.copy()
+    shift = np.zeros(len(table))
     if {"copy_of", "copy_shift"} <= set(table.columns):
         copied = table["copy_of"].notna().to_numpy()
         key[copied] = table["copy_of"].to_numpy(object)[copied]

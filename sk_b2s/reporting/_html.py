@@ -10,6 +10,7 @@ import io
 import re
 from base64 import b64encode
 from contextlib import contextmanager
+from functools import cache
 from unicodedata import bidirectional
 from xml.dom import minidom
 from zlib import crc32
@@ -249,12 +250,18 @@ def render_html_page(title, facts, blocks):
     -------
     text : str
     """
+    return _load_template().render(title=title, facts=facts, blocks=blocks)
+
+
+@cache
+def _load_template():
+    """Compile the template once for all pages of a process."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sk_b2s.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined, finalize=_show_hidden, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["isolate"] = isolate_html_name
-    return environment.get_template("report.html.j2").render(title=title, facts=facts, blocks=blocks)
+    return environment.get_template("report.html.j2")
 
 
 def _show_hidden(value):

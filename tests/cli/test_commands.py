@@ -21,9 +21,10 @@ from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._results._table import COST
 from sk_b2s.evaluation._tasks._registry import find_task
 from sk_b2s.model_selection._registry import SPLITTERS
+from sk_b2s.reporting import _html
 
 DATA = "listening --n-subjects 2 --minutes 1 --modality eeg --snr 10 --artifacts none --block 6".split()
-SMALL = [*DATA, *"--cv stimulus --folds 3 --estimator ridge --shifts 20 --k 3 --pool 20".split()]
+SMALL = [*DATA, *"--cv stimulus --folds 2 --estimator ridge --shifts 20 --k 3 --pool 20".split()]
 FAST = {"ridge__n_components": 6, "ridge__lags": (0.0, 0.2), "ridge__alphas": (1.0,)}
 SETTINGS = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
 SETTINGS += ["--tmax", "1"]  # short windows
@@ -38,6 +39,12 @@ def done(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "results.jsonl"
     assert main(["benchmark", *BARE, "--out", str(path)]) == 0
     return path
+
+
+@pytest.fixture
+def empty_figures(monkeypatch):
+    """Leave out the drawing, which the tests of the report cover."""
+    monkeypatch.setattr(_html, "_draw_svg", lambda drawn, alt: "")
 
 
 def assert_same_results(a, b):
@@ -70,7 +77,7 @@ def test_benchmark_equals_library(done):
     settings = {"k": 3, "n_candidates": 20, "n_shifts": 20, "controls": False, "verbose": 0}
     estimators = make_decoders("ridge")
     estimators["ridge"].set_params(**FAST)
-    expected = benchmark(estimators, X, y, StimulusKFold(3), **settings)
+    expected = benchmark(estimators, X, y, StimulusKFold(2), **settings)
     found = read_results(done)
     assert found["top_1"].mean() > 0.2, "the data has a response to decode"
     assert_same_results(found.drop(columns="key"), expected.drop(columns="key"))
@@ -135,11 +142,11 @@ def test_benchmark_skips_finished_fits(done, capsys):
     before = done.read_bytes()
     assert main(["benchmark", *BARE, "--out", str(done)]) == 0
     assert done.read_bytes() == before
-    assert "6 fits, 6 of them finished before" in capsys.readouterr().out
+    assert "4 fits, 4 of them finished before" in capsys.readouterr().out
 
 
 def test_benchmark_of_single_folds_joins_to_all(done, tmp_path):
-    for fold in range(3):
+    for fold in range(2):
         assert main(["benchmark", *BARE, "--fold", str(fold), "--out", str(tmp_path / f"{fold}.jsonl")]) == 0
     assert_same_results(read_results(tmp_path), read_results(done))
 
@@ -283,9 +290,10 @@ def test_process_has_status_0(tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_writes_report_of_its_command(tmp_path, monkeypatch):
+def test_demo_writes_report_of_its_command(tmp_path, monkeypatch, empty_figures):
     monkeypatch.chdir(tmp_path)
     options = [*DATA[1:], *"--estimator ridge --shifts 20 --k 3 --pool 20 --folds 2 --n-jobs 1".split()]
+    options += SETTINGS
     assert main(["demo", *options, "--set", "ridge__n_components=8"]) == 0
     folder = (tmp_path / DEMO["out"]).parent
     assert set(read_results(folder / "results.jsonl")["control"]) >= {"decoder", "phase_randomized", "oracle"}

@@ -22,6 +22,7 @@ from sk_b2s import (
 )
 from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.evaluation._results._plan import UNKNOWN, describe_missing_plan_folds, merge_plans, read_plan
+from sk_b2s.reporting import _html
 from sk_b2s.reporting._findings import write_findings_headline
 from sk_b2s.reporting._scores_text import format_scores
 
@@ -56,6 +57,12 @@ def whole(study, tmp_path_factory):
     return benchmark(
         {"one": ONE, "two": TWO}, *study, cv, path, **QUIET | {"controls": ["phase_randomized"]}
     ), path
+
+
+@pytest.fixture
+def empty_figures(monkeypatch):
+    """Leave out the drawing, for tests of the text."""
+    monkeypatch.setattr(_html, "_draw_svg", lambda drawn, alt: "")
 
 
 def kept(whole, tmp_path, keep):
@@ -93,7 +100,7 @@ def test_missing_of_lists_seeds_and_amounts():
     )
 
 
-def test_complete_results_have_no_warning(whole, tmp_path):
+def test_complete_results_have_no_warning(whole, tmp_path, empty_figures):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results = read_results(whole[1])
@@ -104,7 +111,7 @@ def test_complete_results_have_no_warning(whole, tmp_path):
     assert not any("missing:" in text or "unfinished" in text or "plan unknown" in text for text in texts)
 
 
-def test_interrupted_results_list_missing_subjects(whole, tmp_path):
+def test_interrupted_results_list_missing_subjects(whole, tmp_path, empty_figures):
     said = "2 of 4 subjects, 4 of 8 folds; missing: s2, s3"
     path = kept(whole, tmp_path, lambda common: common["fold"] < 4)
     with pytest.warns(UserWarning, match=f"not complete. one: {said}. two: {said}. Call benchmark again"):
@@ -260,7 +267,7 @@ def test_score_similarities_has_complete_plan():
     assert (summarize(both)["missing"] == "").all()
 
 
-def test_results_describe_estimator(whole, tmp_path):
+def test_results_describe_estimator(whole, tmp_path, empty_figures):
     results, path = whole
     read = read_results(path)
     first = read[read["estimator"] == "two"].iloc[0]
