@@ -55,8 +55,13 @@ class AdaptingNet(RetrievalNet):
         super().__init__(*args, **kwargs)
 
     def freeze(self):
-        """Freeze all other parameters, the speech network included."""
+        """Freeze all other parameters, the speech network included.
+
+        After ``freeze_trunk``, the layers of the subject are trained as well.
+        """
         trained = [one for one in self.module_.parameters() if one.requires_grad]
+        if self.frozen and self.module_.subject_layer is not None:
+            trained.append(get_adaptation_layers(self))
         for part in self._parts().values():
             part.requires_grad_(False)
         for one in [get_adaptation_layers(self)] if self.layer_only else trained:
@@ -141,7 +146,8 @@ class AdaptationMixin:
             seconds. "layer" starts from it and trains the layer by gradient
             descent, with all other weights frozen. "all" starts from it and
             trains a copy of the whole network for each subject, at a small
-            learning rate. If windows have one frame of features, there is no
+            learning rate. With ``freeze=True``, "all" trains the layer of the
+            subject and the layers after the pretrained ones. If windows have one frame of features, there is no
             closed form, and training starts from the mean of all layers.
 
             "auto" uses "layer" for less than 2 minutes of distinct stimuli and
@@ -345,6 +351,8 @@ class AdaptationMixin:
             max_epochs=max(epochs, -(-STEPS // n_batches)) if max_epochs is None else max_epochs,
         )  # fmt: skip
         net.load_state(self.net_.state())
+        if self.freeze:
+            net.freeze_trunk()
         net.freeze().partial_fit(
             PairDataset(calibration.brain, calibration.targets, calibration.rows, calibration.segments), None
         )

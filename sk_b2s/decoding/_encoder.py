@@ -246,8 +246,7 @@ class BrainEncoder(
     freeze : bool, default=False
         If True, only the head and the layers after it are trained, on the
         fixed output of ``init``. With ``head=False`` this is a linear probe.
-        It applies to ``fit``. :meth:`adapt` trains subject layers, and with
-        method "all" all layers.
+        :meth:`adapt` also trains the layer of a new subject.
     distributed : bool, default=False
         If True, train with all processes that ``accelerate launch`` or
         ``torchrun`` started, one per GPU. Each process trains on other

@@ -55,6 +55,23 @@ def test_frozen_encoder_keeps_trunk(masked, tmp_path):
     )
 
 
+@pytest.mark.parametrize("layer", ["layer", None])
+def test_adapt_keeps_frozen_trunk(layer):
+    network, X = {**NETWORK, "subject_layer": layer}, make_windows(["a", "b"])
+    masked = MaskedEncoder(**network).fit(X)
+    encoder = BrainEncoder(**network, validation=None, init=masked, freeze=True, k=1).fit(X, SPEECH)
+    new = encoder.adapt(make_windows(["c"]), SPEECH, method="all")
+    trunk, found = get_weights(masked), new.subject_nets_["c"].module_.state_dict()
+    for name, value in get_weights(encoder).items():
+        if name.startswith("subject_layer"):
+            np.testing.assert_array_equal(found[name][:2], trunk[name])
+            assert np.abs(found[name][2] - trunk[name].mean(0)).max() > 1e-6
+        elif name.startswith(("head", "last")):
+            assert not np.array_equal(found[name], value)
+        else:
+            np.testing.assert_array_equal(found[name], trunk[name])
+
+
 def test_encoder_starts_from_init(masked):
     X = make_windows(["a"])
     fits = [
