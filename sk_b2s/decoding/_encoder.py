@@ -231,8 +231,9 @@ class BrainEncoder(
         Folder in which ``fit`` stores the state of training after each epoch.
         ``fit`` with the same data and parameters continues after an
         interruption, and its weights equal those of a fit without one to the
-        bit. A fit that is complete is read instead of trained again. Your own
-        callbacks are not compared, so delete the folder after changing them.
+        bit. A fit that is complete is read instead of trained again. Callbacks
+        are compared by their class and parameters, unless they have the
+        attribute ``changes_training = False``.
         Requires an integer ``random_state``. If None, nothing is stored.
     init : MaskedEncoder or None, default=None
         Fitted :class:`~sk_b2s.MaskedEncoder` from whose weights all layers

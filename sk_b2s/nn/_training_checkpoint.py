@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
+from inspect import signature
 from pathlib import Path
+from types import BuiltinFunctionType
 
 import numpy as np
 import safetensors
@@ -246,7 +249,10 @@ def _distribute(net, part, content):
 
 
 def list_training_callbacks(callbacks):
-    """List callbacks of skorch that change the weights, for a key.
+    """List callbacks that may change the weights, for a key.
+
+    Callbacks of skorch that only record or print are left out, and so are own
+    ones with the attribute ``changes_training = False``.
 
     Parameters
     ----------
@@ -255,28 +261,44 @@ def list_training_callbacks(callbacks):
     Returns
     -------
     described : list of [type, dict]
-        Class and parameters. Parameters that are not plain are left out.
+        Class and parameters.
+
+    Raises
+    ------
+    ValueError
+        If a parameter cannot be compared between processes.
     """
-    parts = [one[1] if isinstance(one, tuple) else one for one in callbacks or ()]
-    return [
-        [
-            type(one),
-            {
-                name: value
-                for name, value in vars(one).items()
-                if name.strip("_") == name and _is_plain(value)
-            },
-        ]
-        for one in parts
-        if isinstance(one, TRAINING)
-    ]
+    described = []
+    for one in callbacks or ():
+        one = one[1] if isinstance(one, tuple) else one
+        is_own = type(one).__module__.partition(".")[0] not in ("skorch", "sk_b2s")
+        if not (isinstance(one, TRAINING) or is_own) or not getattr(one, "changes_training", True):
+            continue
+        params = {name: getattr(one, name, None) for name in signature(type(one)).parameters}
+        if isinstance(one, TRAINING):  # LRScheduler passes its other arguments on
+            params |= {name: value for name, value in vars(one).items() if name.strip("_") == name}
+        for name, value in params.items():
+            if not _is_plain(value):
+                raise ValueError(
+                    f"checkpoint cannot compare the parameter {name!r} of the callback {type(one).__name__} between "
+                    f"processes. Got {type(value).__name__}. Use numbers, strings, functions or arrays. If the callback does "
+                    f"not change training, set its attribute changes_training to False."
+                )
+        described.append([type(one), params])
+    return described
 
 
 def _is_plain(value):
     """Return whether a parameter has an equal digest in all processes."""
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
-    return isinstance(value, (*PLAIN, type)) or hasattr(value, "__code__")
+    if isinstance(value, dict):
+        return all(map(_is_plain, [*value, *value.values()]))
+    if isinstance(value, partial):
+        return _is_plain([value.func, value.args, value.keywords])
+    return isinstance(
+        value, (*PLAIN, type, np.ndarray, np.generic, torch.Tensor, BuiltinFunctionType)
+    ) or hasattr(value, "__code__")
 
 
 def make_training_checkpoint_path(folder, key):

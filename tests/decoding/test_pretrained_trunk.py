@@ -62,6 +62,7 @@ def test_adapt_keeps_frozen_trunk(layer):
     encoder = BrainEncoder(**network, validation=None, init=masked, freeze=True, k=1).fit(X, SPEECH)
     new = encoder.adapt(make_windows(["c"]), SPEECH, method="all")
     trunk, found = get_weights(masked), new.subject_nets_["c"].module_.state_dict()
+    found = {name: value.numpy() for name, value in found.items()}
     for name, value in get_weights(encoder).items():
         if name.startswith("subject_layer"):
             np.testing.assert_array_equal(found[name][:2], trunk[name])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.windows import make_planted_windows
 from sklearn.base import clone
-from skorch.callbacks import Callback, Checkpoint, GradientNormClipping, LRScheduler
+from skorch.callbacks import Callback, Checkpoint, GradientNormClipping, LoadInitState, LRScheduler
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -23,6 +23,8 @@ SMALL = {
 
 class StopAt(Callback):
     """Raise or end the process in an epoch, and count epochs."""
+
+    changes_training = False
 
     def __init__(self, epoch, how="raise"):
         self.epoch, self.how, self.n_epochs = epoch, how, 0
@@ -142,6 +144,41 @@ def test_checkpoint_is_used_by_equal_fits_only(data, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1 + len(changes) + 3
     clone(encoder).set_params(k=2, verbose=0, callbacks=[StopAt(0)]).fit(X, y)
     assert len(list(tmp_path.iterdir())) == 1 + len(changes) + 3
+
+
+class ScaleGradients(Callback):
+    """Multiply gradients, a callback of the user that changes training."""
+
+    def __init__(self, factor=1.0, log=None):
+        self.factor, self.log = factor, log
+        self.n_calls = 0
+
+    def on_grad_computed(self, net, **kwargs):
+        self.n_calls += 1
+        for weight in net.module_.parameters():
+            weight.grad *= self.factor
+
+
+def test_checkpoint_compares_own_callbacks(data, tmp_path):
+    def fit(*callbacks):
+        return clone(encoder).set_params(callbacks=list(callbacks)).fit(*data)
+
+    encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, checkpoint=tmp_path)
+    fit(ScaleGradients())
+    changed = fit(ScaleGradients(0.0))
+    assert len(list(tmp_path.iterdir())) == 2
+    whole = BrainEncoder(**{**SMALL, "max_epochs": 1}, callbacks=[ScaleGradients(0.0)]).fit(*data)
+    assert_equal_fits(changed, whole)
+    again = ScaleGradients(0.0)
+    assert_equal_fits(fit(("scale", again)), changed)
+    assert again.n_calls == 0  # read
+    with pytest.raises(ValueError, match="cannot compare the parameter 'log' of the callback ScaleGradients"):
+        fit(ScaleGradients(log=open(os.devnull)))  # noqa: SIM115
+    with pytest.raises(ValueError, match="'checkpoint' of the callback LoadInitState"):
+        fit(LoadInitState(Checkpoint()))
+    logging = ScaleGradients(log=data[0])
+    logging.changes_training = False
+    fit(logging)
 
 
 def test_checkpoint_errors_name_the_way_out(data, tmp_path):
