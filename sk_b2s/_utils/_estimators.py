@@ -55,20 +55,37 @@ def list_estimators_inside(estimator):
 def iter_nested_estimators(estimator):
     """Yield an estimator and all estimators in it, outermost first.
 
-    Of wrapped estimators, the fitted one is used if there is one.
+    Of wrapped estimators, the fitted one is used if there is one. Parts of
+    unions, column transformers and other meta-estimators are their parameters.
+    ``speech`` and ``init`` of a decoder are left out.
     """
     yield estimator
+    for part in _list_parts(estimator):
+        yield from iter_nested_estimators(part)
+
+
+def _list_parts(estimator):
+    """Return the estimators that an estimator holds, the decoder last."""
     if isinstance(estimator, Pipeline):
-        parts = [step for _, step in estimator.steps]
-    elif found := get_inner_estimator(estimator, fitted=True) or get_inner_estimator(estimator):
-        parts = [found[1]]
-    elif (fitted := getattr(estimator, "estimators_", None)) is not None:
-        parts = [one for copies in fitted for one in copies]
-    else:
-        parts = [one for _, one in list_estimators_inside(estimator)]
-    for part in parts:
-        if hasattr(part, "fit"):
-            yield from iter_nested_estimators(part)
+        return [step for _, step in estimator.steps if hasattr(step, "fit")]
+    found = get_inner_estimator(estimator, fitted=True) or get_inner_estimator(estimator)
+    inner = [] if found is None else [found[1]]
+    if isinstance(estimator, FrozenEstimator) or (hasattr(estimator, "ranks") and inner):
+        return inner
+    params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
+    parts = [
+        _find_estimators(getattr(estimator, f"{name}_", None)) or _find_estimators(value)
+        for name, value in params.items()
+        if name not in ("estimator", "speech", "init")
+    ]
+    return [*(one for found in parts for one in found), *inner]
+
+
+def _find_estimators(value):
+    """Return the estimators in nested lists and tuples."""
+    if isinstance(value, (list, tuple)):
+        return [one for part in value for one in _find_estimators(part)]
+    return [value] if hasattr(value, "fit") and not isinstance(value, type) else []
 
 
 def find_innermost_estimator(estimator, fitted=False):

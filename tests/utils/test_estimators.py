@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.compose import TransformedTargetRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sk_b2s import CalibratedDecoder, RidgeDecoder
+from sk_b2s import CalibratedDecoder, RidgeDecoder, SpeechReconstructor
 from sk_b2s._utils._estimators import (
     find_decoder_in_estimator,
     find_innermost_estimator,
@@ -108,6 +109,33 @@ def test_iter_nested_estimators_ends_at_decoder(wrapped):
     parts = list(iter_nested_estimators(wrapped))
     assert parts[0] is wrapped
     assert parts[-1] is find_innermost_estimator(wrapped, fitted=True)[0]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda one: FeatureUnion([("one", one), ("none", "drop")]),
+        lambda one: ColumnTransformer([("one", make_pipeline(one), [0])], remainder="passthrough"),
+        lambda one: make_pipeline(FeatureUnion([("one", one)]), RidgeDecoder()),
+        lambda one: GridSearchCV(make_pipeline(ColumnTransformer([("one", one, [0])]), Ridge()), {}),
+        lambda one: VotingRegressor([("one", make_pipeline(one, Ridge()))]),
+        lambda one: TransformedTargetRegressor(make_pipeline(one, Ridge()), transformer=StandardScaler()),
+        lambda one: SpeechReconstructor(make_pipeline(one, RidgeDecoder())),
+    ],
+    ids=["union", "columns", "pipeline", "search", "voting", "target", "reconstructor"],
+)
+def test_iter_nested_estimators_finds_parts(wrap):
+    part = Doubled()
+    assert [one for one in iter_nested_estimators(wrap(part)) if isinstance(one, Doubled)] == [part]
+
+
+def test_iter_nested_estimators_prefers_fitted_parts(data):
+    X, y = data[0][:, 0], data[1][:, 0, 0]
+    columns = ColumnTransformer([("one", Doubled(), [0])]).fit(X)
+    voting = VotingRegressor([("one", make_pipeline(Doubled(), Ridge()))]).fit(X, y)
+    for estimator in (columns, voting):
+        (part,) = (one for one in iter_nested_estimators(estimator) if isinstance(one, Doubled))
+        assert part.fitted_
 
 
 def test_replace_innermost_estimator_keeps_original(wrapped, data):
