@@ -21,7 +21,12 @@ from sk_b2s.events._check_events import EVENT_TYPES
 from sk_b2s.io._annex import check_annex_fetched
 from sk_b2s.io._raw._gaps import IS_GAP
 from sk_b2s.io._raw._read_raw import read_raw
-from sk_b2s.io._sidecars import find_sidecar, parse_sidecar_entities, read_sidecar_tsv
+from sk_b2s.io._sidecars import (
+    convert_sidecar_numbers,
+    find_sidecar,
+    parse_sidecar_entities,
+    read_sidecar_tsv,
+)
 
 # Common names of each column of the events table. The first one with a value is used.
 COLUMNS = {
@@ -69,6 +74,7 @@ class BidsEventTables:
         self.left_out: Counter = Counter()
         self.found: dict = {}
         self.outside: list = []
+        self.others: set = set()  # columns without a meaning here
 
     def read(self, recordings):
         """Read the events of all recordings.
@@ -118,7 +124,10 @@ class BidsEventTables:
                 f"stimuli={{name: path}} to silence this warning.",
                 stacklevel=3,
             )
-        return pd.concat([part for part in parts if len(part)])
+        events = pd.concat([part for part in parts if len(part)])
+        for column in self.others & set(events):  # of all tables at once, so that types do not differ
+            events[column] = convert_sidecar_numbers(events[column])
+        return events
 
     def _read_one(self, recording):
         entities = parse_sidecar_entities(recording)
@@ -187,10 +196,9 @@ class BidsEventTables:
             used -= set(self._find_columns("type", COLUMNS["type"], path, table))  # tags are copied
         for column in set(NUMBERS) & set(rows):
             rows[column] = _parse_numbers(rows[column], column)
-        others = table.loc[rows.index, [c for c in table if c not in used and c not in rows]].apply(
-            _convert_numbers
-        )
-        rows = rows.join(others)
+        others = [c for c in table if c not in used and c not in rows]
+        self.others |= set(others) - set(COLUMNS)
+        rows = rows.join(table.loc[rows.index, others])
         rows["duration"] = rows["duration"].fillna(0.0)
         if "sequence" in rows:
             rows["sequence"] = _format_names(rows["sequence"])
@@ -387,12 +395,6 @@ def _parse_numbers(texts, column):
             f"{f' ({wrong.sum() - 1} more such rows)' if wrong.sum() > 1 else ''}."
         )
     return numbers
-
-
-def _convert_numbers(texts):
-    """Return a column as numbers if all its values are numbers."""
-    numbers = pd.to_numeric(texts, errors="coerce")
-    return numbers if (numbers.notna() | texts.isna()).all() and numbers.notna().any() else texts
 
 
 def _format_names(texts):

@@ -9,12 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s.io._recording_files import check_regular_recording_file, decode_recording_file_text
+from sk_b2s.io._sidecars import convert_sidecar_numbers
 
 # Columns that are text, although values such as "01" and "null" look like numbers or missing values.
 TEXT_COLUMNS = (
     "study", "subject", "session", "task", "run", "recording", "type", "sound", "text", "sequence", "condition",
     "speaker", "language", "stream",
 )  # fmt: skip
+NUMBER_COLUMNS = ("onset", "duration", "sound_onset", "word_index", "recording_duration", "drift_ppm")
 PATH_COLUMNS = ("recording", "sound")
 SUFFIXES = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".json")
 MISSING = ("", "n/a")  # as in BIDS, because "NA", "nan" and "null" are words
@@ -28,7 +30,8 @@ def read_events(path):
     path : path-like
         Table with the columns of :func:`~sk_b2s.check_events`. In ``.tsv`` and
         ``.csv`` files (also ``.gz``), empty cells and "n/a" are missing
-        values. A ``.json`` file is a list of objects. A folder must hold one
+        values, and columns of numbers are numbers unless a value has a leading
+        zero, such as "007". A ``.json`` file is a list of objects. A folder must hold one
         such file with the name "events". Paths in ``recording`` and ``sound``
         may be relative to the folder of the file.
 
@@ -82,12 +85,30 @@ def _read_csv(path):
     separator = "\t" if ".tsv" in path.suffixes else ","
     try:
         events = pd.read_csv(
-            path, sep=separator, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=list(MISSING),
+            path,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            na_values=list(MISSING),
             encoding="utf-8-sig",
-        )  # fmt: skip
+        )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a table: {error}.".replace("\n", " ")) from error
-    return events.dropna(axis=1, how="all")
+    events = events.dropna(axis=1, how="all")
+    for column in [name for name in events if name not in TEXT_COLUMNS]:
+        events[column] = _convert_values(events[column], column in NUMBER_COLUMNS)
+    return events
+
+
+def _convert_values(texts, is_number):
+    """Return a column of text as numbers or booleans where it is one."""
+    if set(texts) <= {"True", "False"}:
+        return texts == "True"
+    numbers = convert_sidecar_numbers(texts)
+    if numbers is texts and is_number:  # such as "+2.5", and an error of check_events for text
+        found = pd.to_numeric(texts, errors="coerce")
+        return found if (found.notna() | texts.isna()).all() else texts
+    return numbers
 
 
 def _read_json(path):

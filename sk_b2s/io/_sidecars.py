@@ -44,6 +44,7 @@ NOT_EEG_TYPES = {
 # Coordinate systems with their origin between the ears. Axes: x right and y forward, or x forward and y left.
 RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab")
 FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
 def parse_sidecar_entities(path):
@@ -156,6 +157,39 @@ def read_sidecar_tsv(path, dtype=str):
         if texts.dtype != bool and texts.str.startswith('"').any():  # fields with a quote or a tab
             table[column] = texts.str.replace(r'^"(.*)"$', lambda m: m[1].replace('""', '"'), regex=True)
     return table
+
+
+def convert_sidecar_numbers(texts):
+    """Return a column of text as numbers if this loses nothing.
+
+    All values must be decimal numbers without a leading zero or plus sign, so
+    that identifiers such as "007" stay text. Integers that a float would round
+    stay text, too.
+
+    Parameters
+    ----------
+    texts : Series of str
+        NaN or None for missing values.
+
+    Returns
+    -------
+    column : Series
+        int64, or float64 with missing values or decimals, else ``texts``.
+
+    Examples
+    --------
+    >>> convert_sidecar_numbers(pd.Series(["7", "12"])).tolist()
+    [7, 12]
+    >>> convert_sidecar_numbers(pd.Series(["007", "12"])).tolist()
+    ['007', '12']
+    """
+    known = texts[texts.notna()]
+    if not len(known) or not all(isinstance(one, str) and NUMBER.fullmatch(one) for one in known):
+        return texts
+    is_whole = known.str.fullmatch("-?[0-9]+").to_numpy(bool)
+    largest = max((abs(int(one)) for one in known[is_whole]), default=0)
+    is_integer = is_whole.all() and len(known) == len(texts)
+    return pd.to_numeric(texts) if largest < (2**63 if is_integer else 2**53) else texts
 
 
 def open_sidecar_table(path):

@@ -187,6 +187,34 @@ def test_read_bids_copies_unknown_columns(folder):
     assert read_bids(folder.root)["label"].tolist() == ["x", "y", "z", "z"]
 
 
+def test_read_bids_keeps_leading_zeros(folder):
+    columns = {
+        "code": ["007", "12", "n/a", "1"],
+        "count": ["7", "12", "n/a", "1"],
+        "level": ["0.50", "1.0", "-2", "1e-3"],
+    }
+    lines = [
+        "\t".join(fields)
+        for fields in zip(*([name, *values] for name, values in columns.items()), strict=True)
+    ]
+    folder.write_table(
+        "\n".join(f"{line}\t{more}" for line, more in zip(EVENTS.splitlines(), lines, strict=True))
+    )
+    events = read_bids(folder.root)
+    assert events["code"].dropna().tolist() == ["007", "12", "1"]
+    assert events["count"].dropna().tolist() == [7, 12, 1]
+    assert events["level"].tolist() == [0.5, 1, -2, 1e-3]
+
+
+def test_read_bids_types_agree_between_tables(folder):
+    other = folder.add("sub-02/eeg/sub-02_task-story_eeg.fif")
+    line, *lines = EVENTS.splitlines()
+    for recording, value in ((folder.recording, "12"), (other, "007")):
+        table = [f"{line}\tcode", *(f"{one}\t{value}" for one in lines)]
+        folder.write_table("\n".join(table), recording)
+    assert set(read_bids(folder.root)["code"]) == {"12", "007"}
+
+
 def test_read_bids_recognizes_bad_rows(folder):
     folder.write_table(EVENTS + "8\t1\tbadge\tn/a\tn/a\n9\t1\tBAD blink\tn/a\tn/a\n10\t1\tbad\tn/a\tn/a\n")
     with pytest.warns(UserWarning, match="1 of 'badge'"):

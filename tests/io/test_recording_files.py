@@ -108,3 +108,14 @@ def test_check_parts_refuses_incomplete_ctf(there, tmp_path):
     message = {0: "no 'a.res4'", 1: "no 'a.meg4'", 3: "no 'a.1_meg4', but later parts"}[len(there)]
     with pytest.raises(FileNotFoundError, match="holds 'b.res4'" if there == ["b.res4"] else message):
         check_recording_files(folder)
+
+
+def test_read_events_keeps_leading_zeros(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text("subject,onset,code,count,seen,level\n01,+2.5,007,7,True,0.50\n02,3,12,,False,1\n")
+    events = read_events(path)
+    assert events["code"].tolist() == ["007", "12"]
+    assert events["onset"].tolist() == [2.5, 3.0]
+    assert events["seen"].dtype == bool
+    assert events["level"].tolist() == [0.5, 1.0]
+    assert events["count"].dtype == float

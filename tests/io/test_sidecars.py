@@ -16,6 +16,7 @@ from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.io._raw._recordings import open_recording
 from sk_b2s.io._sidecars import (
     apply_sidecars,
+    convert_sidecar_numbers,
     find_sidecar,
     parse_sidecar_duration,
     parse_sidecar_entities,
@@ -193,3 +194,26 @@ def test_read_tsv_infers_types(folder):
     assert table["text"].tolist() == ['a "b"', "nan"]
     assert table["flag"].tolist() == [True, False]
     assert read_sidecar_tsv(path)["onset"].tolist()[0] == "1.5"
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["1", "-2", "0"], [1, -2, 0]),
+        (["1.50", "0.5", "2e-3"], [1.5, 0.5, 0.002]),
+        (["01", "2"], None),
+        (["00.5"], None),
+        (["+1"], None),
+        (["inf", "1"], None),
+        (["1", "a"], None),
+        (["9007199254740993"], [9007199254740993]),
+        (["9007199254740993", None], None),
+        (["99999999999999999999"], None),
+        ([None, None], None),
+    ],
+    ids=str,
+)
+def test_convert_sidecar_numbers_loses_nothing(texts, expected):
+    column = pd.Series(texts, dtype=object)
+    found = convert_sidecar_numbers(column)
+    assert found is column if expected is None else found.tolist() == expected
