@@ -30,10 +30,10 @@ def read_events(path):
     path : path-like
         Table with the columns of :func:`~sk_b2s.check_events`. In ``.tsv`` and
         ``.csv`` files (also ``.gz``), empty cells and "n/a" are missing
-        values, and columns of numbers are numbers unless a value has a leading
-        zero, such as "007". A ``.json`` file is a list of objects. A folder must hold one
-        such file with the name "events". Paths in ``recording`` and ``sound``
-        may be relative to the folder of the file.
+        values, and columns of numbers are numbers unless a value has a
+        leading zero, such as "007". A ``.json`` file is a list of objects. A
+        folder must hold one such file with the name "events". Paths in
+        ``recording`` and ``sound`` may be relative to the folder of the file.
 
     Returns
     -------

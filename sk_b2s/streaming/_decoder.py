@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
+from inspect import signature
 from time import perf_counter
 
 import numpy as np
@@ -450,6 +451,11 @@ class StreamingDecoder(StoredWindowsMixin):
             known, played, known - self.onset - played, list(self.candidates)[best], probability[best], *probability,
         ]  # fmt: skip
 
+    def _copy(self):
+        """Return a decoder of the same stream without samples and callback."""
+        parameters = {name: getattr(self, name) for name in signature(StreamingDecoder).parameters}
+        return StreamingDecoder(**{**parameters, "positions": self.positions[0], "callback": None})
+
     def replay(self, recording, onset):
         """Predict with the Pipeline on a whole recording.
 
@@ -465,11 +471,7 @@ class StreamingDecoder(StoredWindowsMixin):
         predictions : DataFrame of shape (n_predictions, 5 + n_candidates)
             As of :meth:`push`. The state of the stream is not changed.
         """
-        twin = StreamingDecoder(
-            self.pipeline, self.candidates, self.sfreq, self.duration, self.step, self.evidence,
-            self.time_constant, self.temperature, self.subject, self.positions[0], self.bads,
-            history=self.history,
-        ).start(onset)  # fmt: skip
+        twin = self._copy().start(onset)
         sfreq, steps = self.parts.epocher.sfreq, np.arange(twin._next, twin._end)
         table = pd.DataFrame({
             "recording": str(recording), "subject": self.subject, "onset": (twin._begin + twin._hop * steps) / sfreq,

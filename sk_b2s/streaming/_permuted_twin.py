@@ -6,8 +6,6 @@ import warnings
 
 import numpy as np
 
-from sk_b2s.streaming._decoder import StreamingDecoder
-
 
 class PermutedTwin:
     """The same decoder of the same stream with permuted channels.
@@ -22,10 +20,7 @@ class PermutedTwin:
     """
 
     def __init__(self, decoder, onset, callback=None):
-        self._decoder = StreamingDecoder(
-            decoder.pipeline, decoder.candidates, decoder.sfreq, decoder.duration, decoder.step, decoder.evidence,
-            decoder.time_constant, decoder.temperature, decoder.subject, decoder.positions[0], decoder.bads,
-        ).start(onset)  # fmt: skip
+        self._decoder = decoder._copy().start(onset)
         order = np.random.default_rng(0).permutation(np.flatnonzero(~decoder.is_bad))
         self._order = np.arange(len(decoder.is_bad))
         self._order[~decoder.is_bad] = order
