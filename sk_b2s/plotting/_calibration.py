@@ -17,6 +17,7 @@ from sk_b2s.plotting._style import (
     DASHED,
     MUTED,
     assign_style_colors,
+    format_style_means,
     get_styled_axes,
     place_style_legend,
     spread_positions_in_style,
@@ -97,7 +98,7 @@ def plot_adaptation(results, score="top_k", ax=None):
     ax.set(
         xticks=np.arange(len(amounts)), xticklabels=["all" if amount == np.inf else f"{amount:g}" for amount in amounts],
         xlabel="minutes of calibration to the test subject", ylabel=get_summary_score_label(rows, score), ylim=(0, None),
-        title=f"mean ± s.e.m. of {n_subjects} subject{'s' * (n_subjects > 1)}",
+        title=format_style_means(n_subjects),
     )  # fmt: skip
     style_score_ticks(ax.yaxis, is_score_correlation(rows, score))
     style_axes(ax)

@@ -20,6 +20,7 @@ from sk_b2s.plotting._style import (
     DASHED,
     MUTED,
     draw_styled_chance,
+    format_style_means,
     get_styled_axes,
     place_style_legend,
     style_axes,
@@ -194,7 +195,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
         ax.minorticks_off()
     ax.set_xticks(place, [f"{at:.3g}" for at in place] if is_number else list(subjects.index))
     title, note = (
-        f"mean ± s.e.m. of {subjects.shape[1]} subjects",
+        format_style_means(subjects.shape[1]),
         describe_learning_curve_edge(subjects) if x == "value" else "",
     )
     ax.set(xlabel=UNITS.get(x, x), ylabel=get_summary_score_label(curve, score), ylim=(0, None),

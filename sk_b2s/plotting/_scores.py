@@ -127,7 +127,7 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
     ax.set(
         xticks=place, xticklabels=[wrap_style_label(label, 18, 4) for label in scores], xlim=(-0.5, len(place) - 0.5),
         ylim=(0, None), ylabel=name,
-        title=f"One point per subject (n = {len(scores)}), mean ± s.e.m.",
+        title="One subject" if len(scores) == 1 else f"One point per subject (n = {len(scores)}), mean ± s.e.m.",
     )  # fmt: skip
     style_score_ticks(ax.yaxis, is_correlation)
     style_axes(ax)

@@ -92,6 +92,17 @@ def place_style_legend(ax, handles=None, labels=None, title=None):
     )  # fmt: skip
 
 
+def format_style_means(n_subjects):
+    """Return the title of means over subjects, of one without an error.
+
+    Examples
+    --------
+    >>> format_style_means(8), format_style_means(1)
+    ('mean ± s.e.m. of 8 subjects', 'one subject')
+    """
+    return f"mean ± s.e.m. of {n_subjects} subjects" if n_subjects > 1 else "one subject"
+
+
 def draw_styled_chance(ax, chance, label=None):
     """Draw the chance level as a dashed line across the axes.
 

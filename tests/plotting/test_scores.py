@@ -13,7 +13,14 @@ from sk_b2s._utils._text import HIDDEN, make_text_visible
 from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._benchmark_summary import average_summary_scores
 from sk_b2s.evaluation._statistics._subject_means import select_subject_rows_for_statistics
-from sk_b2s.plotting import plot_comparison, plot_controls, plot_rank_curve, plot_scores, plot_subjects
+from sk_b2s.plotting import (
+    plot_comparison,
+    plot_controls,
+    plot_curve,
+    plot_rank_curve,
+    plot_scores,
+    plot_subjects,
+)
 
 
 def test_plot_scores_shows_subjects_and_chance():
@@ -23,6 +30,15 @@ def test_plot_scores_shows_subjects_and_chance():
     np.testing.assert_allclose(sorted(points[:, 1]), [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     assert "chance 5.0 %" in ax.get_legend_handles_labels()[1]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["ridge", "encoder"]
+
+
+def test_plot_scores_of_one_subject_has_no_error():
+    ax = plot_scores(pd.DataFrame({"ridge": [0.1]}, index=["a"]), chance=0.05)
+    assert ax.get_title() == "One subject"
+    curve = pd.DataFrame(
+        {"length": [1, 10], "subject": "a", "accuracy": [0.6, 0.8], "chance": 0.5, "n_decisions": 9}
+    )
+    assert "one subject" in plot_curve(curve).get_title()
 
 
 def test_plot_scores_accepts_retrieval_results():
