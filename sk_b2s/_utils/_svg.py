@@ -78,7 +78,7 @@ def draw_svg_dots(places, size=HEIGHT):
     )
 
 
-def draw_svg_strips(strips, stop):
+def draw_svg_strips(strips, stop, start=0.0):
     """Draw a strip of bars for each kind of event, on one axis of time.
 
     Parameters
@@ -88,6 +88,8 @@ def draw_svg_strips(strips, stop):
         Many bars are drawn as the share of time that they cover.
     stop : float
         End of the axis in seconds.
+    start : float, default=0.0
+        Begin of the axis, negative for onsets before the recording.
 
     Returns
     -------
@@ -99,25 +101,27 @@ def draw_svg_strips(strips, stop):
     >>> svg.count("<rect")
     2
     """
-    scale, parts = (STRIP_WIDTH - STRIP_LEFT - EDGE) / max(float(stop), 1e-9), []
+    length = max(float(stop) - start, 1e-9)
+    scale, parts = (STRIP_WIDTH - STRIP_LEFT - EDGE) / length, []
     for place, (label, onsets, durations, texts) in enumerate(strips):
         top = 4 + STRIP_HEIGHT * place
         parts.append(_write(STRIP_LEFT - 6, top + 11, label[:14], "end"))
         bars = zip(onsets, durations, np.full(len(onsets), 0.55), texts or [""] * len(onsets), strict=True)
         if len(onsets) > MAX_BARS:
-            bars = _cover_bins(np.asarray(onsets, float), np.asarray(durations, float), float(stop))
+            bars = _cover_bins(np.asarray(onsets, float) - start, np.asarray(durations, float), length)
+            bars = [(start + onset, *rest) for onset, *rest in bars]
         for index, (onset, duration, opacity, text) in enumerate(bars):
             title = f"<title>{html.escape(text)}</title>" if text else ""
             shade = opacity - 0.2 * (index % 2) if texts else opacity  # neighbors differ
             parts.append(
-                f'<rect x="{STRIP_LEFT + scale * onset:.1f}" y="{top}" width="{max(scale * duration, 1):.1f}" height="14" '
+                f'<rect x="{STRIP_LEFT + scale * (onset - start):.1f}" y="{top}" width="{max(scale * duration, 1):.1f}" height="14" '
                 f'fill="currentColor" opacity="{shade:.2f}">{title}</rect>'
             )
     height = 4 + STRIP_HEIGHT * len(strips) + 18
-    unit, length = ("min", stop / 60) if stop >= 120 else ("s", stop)
+    unit, factor = ("min", 60) if stop >= 120 else ("s", 1)
     parts += [
-        _write(STRIP_LEFT, height - 5, "0"),
-        _write(STRIP_WIDTH - EDGE, height - 5, f"{length:.1f} {unit}", "end"),
+        _write(STRIP_LEFT, height - 5, f"{start / factor:.1f} {unit}" if start else "0"),
+        _write(STRIP_WIDTH - EDGE, height - 5, f"{stop / factor:.1f} {unit}", "end"),
     ]
     labels = ", ".join(f"{len(onsets)} {label}" for label, onsets, _, _ in strips)
     return (

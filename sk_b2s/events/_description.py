@@ -120,9 +120,10 @@ class EventsDescription:
         recordings = list(self._iter_recordings())[:SHOWN]
         stops = [float((own["onset"] + own["duration"].fillna(0)).max()) for _, own in recordings]
         stop = np.nan_to_num(stops).max()
+        start = min(0.0, np.nan_to_num([own["onset"].min() for _, own in recordings]).min())
         for row, (_, own) in zip(self.table.itertuples(), recordings, strict=False):
             title = f"{row.subject}, {row.recording}" + (f": {row.stimuli}" if row.stimuli else "")
-            parts.append(f"<p>{html.escape(title)}</p>{draw_svg_strips(_make_strips(own), stop)}")
+            parts.append(f"<p>{html.escape(title)}</p>{draw_svg_strips(_make_strips(own), stop, start)}")
         if more := len(self.table) - len(recordings):
             parts.append(f"<p>and {more} more</p>")
         return f"<div>{''.join(parts)}</div>"

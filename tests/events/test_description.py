@@ -57,6 +57,17 @@ def test_describe_events_draws_strips(n_words):
     assert all(float(bar.get("x")) + float(bar.get("width")) <= 640 for bar in bars[:4])
 
 
+@pytest.mark.parametrize("n_words", [2, 500], ids=["bars", "covered"])
+def test_describe_events_draws_negative_onsets(n_words):
+    events = make_events(1, n_words)
+    events["onset"] -= 31.0
+    page = describe_events(events)._repr_html_()
+    bars = [float(bar.split('"')[0]) for bar in page.split('<rect x="')[1:]]
+    assert min(bars) == 80.0  # left end of the axis
+    assert max(bars) < 618.0
+    assert ">-30.0 s<" in page if n_words == 2 else ">-0.5 min<" in page
+
+
 def test_describe_events_limits_recordings():
     found = describe_events(make_events(n_recordings=40))
     assert found._repr_html_().count("<svg") == 12
