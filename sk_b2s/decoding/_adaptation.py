@@ -148,8 +148,8 @@ class AdaptationMixin:
             trains a copy of the whole network for each subject, at a small
             learning rate. With ``freeze=True``, "all" trains the layer of the
             subject and the layers after the pretrained ones. If windows have
-            one frame of features, there is no closed form, and training starts
-            from the mean of all layers.
+            one frame of features, a closed form does not exist, and training
+            starts from the mean of all layers.
 
             "auto" uses "layer" for less than 2 minutes of distinct stimuli and
             "all" for more, "layer" if the duration is unknown, and "ridge" for

@@ -1,5 +1,6 @@
 """Tests of figures of temporal response functions."""
 
+import mne
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,6 +68,25 @@ def test_trf_as_evoked_response(trf):
         other["sfreq"] = 500.0
     assert trf.to_evoked(info=other).times[-1] == pytest.approx(0.4)
     np.testing.assert_array_equal(trf.positions_[:, 0], [0.2, 0.5, 0.8])
+
+
+def test_trf_as_evoked_has_channels_of_recording(trf, tmp_path):
+    info = mne.create_info(["c", "x", "b", "a"], 500.0, "mag")
+    for place, channel in enumerate(info["chs"]):
+        channel["loc"][:3] = place, 0.1, 0.2
+    mne.io.RawArray(np.zeros((4, 1000)), info, verbose="ERROR").save(
+        tmp_path / "one_meg.fif", verbose="ERROR"
+    )
+    evoked = trf.to_evoked(info=tmp_path / "one_meg.fif")
+    assert evoked.ch_names == ["a", "b", "c"]
+    assert evoked.get_channel_types() == ["mag"] * 3
+    np.testing.assert_allclose([channel["loc"][0] for channel in evoked.info["chs"]], [3, 2, 0])
+    np.testing.assert_allclose(evoked.times, trf.lags_)
+    mne.io.RawArray(np.zeros((1, 9)), mne.create_info(["a"], 9.0, "eeg"), verbose="ERROR").save(
+        tmp_path / "two_eeg.fif", verbose="ERROR"
+    )
+    with pytest.raises(ValueError, match="lacks the channels .'b', 'c'."):
+        trf.to_evoked(info=str(tmp_path / "two_eeg.fif"))
 
 
 def test_plot_trf_features_has_panels_of_sets():

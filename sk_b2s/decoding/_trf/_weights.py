@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -74,6 +76,8 @@ def _make_evoked(trf, weights, comment, info=None):
         raise ValueError(f"to_evoked requires two lags or more. Got lags={trf.lags_!r}.")
     rate = float(1 / np.diff(trf.lags_).mean())
     names = list(trf.ch_names_ or map(str, range(trf.n_features_in_)))
+    if isinstance(info, (str, PathLike)):
+        info = _read_channels(info, names)
     if info is None:
         info = make_sensor_info(names, rate, trf.positions_)
     elif len(info["ch_names"]) != trf.n_features_in_:
@@ -95,6 +99,21 @@ def _make_evoked(trf, weights, comment, info=None):
     )
 
 
+def _read_channels(path, names):
+    """Return the info of channels of a recording."""
+    import mne
+
+    from sk_b2s.io._raw._read_raw import read_raw
+
+    header = read_raw(path).info
+    if lacking := [name for name in names if name not in header["ch_names"]]:
+        raise ValueError(
+            f"The recording {str(path)!r} lacks the channels {lacking[:8]} of fit. Pass a recording with the same channels, or "
+            f"info."
+        )
+    return mne.pick_info(header, [header["ch_names"].index(name) for name in names], verbose="ERROR")
+
+
 class TRFWeightsMixin:
     """Weights or patterns over lags as evoked responses."""
 
@@ -109,11 +128,11 @@ class TRFWeightsMixin:
         subject : str, default=None
             One of ``subjects_``. If None, the mean over models, for each
             channel those of subjects in which it is not masked.
-        info : mne.Info, default=None
-            Channels in the order of ``fit``, such as
-            ``mne.io.read_raw(file).pick("eeg").info``, with their positions.
-            Its rate is not used. If None, EEG channels with the names and the
-            projected positions in ``fit``.
+        info : path-like or mne.Info, default=None
+            Recording with the channels of ``fit``, whose types and positions
+            are used, or their ``mne.Info`` in the order of ``fit``. Its rate
+            is not used. If None, EEG channels with the names and the projected
+            positions in ``fit``, on a sphere. Pass it for MEG.
 
         Returns
         -------
