@@ -70,9 +70,11 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
         subjects start from the mean of the subject layers and are appended to
         ``subjects_``. A network given as ``module`` treats the subjects that
         were not in the first call as unseen ones. ``lr`` and ``batch_size``
-        can be changed between calls. After :meth:`fit` or
-        :func:`~sk_b2s.load`, training continues from the weights with a new
-        optimizer and new random numbers. A pickle keeps both.
+        can be changed between calls. The other parameters of training, such as
+        ``callbacks`` and ``weight_decay``, are those of the first call. After
+        :meth:`fit` or :func:`~sk_b2s.load`, training continues from the
+        weights with a new optimizer and new random numbers. A pickle keeps
+        both.
 
         Examples
         --------
