@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._metadata_requests import SIMPLE_METHODS
 from sklearn.utils._param_validation import validate_parameter_constraints
 
-from sk_b2s._persistence._registry import PANDAS_TYPES, PARTS, READABLE
+from sk_b2s._persistence._registry import NEWER, PANDAS_TYPES, PARTS, READABLE
 from sk_b2s._persistence._states import (
     check_part_state,
     check_state,
@@ -208,7 +208,7 @@ class Deserializer:
     def _part(self, node):
         cls, arguments = PARTS[node["class"]]
         state = self._dict(node["state"])
-        if state.keys() != arguments.keys():
+        if not arguments.keys() - NEWER.get(node["class"], set()) <= state.keys() <= arguments.keys():
             raise KeyError(f"{node['class']} with {sorted(state)}")
         check_part_state(node["class"], state)
         return cls(**state)

@@ -51,9 +51,10 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "Windows": (Windows, {
         "signals": "signals", "which": "which", "start": "start", "n_times": "n_read", "sfreq": "sfreq",
         "rows": "rows", "positions": "positions", "layout": "layout", "ch_names": "ch_names",
-        "extent": "extent", "steps": "steps",
+        "extent": "extent", "steps": "steps", "n_valid": "n_valid", "is_continuous": "is_continuous",
     }),
 }  # fmt: skip
+NEWER = {"Windows": {"n_valid", "is_continuous"}}  # arguments that files of earlier versions lack
 # Splitters of one fold, which may be the parameter `validation` of an encoder.
 PARTS |= {
     spec.class_name: (spec.load(), {name: name for name in signature(spec.load()).parameters})

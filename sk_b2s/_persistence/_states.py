@@ -365,6 +365,7 @@ PART_STATES: dict[str, dict[str, StateAttribute]] = {
         "positions": state_numbers("n_layouts", "n_channels", 2, none=True, finite=False),
         "layout": state_numbers("n_signals", kinds="iu"), "ch_names": state_strings("n_channels", none=True),
         "extent": state_numbers("n_signals", 2, kinds="iu", none=True), "steps": state_of_type(tuple),
+        "n_valid": state_numbers("n_windows", kinds="iu", none=True, absent=True), "is_continuous": state_of_type(bool, absent=True),
     },
 }  # fmt: skip
 

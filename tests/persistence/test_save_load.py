@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 from helpers.estimators import EXAMPLES
+from helpers.windows import make_planted_windows
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn import config_context
@@ -335,6 +336,17 @@ def test_save_stored_features_once(path):
     assert sum(tensor.shape == (400, 3) for tensor in tensors.values()) == 2
     with pytest.warns(StimulusLeakWarning, match="a, b"):
         loaded.score(X, y)
+
+
+def test_save_keeps_valid_samples_of_windows(path):
+    X, y = make_planted_windows(n_times=24, subjects=("a",))
+    n_valid = np.where(np.arange(len(X)) % 2, 24, 12)
+    targets = Windows.from_array(y, sfreq=100)._replace(n_valid=n_valid)
+    ridge = RidgeDecoder(lags=(0, 0.02), k=1).fit(X, targets)
+    loaded = save_and_load(ridge, path)
+    assert_same(ridge.segments_.n_valid, loaded.segments_.n_valid)
+    assert loaded.segments_.is_continuous is ridge.segments_.is_continuous is False
+    assert_same(ridge.similarity(X), loaded.similarity(X))
 
 
 def test_save_lazy_windows_with_samples(path, study):
