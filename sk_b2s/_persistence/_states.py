@@ -350,9 +350,8 @@ PART_STATES: dict[str, dict[str, StateAttribute]] = {
         "data": state_numbers("n_times", "n_features"), "sfreq": state_of_type(Real), "name": state_of_type(str),
     },
     "Moments": {
-        "n_frames": state_integer(1), "n_used": state_integer(1),
-        **dict.fromkeys(("reference", "x"), state_numbers("n_channels")), "y": state_numbers("n_features"),
-        "yy": state_numbers("n_features", "n_features"), "lagged": state_numbers("n_lags", "n_lagged"),
+        **dict.fromkeys(("n_frames", "n_used"), state_integer(1)), **dict.fromkeys(("reference", "x"), state_numbers("n_channels")),
+        "y": state_numbers("n_features"), "yy": state_numbers("n_features", "n_features"), "lagged": state_numbers("n_lags", "n_lagged"),
         "products": state_numbers("n_lags", "n_lagged", "n_lags", "n_lagged"),
         "cross": state_numbers("n_lags", "n_lagged", "n_features"),
     },
