@@ -63,6 +63,12 @@ class PairDataset(Dataset):
         # The order in a batch is free, and rows sorted by recording are read faster.
         self.rows = rows[np.argsort(brain.windows.which[rows], kind="stable")]
 
+    @property
+    def has_padding(self):
+        """Whether speech features have unequal lengths."""
+        n_valid = self.targets.n_valid
+        return n_valid is not None and bool((n_valid[self.rows] < self.targets.shape[2]).any())
+
     def __len__(self):
         return len(self.rows)
 

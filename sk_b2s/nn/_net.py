@@ -95,7 +95,7 @@ class RetrievalNet(NeuralNet):
         self.precision = precision
         self.k = k
         self.averaging = averaging
-        self.frozen = ()
+        self.frozen, self.has_padding = (), False
         super().__init__(module, criterion, **kwargs)
 
     @property
@@ -123,6 +123,7 @@ class RetrievalNet(NeuralNet):
         """Return an iterator over whole batches."""
         if not training:
             return dataset
+        self.has_padding = getattr(dataset, "has_padding", False)
         batches = BalancedBatchSampler(len(dataset), self.batch_size, self.shuffle)
         # Without a generator, the loader draws from the global one of torch.
         return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, generator=torch.Generator())
@@ -177,7 +178,10 @@ class RetrievalNet(NeuralNet):
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compute the loss over the distinct segments of the batch."""
         segments, target = y_true
-        return self.criterion_(y_pred, self.encode_speech(segments), target)
+        encoded = self.encode_speech(segments)
+        if self.has_padding and self.speech_module is not None:  # whose output is not zero there
+            encoded = encoded * segments.ne(0).any(1, keepdim=True)
+        return self.criterion_(y_pred, encoded, target)
 
     @allowed_threads()
     def fit_loop(self, *args, **kwargs):

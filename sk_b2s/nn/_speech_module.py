@@ -121,4 +121,6 @@ def encode_by_speech_module(
         encoded = encode(windows.gather(np.arange(part.start, part.stop), device=device))
         by_window[part] = encoded.float().mT.cpu().numpy()
     which, start = np.zeros(n_windows, np.int64), np.arange(n_windows) * n_frames
-    return Windows([signal], which, start, n_frames, windows.sfreq, rows=windows.rows, is_continuous=False)
+    return Windows(
+        [signal], which, start, n_frames, windows.sfreq, rows=windows.rows, n_valid=windows.n_valid, is_continuous=False
+    )  # fmt: skip

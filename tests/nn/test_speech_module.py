@@ -198,6 +198,29 @@ def test_encoded_features_keep_rate():
     assert flat.transform(np.asarray(X)).shape == (40, 8)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "change", [{}, {"speech_embedding_dim": None, "target_dim": 2}], ids=["network", "map"]
+)
+def test_padding_does_not_count_after_encoding(change):
+    brain, speech = squared(24)
+    n_valid = np.where(np.arange(24) % 2, 24, 10)
+    targets = Windows.from_array(speech, sfreq=100)._replace(n_valid=n_valid)
+    encoder = BrainEncoder(**{**SMALL, **change, "max_epochs": 1}).fit(
+        Windows.from_array(brain, sfreq=100), targets
+    )
+    net = encoder.net_
+    encoded = net.encode(targets).gather()
+    assert not encoded[::2, :, 10:].any()
+    assert encoded[1::2, :, 10:].any()
+    estimates = torch.randn(24, encoder.n_features_out_, 24, generator=torch.Generator().manual_seed(0))
+    other = estimates.clone()
+    other[:, :, 10:] += 1
+    short = targets.gather(np.arange(0, 24, 2)), torch.arange(12)
+    losses = [net.get_loss(Z[::2], short).item() for Z in (estimates, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
 def test_mse_with_speech_module_raises():
     brain, speech = squared(40)
     with pytest.raises(
