@@ -1,15 +1,16 @@
 """Results files of a benchmark."""
 
 import os
-import subprocess
-import sys
+import signal
+import time
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pandas as pd
 import pytest
-from helpers import TESTS
 from helpers.decoders import FAST, ONE, Counting, counting, people, ridge, same
+from helpers.processes import run_in_processes
 from sklearn.exceptions import FitFailedWarning
 
 from sk_b2s import (
@@ -116,67 +117,64 @@ def test_benchmark_is_equal_with_threads(done):
         same(benchmark(n_jobs=2, **arguments), results)
 
 
-SCRIPT = """
-import os, random, signal, sys, time
-sys.path.insert(0, {tests!r})
-import torch
-torch.set_num_threads(1)
-from helpers.decoders import FAST, counting, people, same
-from sk_b2s import StimulusKFold, benchmark, read_results
-from sk_b2s.preprocessing._fingerprint import make_code_fingerprint
-
-X, y = people(n_recordings=4, n=40, together=2)
-def run(path):
-    estimators = {{"one": counting(), "ten": counting(alphas=(10.0,))}}
+def run_two(path):
+    """Run two estimators with their controls on two folds: 12 fits."""
+    X, y = people(n_recordings=4, n=40, together=2)
+    estimators = {"one": counting(), "ten": counting(alphas=(10.0,))}
     return benchmark(estimators, X, y, StimulusKFold(2), path, n_candidates=30, **FAST)
+
+
 def fork(path):
+    """Run in another process: its id."""
     child = os.fork()
     if not child:
-        run(path)
-        os._exit(0)
+        status = 1
+        try:
+            run_two(path)
+            status = 0
+        finally:
+            os._exit(status)
     return child
-fits = lambda: len(open(os.environ["FITS"]).read().split())
 
-# The code is digested once for all forks. No fit runs before them, because forks lose threads.
-# Times are counted in fits and not in seconds, so that they do not depend on the load of the machine.
-make_code_fingerprint()
-random.seed({seed})
-interruptions = 0
-for _ in range(8):
-    child, enough = fork("interrupted.jsonl"), min(fits() + random.choice([0, 1, 2]), 12)
-    while fits() < enough:
-        time.sleep(0.005)
-    time.sleep(random.uniform(0.0, 0.05))  # in the fit, the score or the writing
-    os.kill(child, signal.SIGKILL)
-    interruptions += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-assert interruptions >= 4, interruptions
-assert os.path.getsize("interrupted.jsonl") > 0
-os.waitpid(fork("interrupted.jsonl"), 0)
-print("fits", fits(), "interruptions", interruptions)
-assert 12 <= fits() <= 12 + interruptions
-open(os.environ["FITS"], "w").close()
 
-children = [fork("shared.jsonl") for _ in range(3)]
-assert all(os.waitpid(child, 0)[1] == 0 for child in children)
-assert fits() == 12, fits()
+def interrupt_and_share(folder):
+    """Interrupt a benchmark eight times, and run one in three processes.
 
-whole = run("whole.jsonl")
-same(read_results("interrupted.jsonl"), whole)
-same(run("interrupted.jsonl"), whole)
-same(read_results("shared.jsonl"), whole)
-same(read_results(["whole.jsonl", "shared.jsonl", "interrupted.jsonl"]), whole)
-assert fits() == 24, fits()
-print("the same")
-"""
+    Times are counted in fits and not in seconds, so that they do not depend on
+    the load of the machine.
+    """
+    log = Path(os.environ["FITS"])
+    random, path, interruptions = np.random.default_rng(3), folder / "interrupted.jsonl", 0
+    for _ in range(8):
+        child, enough = fork(path), min(count_fits(log) + random.integers(3), 12)
+        while count_fits(log) < enough:
+            time.sleep(0.005)
+        time.sleep(random.uniform(0.0, 0.05))  # in the fit, the score or the writing
+        os.kill(child, signal.SIGKILL)
+        interruptions += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert interruptions >= 4
+    assert path.stat().st_size > 0
+    assert os.waitpid(fork(path), 0)[1] == 0
+    assert 12 <= count_fits(log) <= 12 + interruptions
+    log.write_text("")
+    children = [fork(folder / "shared.jsonl") for _ in range(3)]
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    assert count_fits(log) == 12
+
+
+def count_fits(log):
+    return len(log.read_text().split())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="requires os.fork")
 def test_benchmark_survives_interruptions_and_sharing(fits, tmp_path):
-    tests = str(TESTS)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(tests=tests, seed=3)], cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(tests).parent), *sys.path])},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "the same" in done.stdout
+    run_in_processes(interrupt_and_share, [tmp_path])
+    interrupted, shared, whole = (tmp_path / f"{name}.jsonl" for name in ("interrupted", "shared", "whole"))
+    expected = run_two(whole)
+    assert fits() == 24
+    same(read_results(interrupted), expected)
+    same(run_two(interrupted), expected)
+    same(read_results(shared), expected)
+    same(read_results([whole, shared, interrupted]), expected)
+    assert fits() == 24
