@@ -15,6 +15,7 @@ from pathlib import PurePath
 
 # Control characters except tab and line break, direction overrides and isolates, lone surrogates, noncharacters.
 HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+PUNCTUATION = re.compile(r"[^\w']+")
 
 
 def make_text_visible(text):
@@ -113,7 +114,12 @@ def make_plain_text(words):
     """Join lower-case words without punctuation, for comparison."""
     import pandas as pd
 
-    return " ".join(re.sub(r"[^\w']+", "", str(word).lower()) for word in words if pd.notna(word)).strip()
+    return " ".join(make_plain_word(word) for word in words if pd.notna(word)).strip()
+
+
+def make_plain_word(word):
+    """Return a word in lower case without punctuation."""
+    return PUNCTUATION.sub("", str(word).lower())
 
 
 def shorten_list(names, most=8):

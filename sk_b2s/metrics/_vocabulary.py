@@ -9,13 +9,13 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 
-from sk_b2s._utils._text import make_plain_text, shorten_list
+from sk_b2s._utils._text import make_plain_word, shorten_list
 
 
 def make_vocabulary_words(words):
     """Return words in lower case without punctuation, None if missing."""
     codes, names = pd.factorize(np.asarray(words, dtype=object))
-    plain = np.array([*(make_plain_text([name]) or None for name in names), None], dtype=object)
+    plain = np.array([*(make_plain_word(name) or None for name in names), None], dtype=object)
     return plain[codes]
 
 
