@@ -16,25 +16,31 @@ from
 All encoders take the same number of steps for all amounts of labels. Each line
 of ``pretraining.jsonl`` is one fit, written as soon as it exists, and is not
 computed again. ``--table`` prints the existing rows, with paired differences
-to ``scratch``. The subjects are those of ``--seed``, of which 0 was used for
+to ``scratch``. ``--memory`` prints memory and time of longer windows. The subjects are those of ``--seed``, of which 0 was used for
 development.
 """
 
 import argparse
+import subprocess
+import sys
 import time
+import warnings
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from _machine import machine, markdown
+from _machine import machine, markdown, peak_mib, reset_peak
 from _rows import append_row, name_of, read_rows
 from scipy.stats import ttest_1samp
 from sklearn.base import clone
+from skorch.callbacks import Callback
 
 from sk_b2s import (
+    MaskedEncoder,
     StimulusKFold,
+    Windows,
     make_decoders,
     make_grid_segments,
     make_masked_encoder,
@@ -45,6 +51,8 @@ from sk_b2s.datasets.simulated._experiment import VERSION
 
 MINUTES = (5, 25, 1, 10, 2, 20)  # the most telling first; 5 minutes of 30 are held out
 STARTS = ("scratch", "others", "own", "shuffled")
+PRETRAINING = {"lr": 1e-3, "last": "zero", "attention": "fixed"}  # part of the key of all rows but scratch
+LENGTHS = (3, 6, 12, 24, 48)  # s, of windows of --memory
 WINDOW = {"tmin": -0.5, "tmax": 2.5}
 
 
@@ -60,6 +68,17 @@ class ShuffledTimes:
         return batch.gather(2, order[:, None].expand(-1, batch.shape[1], -1))
 
 
+class FixedAttention(Callback):
+    """Leave spatial attention as drawn, in both stages of pretraining.
+
+    Pretrained attention selects a few sensors, and decoders score lower.
+    """
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Exclude spatial attention from training."""
+        net.module_.spatial_attention.requires_grad_(False)
+
+
 def apply_steps(windows):
     """Apply the steps of windows to their whole signals, once."""
     signals = []
@@ -72,13 +91,15 @@ def apply_steps(windows):
 class Experiment:
     """Windows of one simulated experiment."""
 
-    def __init__(self, data, n_labeled, n_unseen, n_steps, root):
+    def __init__(self, data, n_labeled, n_unseen, n_steps, root, aligned=True):
         self.n_steps, self.memory = n_steps, root / "cache"
         events = make_listening(**data, artifacts=False, root=root)
         X, self.y = make_segments(events, **WINDOW)
         grid = make_grid_segments(events, duration=3.0, step=1.5)
         self.decoder = make_decoders("clip-mel", memory=self.memory)["clip-mel"]
         self.decoder.set_params(epochs__baseline=None, encoder__validation=None, encoder__patience=1)
+        if not aligned:
+            self.decoder.set_params(align="passthrough")
         prepare = self.decoder[:-1].fit(X)
         self.X = apply_steps(prepare.transform(X))
         self.grid = self._place(grid)
@@ -88,7 +109,7 @@ class Experiment:
         train, test = next(StimulusKFold(6).split(X, self.y))
         self.train = train[X["subject"].iloc[train].isin(self.labeled)]
         self.test = test[X["subject"].iloc[test].isin(self.labeled | self.unseen)]
-        self.masked = {}
+        self.masked, self.explained = {}, {}
 
     def _place(self, grid):
         """Make Windows of a grid on the prepared signals."""
@@ -117,7 +138,10 @@ class Experiment:
         """Fit a MaskedEncoder once."""
         if (start, seed) in self.masked:
             return self.masked[start, seed]
-        masked = make_masked_encoder(self.decoder["encoder"], verbose=0, lr=3e-4, random_state=seed, **params)
+        masked = make_masked_encoder(
+            self.decoder["encoder"], verbose=0, lr=PRETRAINING["lr"], callbacks=[FixedAttention()], random_state=seed,
+            **params,
+        )  # fmt: skip
         if start == "own":
             windows = self.select_grid(self.labeled | self.unseen, without_test=True)
             masked = deepcopy(self.get_masked("others", seed, **params)).set_params(
@@ -129,7 +153,12 @@ class Experiment:
             windows = windows.then(ShuffledTimes(seed)) if start == "shuffled" else windows
             masked.set_params(max_epochs=count_epochs(windows, masked, self.n_steps)).fit(windows)
         self.masked[start, seed] = masked
-        print(f"  {start}, seed {seed}: loss {masked.history_[-1]['train_loss']:.3f}", flush=True)
+        explained = masked.score(self.select_grid(self.unseen)[::12])
+        self.explained[start, seed] = round(float(explained), 4)
+        print(
+            f"  {start}, seed {seed}: loss {masked.history_[-1]['train_loss']:.3f}, unseen subjects {explained:.3f}",
+            flush=True,
+        )
         return masked
 
     def select_minutes(self, minutes):
@@ -160,7 +189,10 @@ class Experiment:
             }  # fmt: skip
         seen = self.y.iloc[rows].drop_duplicates("block")
         labeled = float((seen["block_stop"] - seen["block_start"]).sum() / 60)
-        return {"subjects": subjects, "seconds": round(seconds, 1), "labeled_minutes": round(labeled, 2)}
+        return {
+            "subjects": subjects, "seconds": round(seconds, 1), "labeled_minutes": round(labeled, 2),
+            "explained": self.explained.get((start, seed)),
+        }  # fmt: skip
 
 
 def count_epochs(rows, encoder, n_steps):
@@ -183,6 +215,8 @@ def run(experiments, jobs, given):
     for data, (start, minutes, seed) in order_jobs(experiments, jobs):
         key = {**data, **sizes, "simulation": VERSION, "start": start, "minutes_labeled": minutes, "seed": seed,
                "freeze": given.freeze}  # fmt: skip
+        if start != "scratch":
+            key["pretraining"] = PRETRAINING
         if name_of(key) in done:
             continue
         name = data["modality"]
@@ -212,6 +246,7 @@ def report(done, data, given):
          "subject": subject, **values}
         for row in done.values() if all(row["key"].get(name) == value for name, value in data.items())
         and row["key"]["freeze"] == given.freeze and row["key"]["n_steps"] == given.steps
+        and (row["key"]["start"] == "scratch" or row["key"].get("pretraining") == PRETRAINING)
         for subject, values in row["subjects"].items()
     ]  # fmt: skip
     if not rows:
@@ -249,6 +284,42 @@ def describe(scores, start):
     return f"{text} ({pairs.mean():+.3f} ± {pairs.sem():.3f}, {(pairs > 0).sum()} of {len(pairs)} subjects, p = {p:.3f})"
 
 
+def measure_memory(seconds, n_windows, n_steps=2):
+    """Measure one fit in this process: MiB above the windows, and CPU s."""
+    n_times = 120 * seconds
+    X = Windows.from_array(
+        torch.randn(n_windows * n_steps, 208, n_times).numpy(),
+        sfreq=120,
+        positions=torch.rand(208, 2).numpy(),
+    )
+    masked = MaskedEncoder(hidden=64, n_virtual_channels=64, batch_size=n_windows, max_epochs=1, verbose=0)
+    before, began = reset_peak(), time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # noise has nothing to learn
+        masked.fit(X)
+    return peak_mib() - before, (time.process_time() - began) / n_steps
+
+
+def report_memory():
+    """Print memory and time by the length of windows, each in a process."""
+    lines = []
+    for seconds in LENGTHS:
+        line = [seconds]
+        for n_windows in (2 * LENGTHS[-1] // seconds, 8):
+            call = f"import bench_pretraining as b; print(*b.measure_memory({seconds}, {n_windows}))"
+            done = subprocess.run(
+                [sys.executable, "-c", call],
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=Path(__file__).parent,
+            )
+            mib, step = map(float, done.stdout.split())
+            line += [n_windows, f"{mib:.0f}", f"{step:.1f}"]
+        lines.append(line)
+    print(markdown(["s", *2 * ["windows in a batch", "MiB", "CPU s of a step"]], lines))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modality", choices=["meg", "eeg"], nargs="*", default=["meg", "eeg"])
@@ -270,7 +341,13 @@ if __name__ == "__main__":
         "--folder", type=Path, default=Path("bench_pretraining"), help="recordings and rows (5 GB)"
     )
     parser.add_argument("--table", action="store_true", help="only print existing rows")
+    parser.add_argument(
+        "--memory", action="store_true", help="only print memory and time by length of windows"
+    )
     given = parser.parse_args()
+    if given.memory:
+        report_memory()
+        raise SystemExit
     given.folder.mkdir(exist_ok=True, parents=True)
     size = {
         "n_subjects": given.labeled + given.unseen + given.others, "minutes": given.recorded, "random_state": given.seed,

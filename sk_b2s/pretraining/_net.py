@@ -25,7 +25,19 @@ class MaskedLoss(nn.Module):
 
 
 class MaskedNet(RetrievalNet):
-    """Net that estimates masked values instead of ranking segments."""
+    """Net that estimates masked values instead of ranking segments.
+
+    The last layer starts at zero, so that the first estimate is the mean of
+    each channel. A random last layer adds noise, which training would have to
+    remove first.
+    """
+
+    def initialize_module(self):
+        """Initialize the weights, those of the last layer to zero."""
+        super().initialize_module()
+        nn.init.zeros_(self.module_.last.weight)
+        nn.init.zeros_(self.module_.last.bias)
+        return self
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compute the loss of masked values."""

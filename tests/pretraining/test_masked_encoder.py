@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from sk_b2s import MaskedEncoder, Windows, load, make_decoders, make_masked_encoder, save
 from sk_b2s.pretraining import _masks
@@ -42,6 +43,15 @@ def test_masked_encoder_explains_smooth_signals(masked):
     rng = np.random.default_rng(2)
     noise = Windows.from_array(rng.standard_normal((64, 6, 40)), sfreq=40, positions=rng.uniform(size=(6, 2)))
     assert masked.score(noise) < 0.05
+
+
+def test_masked_encoder_starts_at_loss_of_a_guess():
+    X = make_windows(n=32)
+    first = MaskedEncoder(**{**SMALL, "lr": 1e-9, "max_epochs": 1})
+    with pytest.warns(ConvergenceWarning, match="learned nothing"):
+        first.fit(X)
+    assert first.history_[0]["train_loss"] == pytest.approx(1.0, abs=0.05)
+    assert first.score(X) == pytest.approx(0.0, abs=0.05)
 
 
 def test_transform_returns_latent_channels(masked):
