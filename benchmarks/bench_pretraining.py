@@ -16,8 +16,8 @@ from
 All encoders take the same number of steps for all amounts of labels. Each line
 of ``pretraining.jsonl`` is one fit, written as soon as it exists, and is not
 computed again. ``--table`` prints the existing rows, with paired differences
-to ``scratch``. ``--memory`` prints memory and time of longer windows. The subjects are those of ``--seed``, of which 0 was used for
-development.
+to ``scratch``. ``--memory`` prints memory and time of longer windows. The
+subjects are those of ``--seed``, of which 0 was used for development.
 """
 
 import argparse
