@@ -44,7 +44,7 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "Baseline": (EpocherTableBaseline, {"first": "first", "last": "last", "begin": "begin", "length": "length"}),
     "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
     "Moments": (IncrementalMoments, {field.name: field.name for field in fields(IncrementalMoments)}),
-    "StimulusArray": (StimulusArray, {"data": "data", "sfreq": "sfreq", "name": "name"}),
+    "StimulusArray": (StimulusArray, {name: name for name in ("data", "sfreq", "name", "features")}),
     "ImageStimulus": (ImageStimulus, {"name": "name", "path": "path"}),
     "AudioTrack": (AudioTrack, {"path": "path", "channel": "channel"}),
     "StimulusIntervals": (StimulusIntervals, {"intervals": "intervals"}),
@@ -54,7 +54,10 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
         "extent": "extent", "steps": "steps", "n_valid": "n_valid", "is_continuous": "is_continuous",
     }),
 }  # fmt: skip
-NEWER = {"Windows": {"n_valid", "is_continuous"}}  # arguments that files of earlier versions lack
+NEWER = {
+    "Windows": {"n_valid", "is_continuous"},
+    "StimulusArray": {"features"},
+}  # arguments that files of earlier versions lack
 # Splitters of one fold, which may be the parameter `validation` of an encoder.
 PARTS |= {
     spec.class_name: (spec.load(), {name: name for name in signature(spec.load()).parameters})

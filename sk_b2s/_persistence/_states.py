@@ -124,11 +124,10 @@ def state_any_of(*attributes, none=False, absent=False):
 
 
 def _weights(value, sizes):
-    if isinstance(value, dict) and all(
+    right = isinstance(value, dict) and all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items()
-    ):
-        return None
-    return "tensors by name"
+    )
+    return None if right else "tensors by name"
 
 
 def _weights_by_subject(value, sizes):
@@ -348,6 +347,7 @@ PART_STATES: dict[str, dict[str, StateAttribute]] = {
     },
     "StimulusArray": {
         "data": state_numbers("n_times", "n_features"), "sfreq": state_of_type(Real), "name": state_of_type(str),
+        "features": state_strings("n_names", absent=True),
     },
     "Moments": {
         **dict.fromkeys(("n_frames", "n_used"), state_integer(1)), **dict.fromkeys(("reference", "x"), state_numbers("n_channels")),

@@ -318,7 +318,7 @@ def test_save_load_examples_cover_sklearn():
 def table_of_stored(n_rows=24):
     """Make a table of two stimuli given as features, in many rows."""
     rng = np.random.default_rng(4)
-    sounds = [StimulusArray(rng.standard_normal((400, 3)), 20, name) for name in "ab"]
+    sounds = [StimulusArray(rng.standard_normal((400, 3)), 20, name, list("xyz")) for name in "ab"]
     return pd.DataFrame({
         "sound": [sounds[i % 2] for i in range(n_rows)], "sound_onset": np.arange(n_rows) // 2 * 0.5,
         "duration": 0.45, "segment": np.arange(n_rows),
@@ -332,6 +332,7 @@ def test_save_stored_features_once(path):
     loaded = save_and_load(encoder, path)
     assert_same(encoder.predict(X), loaded.predict(X))
     assert_same(encoder.segments_, loaded.segments_)
+    assert loaded.segments_["sound"][0].features == ("x", "y", "z")
     tensors, _ = content(path)
     assert sum(tensor.shape == (400, 3) for tensor in tensors.values()) == 2
     with pytest.warns(StimulusLeakWarning, match="a, b"):
