@@ -238,7 +238,12 @@ def _load_windows(args):
             "Several anchors require --cv hashed, which trains on a regular grid and tests at word onsets. "
             "Use one --anchor, or --cv hashed."
         )
-    dataset = load_dataset(args.dataset, **options)
+    try:
+        dataset = load_dataset(args.dataset, **options)
+    except ValueError as error:
+        if args.dataset in str(error) or not Path(args.dataset).exists():
+            raise
+        raise ValueError(f"{args.dataset}: {error}") from error
     block = PaperBlocks() if args.cv == "hashed" else args.block
     window = {"tmin": args.tmin, "tmax": args.tmax, "margin": args.margin, "stream": args.stream}
     parts = [make_segments(dataset.events, anchor, block=block, **window) for anchor in args.anchor]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import signal
 import sys
@@ -19,11 +20,17 @@ from pathlib import Path
 from sk_b2s._cli._options import DEBUG
 from sk_b2s._cli._parser import DEMO, format_demo_command_of_parser, make_parser
 from sk_b2s._utils._text import make_text_visible
+from sk_b2s.model_selection._registry import SPLITTERS
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
 INTERRUPTED = 130  # exit status after Ctrl-C in a shell: 128 + SIGINT
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 WAIT_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # if the user has set one, it is kept
+OTHER_NAMES = {  # of parameters in Python, by option
+    "folds": ("stimulus_folds", "n_splits"), "shifts": ("n_shifts",), "pool": ("n_candidates",), "fold": ("only",),
+    "estimator": ("estimators",), "option": ("options",),
+}  # fmt: skip
+IN_PYTHON = {"Pass controls=False": "Use --controls none", "Use None to score": "Use --pool none to score"}
 TRAINING = {"benchmark", "demo"}  # commands that train
 
 
@@ -105,16 +112,66 @@ def main(argv=None):
         if args.debug or os.environ.get(DEBUG, "0") not in ("", "0"):
             traceback.print_exc()
         else:
-            _print_error(error)
+            _print_error(error, args, argv)
         return 1
 
 
-def _print_error(error):
-    """Print an error in one line."""
-    from sk_b2s._utils._text import make_text_visible
-
+def _print_error(error, args, argv):
+    """Print an error in one line, with the options it is about."""
     text = " ".join(str(error).split()) or type(error).__name__
-    print(make_text_visible(f"sk-b2s: error: {text}"), file=sys.stderr)
+    for python, option in IN_PYTHON.items():
+        text = text.replace(python, option)
+    flags = [flag for flag in find_flags_of_error(text, args, argv) if flag not in text]
+    start = f"argument {', '.join(flags)}: " if flags else ""
+    splitters = [
+        f" {spec.class_name} is --cv {name}."
+        for name, spec in SPLITTERS.items()
+        if hasattr(args, "cv")
+        and re.search(rf"\b{spec.class_name}\b(?!\()", text)
+        and name != (args.cv or "loso")
+    ]
+    print(make_text_visible(f"sk-b2s: error: {start}{text}{''.join(splitters)}"), file=sys.stderr)
+
+
+def find_flags_of_error(text, args, argv):
+    """Return the options whose Python parameters or values an error names.
+
+    Options that were not given are only found by names with an underscore,
+    such as ``n_subjects``, and in advice such as "a smaller k".
+
+    Parameters
+    ----------
+    text : str
+        Message of the error.
+    args : argparse.Namespace
+        Parsed arguments, whose names are those of the options.
+    argv : sequence of str
+
+    Returns
+    -------
+    flags : list of str
+    """
+    given = {part.partition("=")[0] for part in argv if part.startswith("--")}
+    flags = []
+    for option, value in vars(args).items():
+        flag = "--" + option.replace("_", "-")
+        names, values = [option, *OTHER_NAMES.get(option, ())], value if isinstance(value, list) else [value]
+        values = [one for one in values if isinstance(one, str)]
+        if option == "set":
+            names = [re.split("__|:", one.partition("=")[0])[-1] for one in values]
+        is_named = any(re.search(_make_name_pattern(name, flag in given), text) for name in names)
+        has_value = any(f"'{one}'" in text or (re.search(r"[./]", one) and one in text) for one in values)
+        if is_named or (flag in given and has_value):
+            flags.append(flag)
+    return flags
+
+
+def _make_name_pattern(name, is_given):
+    """Return the pattern of a parameter in the message of an error."""
+    if "_" in name:
+        return rf"(?<![\w-]){name}(?!\w)"
+    advice = rf"(?:smaller|fewer|shorter) {name}\b"
+    return rf"{advice}|(?<![\w-])('{name}'|{name}(?=:|=| must| and \w+ must))" if is_given else advice
 
 
 def _configure_streams():

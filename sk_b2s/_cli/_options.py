@@ -49,7 +49,7 @@ def add_options(parser):
     group = parser.add_argument_group("scores")
     group.add_argument(
         "--question", metavar="TASK", type=_parse_task_option,
-        help="one of the tasks below, which determines windows, folds, candidates and scores (default: segment)",
+        help=f"task, which determines windows, folds, candidates and scores: {', '.join(TASK_QUESTIONS)} (default: segment)",
     )  # fmt: skip
     group.add_argument(
         "--option", metavar="NAME=VALUE", action="append", default=[],
@@ -354,24 +354,35 @@ def _parse_size(text):
     return text
 
 
+def _parse_number(text, kind=int, word=None, expected="an integer"):
+    """Parse a number, or return a word as it is."""
+    if text == word:
+        return text
+    try:
+        return kind(text)
+    except ValueError:
+        other = f" or {word!r}" * (word is not None)
+        raise argparse.ArgumentTypeError(f"{text!r} must be {expected}{other}") from None
+
+
 def _parse_integers(text):
-    return [int(part) for part in text.split(",")]
+    return [_parse_number(part, expected="integers separated by commas") for part in text.split(",")]
 
 
 def _parse_anchors(text):
-    return [part if part == "word" else float(part) for part in text.split(",")]
+    return [_parse_number(part, float, "word", "a number of seconds") for part in text.split(",")]
 
 
 def _parse_folds(text):
-    return text if text == "none" else int(text)
+    return _parse_number(text, word="none")
 
 
 def _parse_count_or_none(text):
-    return None if text == "none" else int(text)
+    return None if text == "none" else _parse_number(text, word="none")
 
 
 def _parse_float_or_all(text):
-    return None if text == "all" else float(text)
+    return None if text == "all" else _parse_number(text, float, "all", "a number")
 
 
 def _parse_all_or_none(text):

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from sk_b2s._cli import _main
-from sk_b2s._cli._main import WAIT_SETTINGS, restart_main_with_passive_waiting
+from sk_b2s._cli._main import WAIT_SETTINGS, find_flags_of_error, main, restart_main_with_passive_waiting
+from sk_b2s._cli._parser import make_parser
 
 
 @pytest.fixture
@@ -67,3 +68,26 @@ def test_run_restarts_training_commands(command, n_restarts, restarts, monkeypat
     monkeypatch.setattr(_main, "main", lambda: 0)
     assert _main.run() == 0
     assert len(restarts) == n_restarts
+
+
+@pytest.mark.parametrize(("options", "text", "flags"), [
+    ("--n-subjects 0", "The 'n_subjects' parameter of make_listening must be an integer above 0.", ["--n-subjects"]),
+    ("", "X has 3 rows. Use other n_subjects.", ["--n-subjects"]),
+    ("--tmin 3 --tmax 1", "tmin and tmax must be finite seconds.", ["--tmin", "--tmax"]),
+    ("", "Fold 4 has 8 distinct segments. Use a smaller k or fewer folds.", ["--folds", "--k"]),
+    ("--stream foo --root x", "events has no stream 'foo', the task and root is set.", ["--stream"]),
+    ("--out a/b.tsv", "[Errno 21] Is a directory: 'a/b.tsv'", ["--out"]),
+    ("--set ridge:ridge__alphas=a", "The 'alphas' parameter of RidgeDecoder must be an array-like.", ["--set"]),
+    ("--k 3 --seeds 0,1", "the test set of k windows has no seeds", []),
+], ids=range(8))  # fmt: skip
+def test_find_flags_of_error(options, text, flags):
+    argv = ["benchmark", "listening", "--n-subjects", "2", *options.split()]
+    assert sorted(find_flags_of_error(text, make_parser().parse_args(argv), argv)) == sorted(flags)
+
+
+def test_error_names_option_and_splitter(capsys):
+    options = ["--n-subjects", "1", "--minutes", "1"]
+    assert main(["folds", "listening", *options]) == 1
+    assert capsys.readouterr().err.strip().endswith("with StimulusKFold. StimulusKFold is --cv stimulus.")
+    assert main(["folds", "listening", *options, "--block=-1"]) == 1
+    assert "error: argument --block: block must be a number of seconds" in capsys.readouterr().err
