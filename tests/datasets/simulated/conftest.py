@@ -1,5 +1,7 @@
 """Fixtures of simulated experiments."""
 
+from functools import cache
+
 import mne
 import pytest
 from helpers.simulated import PARAMETERS
@@ -11,9 +13,10 @@ SMALL = {"n_subjects": 1, "minutes": 2, "n_channels": 16}
 
 @pytest.fixture(scope="session")
 def make(tmp_path_factory):
-    """Simulate a subject, and return data, truth and events."""
+    """Simulate a subject once, and return data, truth and events."""
     root = tmp_path_factory.mktemp("artifacts")
 
+    @cache
     def make(artifacts, **changes):
         events, truth = make_listening(**(SMALL | changes), artifacts=artifacts, root=root, return_truth=True)
         data = {

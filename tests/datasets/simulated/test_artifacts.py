@@ -17,16 +17,16 @@ from sk_b2s.datasets.simulated._artifacts import (
 @pytest.mark.parametrize("name", ADDED)
 @pytest.mark.parametrize("modality", ["meg", "eeg"])
 def test_added_artifact_is_the_only_change(make, name, modality):
-    clean, _ = get_single(make(False, modality=modality))
-    changed, truth = get_single(make([name], modality=modality))
+    clean, _ = get_single(make(False, modality=modality, minutes=1))
+    changed, truth = get_single(make(name, modality=modality, minutes=1))
     tolerance = 1e-4 * clean.std() + 1e-6 * np.abs(changed).max()  # the files are float32
     np.testing.assert_allclose(changed - clean, truth.artifacts(), atol=tolerance)
-    if name not in ("jumps", "bursts"):  # may be absent in two minutes
+    if name not in ("jumps", "bursts"):  # may be absent in a minute
         assert np.abs(truth.artifacts()).max() > 0.1 * clean.std()
 
 
 def test_add_blinks_position_rate_and_height(make):
-    _, truth = get_single(make(["blinks"], modality="eeg"))
+    _, truth = get_single(make("blinks", modality="eeg"))
     course = truth.artifacts()
     front = np.argmax(np.abs(course).max(axis=1))
     assert truth.context.directions[front, 1] > 0.7  # y points to the front
@@ -38,7 +38,7 @@ def test_add_blinks_position_rate_and_height(make):
 
 @pytest.mark.parametrize(("name", "touched"), [("jumps", 1), ("bursts", 16)])
 def test_add_jumps_and_bursts_channels(make, name, touched):
-    _, truth = get_single(make([name], minutes=10, sfreq=64))
+    _, truth = get_single(make(name, minutes=10, sfreq=64))
     course = np.abs(truth.artifacts())
     assert 0.0005 < np.mean((course > 0).any(axis=0)) < 0.03
     first = np.flatnonzero((course > 0).any(axis=0))[3]
@@ -48,7 +48,7 @@ def test_add_jumps_and_bursts_channels(make, name, touched):
 
 def test_add_line_artifact_and_drift_frequencies(make):
     for name, band in (("line", (49.5, 50.5)), ("drift", (0, 0.2))):
-        _, truth = get_single(make([name]))
+        _, truth = get_single(make(name))
         power = np.abs(rfft(truth.artifacts()[0])) ** 2
         frequency = rfftfreq(truth.sources.shape[1], 1 / 128)
         kept = (frequency >= band[0]) & (frequency <= band[1])
@@ -56,7 +56,7 @@ def test_add_line_artifact_and_drift_frequencies(make):
 
 
 def test_add_earphones_without_delay(make):
-    data, truth = get_single(make(["earphones"]))
+    data, truth = get_single(make("earphones"))
     leak = truth.artifacts()
     ear = np.argmax(leak.std(axis=1))
     assert abs(truth.context.directions[ear, 0]) > 0.7  # lateral sensor
@@ -66,9 +66,9 @@ def test_add_earphones_without_delay(make):
 
 
 def test_shift_and_gain_differ_by_session(make):
-    _, still, _ = make(False, sessions=2)
-    _, moved, _ = make(["shift"], sessions=2)
-    _, louder, _ = make(["gain"], sessions=2)
+    _, still, _ = make(False, sessions=2, minutes=1)
+    _, moved, _ = make("shift", sessions=2, minutes=1)
+    _, louder, _ = make("gain", sessions=2, minutes=1)
     one, two = (truth.patterns for truth in still.values())
     np.testing.assert_array_equal(one, two)
     one, two = (truth.patterns for truth in moved.values())

@@ -31,7 +31,7 @@ def test_make_listening_returns_valid_events(small_experiment):
 
 
 def test_make_listening_order_and_gaps(root):
-    events = make_listening(n_subjects=3, minutes=6, n_channels=4, root=root)
+    events = make_listening(n_subjects=3, minutes=6, n_channels=4, sfreq=50, root=root)
     sounds = events[events["type"] == "sound"]
     orders = sounds.groupby("subject")["sound"].agg(tuple)
     assert orders.nunique() > 1
@@ -70,8 +70,8 @@ def test_make_listening_channels_and_units(root, modality, kind, typical):
     np.testing.assert_allclose(radius, {"meg": 0.115, "eeg": 0.095}[modality], atol=1e-3)
 
 
-def test_runs_by_speaker_and_sessions_repeat(make):
-    _, _, events = make(False, n_subjects=2, minutes=6, n_channels=4, sessions=2, runs=3)
+def test_runs_by_speaker_and_sessions_repeat(root):
+    events = make_listening(n_subjects=2, minutes=6, n_channels=4, sfreq=50, sessions=2, runs=3, root=root)
     sounds = events[events["type"] == "sound"]
     assert sounds.groupby("run")["speaker"].nunique().eq(1).all()
     assigned = sounds.groupby(["subject", "session", "run"])["sound"].agg(lambda s: tuple(sorted(s)))
@@ -87,7 +87,7 @@ def test_runs_by_speaker_and_sessions_repeat(make):
 
 
 def test_ignored_talker_stream(make):
-    _, truths, events = make(["ignored"], minutes=4)
+    _, truths, events = make("ignored", minutes=4, n_channels=4)
     check_events(events)
     sounds = events[events["type"] == "sound"].sort_values("onset")
     attended, ignored = (
@@ -98,7 +98,7 @@ def test_ignored_talker_stream(make):
     assert (ignored["onset"] - attended["onset"]).round(3).eq(1.0).all()
     assert (ignored["onset"] + ignored["duration"] <= attended["onset"] + attended["duration"] + 1e-3).all()
     (truth,) = truths.values()
-    _, plain, _ = make(False, minutes=4)
+    _, plain, _ = make(False, minutes=4, n_channels=4)
     (plain,) = plain.values()
     np.testing.assert_allclose(truth.expected, plain.expected, atol=1e-5)
     extra = truth.sources - truth.expected
@@ -108,7 +108,7 @@ def test_ignored_talker_stream(make):
 
 
 def test_responses_silence_other_sources(make):
-    (words,) = make(False, responses=["word"], minutes=0.2, n_channels=4)[1].values()
+    (words,) = make(False, responses=("word",), minutes=0.2, n_channels=4)[1].values()
     assert (words.sources != 0).any(1).tolist() == [False] * 4 + [True]
     assert words.noise.brain.any()
     everything = ("word", "onset", "phonetic", "envelope")

@@ -53,7 +53,7 @@ def test_oracle_scores_across_runs(tmp_path):
 
 
 def test_oracle_scores_rejects_unknown(make):
-    _, truths, events = make(["ignored"], minutes=4)
+    _, truths, events = make("ignored", minutes=4, n_channels=4)
     truth = {"01": SubjectTruth(0.0, None, {}, {}, {}, truths)}
     X, y = make_segments(events)
     with pytest.raises(ValueError, match="rows of stream 'ignored'.*stream='attended'"):

@@ -96,7 +96,7 @@ def test_vary_responses_amplitude_and_delay(name, strength, delay):
 
 def test_fingerprint_differs_by_read_recording(make):
     _, common, _ = make(False, runs=2)
-    _, own, _ = make(["fingerprint"], runs=2)
+    _, own, _ = make("fingerprint", runs=2)
     for truths, equal in ((common, True), (own, False)):
         one, two = (truth.noise.covariance(5.0) for truth in truths.values())
         match = np.corrcoef(one[np.triu_indices(16)], two[np.triu_indices(16)])[0, 1]
