@@ -13,16 +13,18 @@ from sk_b2s.datasets.simulated._artifacts import (
     draw_attention_artifact,
 )
 
+RARE = {"minutes": 10, "sfreq": 64}  # duration in which jumps and bursts occur
+CASES = [(name, "meg", RARE if name in ("jumps", "bursts") else {"minutes": 1}) for name in ADDED]
+CASES += [(name, "eeg", changes) for name, _, changes in CASES if changes is not RARE]
 
-@pytest.mark.parametrize("name", ADDED)
-@pytest.mark.parametrize("modality", ["meg", "eeg"])
-def test_added_artifact_is_the_only_change(make, name, modality):
-    clean, _ = get_single(make(False, modality=modality, minutes=1))
-    changed, truth = get_single(make(name, modality=modality, minutes=1))
+
+@pytest.mark.parametrize(("name", "modality", "changes"), CASES, ids=[f"{m}-{name}" for name, m, _ in CASES])
+def test_added_artifact_is_the_only_change(make, name, modality, changes):
+    clean, _ = get_single(make(False, modality=modality, **changes))
+    changed, truth = get_single(make(name, modality=modality, **changes))
     tolerance = 1e-4 * clean.std() + 1e-6 * np.abs(changed).max()  # the files are float32
     np.testing.assert_allclose(changed - clean, truth.artifacts(), atol=tolerance)
-    if name not in ("jumps", "bursts"):  # may be absent in a minute
-        assert np.abs(truth.artifacts()).max() > 0.1 * clean.std()
+    assert np.abs(truth.artifacts()).max() > 0.1 * clean.std()
 
 
 def test_add_blinks_position_rate_and_height(make):
@@ -38,7 +40,7 @@ def test_add_blinks_position_rate_and_height(make):
 
 @pytest.mark.parametrize(("name", "touched"), [("jumps", 1), ("bursts", 16)])
 def test_add_jumps_and_bursts_channels(make, name, touched):
-    _, truth = get_single(make(name, minutes=10, sfreq=64))
+    _, truth = get_single(make(name, modality="meg", **RARE))
     course = np.abs(truth.artifacts())
     assert 0.0005 < np.mean((course > 0).any(axis=0)) < 0.03
     first = np.flatnonzero((course > 0).any(axis=0))[3]
