@@ -98,7 +98,7 @@ class Adapting(RidgeDecoder):
 def tiny_encoder():
     return BrainEncoder(
         speech=make_pipeline(PrecomputedFeatures(), FeatureScaler()), spatial_attention=False, subject_layer=None,
-        n_virtual_channels=8, hidden=16, depth=2, max_epochs=15, lr=3e-3, batch_size=64, validation=None,
+        n_virtual_channels=8, hidden=16, depth=2, max_epochs=8, lr=3e-3, batch_size=64, validation=None,
         precision="float32", random_state=0, verbose=0, device="cpu",
     )  # fmt: skip
 

@@ -85,10 +85,10 @@ def results(model):
 
 def all_results():
     """Digests of all fits by name: a dict."""
-    found = {name: results(encoder(name)) for name in REPEATED}
-    fitted, new = encoder(), data(2, first=50)
+    fitted, new = {name: encoder(name) for name in REPEATED}, data(2, first=50)
+    found = {name: results(model) for name, model in fitted.items()}
     for method in METHODS:
-        adapted = fitted.adapt(*new, method, max_epochs=1)
+        adapted = fitted["clip"].adapt(*new, method, max_epochs=1)
         found[f"adapt {method}"] = digest(adapted.transform(new[0]), adapted.similarity(data()[0]))
     X, y = data()
     for model in (RidgeDecoder(n_components=12, **LINEAR), ForwardTRF(**LINEAR)):
