@@ -112,7 +112,8 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
         targets, ready = prefetch_windows_to_device(device, targets, X)
         brain = self._make_inputs(store_prefetched_windows(device, ready), in_fit=True)
         pairs = PairDataset(brain, targets, rows, find_distinct_candidates(y).target)
-        self.net_.partial_fit(pairs, None, epochs=1)
+        self.net_.max_epochs = 1  # for the estimate of the duration
+        self.net_.partial_fit(pairs, None)
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
         if self.interrupted_:
             raise KeyboardInterrupt  # also ends the loop of the caller

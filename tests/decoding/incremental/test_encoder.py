@@ -11,6 +11,7 @@ from sklearn.base import clone
 from torch import nn
 
 from sk_b2s import BrainEncoder, MaskedEncoder, load, save
+from sk_b2s.nn import _time_estimate
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SMALL = {
@@ -57,6 +58,14 @@ def test_partial_fit_equals_fit_on_same_rows(data, params):
     assert_equal_weights(parts, whole)
     assert parts.history_[:, "train_loss"] == whole.history_[:, "train_loss"]
     assert parts.digest() == whole.digest()
+
+
+def test_partial_fit_announces_one_pass(data, caplog, monkeypatch):
+    monkeypatch.setattr(_time_estimate, "MEASURED", 0.0)
+    monkeypatch.setattr(_time_estimate, "LONG", 0.0)
+    with caplog.at_level("INFO", "sk_b2s"):
+        BrainEncoder(**SMALL).partial_fit(*data)
+    assert "for max_epochs=1." in caplog.text
 
 
 def test_partial_fit_adds_subjects(data):
@@ -111,7 +120,7 @@ def test_partial_fit_keeps_frozen_layers(data):
     X, y = data
     trunk = {name: value for name, value in SMALL.items() if name != "k"}
     masked = MaskedEncoder(**trunk, max_epochs=1, mask_time=0.03).fit(X)
-    encoder = BrainEncoder(**SMALL, init=masked, freeze=True).partial_fit(X, y)
+    encoder = BrainEncoder(**SMALL, max_epochs=1, init=masked, freeze=True).partial_fit(X, y)
     start = masked.net_.state()
     for current in (encoder.partial_fit(X, y), copy.deepcopy(encoder).fit(X, y).partial_fit(X, y)):
         state = current.net_.state()
