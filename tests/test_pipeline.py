@@ -109,7 +109,7 @@ def test_cross_val_score_with_two_jobs(listening, tiny_pipeline):
     X, y = listening
     pipe = tiny_pipeline()
     one = cross_val_score(pipe, X, y, cv=StimulusKFold(3))
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
+    with joblib.parallel_config("multiprocessing"):  # loky's processes are those of test_fits.py
         two = cross_val_score(pipe, X, y, cv=StimulusKFold(3), n_jobs=2)
     np.testing.assert_array_equal(one, two)
 

@@ -1,14 +1,14 @@
 """Command live: same predictions as the library, view and errors."""
 
+import contextlib
 import io
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import mne
 import numpy as np
 import pytest
+from helpers.processes import run_in_processes
 from sklearn.pipeline import make_pipeline
 
 from sk_b2s import Epocher, FeatureScaler, LikelihoodDecoder, MelSpectrogram, StreamingDecoder, load, save
@@ -239,17 +239,21 @@ def test_read_live_positions_needs_a_recording(arguments):
     assert np.isfinite(positions).all()
 
 
+def run_with_lsl(argv):
+    """Run the command in a process that ends with liblsl: status and text."""
+    os.environ["MNE_LSL_LOG_LEVEL"] = "ERROR"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        return main(argv), printed.getvalue()
+
+
 @pytest.mark.slow
 def test_live_through_lsl_equals_the_decoder(arguments, tmp_path):
     pytest.importorskip("mne_lsl", reason="requires the extra live", exc_type=Exception)
     path = tmp_path / "live.jsonl"
     argv = make_argv(arguments, "--no-page", "--speed", "20", "--output", str(path))
-    done = subprocess.run(
-        [sys.executable, "-m", "sk_b2s", *argv],
-        env={**os.environ, "MNE_LSL_LOG_LEVEL": "ERROR"}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "end of stream" in done.stdout
+    ((status, printed),) = run_in_processes(run_with_lsl, [argv], timeout=120)
+    assert status == 0
+    assert "end of stream" in printed
     direct = tmp_path / "direct.jsonl"
     assert main(make_argv(arguments, "--no-lsl", "--no-page", "--output", str(direct))) == 0
     found, expected = read_live_predictions(path), read_live_predictions(direct)

@@ -327,7 +327,7 @@ def test_benchmark_of_arrays_has_no_null():
 
 
 def test_benchmark_table_works_with_statistics(tmp_path):
-    X, y = people(n_recordings=6, n=60)
+    X, y = people(n_recordings=4, n=60)
     estimators = {"sharp": POOLED, "blunt": ridge(alphas=(1.0,), n_components=1, per_subject=False)}
     cv = LeaveOneSubjectOut(stimulus_folds=1)
     done = benchmark(
@@ -341,12 +341,12 @@ def test_benchmark_table_works_with_statistics(tmp_path):
                 assert row["mean"] == pytest.approx(summary.loc[name, score])
                 assert row["sem"] == pytest.approx(summary.loc[name, f"{score}_sem"])
         row = compare_estimators(results, "blunt").iloc[0]
-        assert (row["n_subjects"], row["smallest_p"]) == (6, 2 / 2**6)
+        assert (row["n_subjects"], row["smallest_p"]) == (4, 2 / 2**4)
         by = summary.xs("decoder", level="control").xs("all", level="pool")["top_10"].droplevel("condition")
         assert row["mean_difference"] == pytest.approx(by["sharp"] - by["blunt"])
         text = generate_methods_text(results)
         for part in (
-            "360 windows of 6 subjects", "in 6 folds, each of which tested one subject (neither the subject nor the",
+            "240 windows of 4 subjects", "in 4 folds, each of which tested one subject (neither the subject nor the",
             "with 2 random seeds", "No test window contained a stimulus of the training windows", "phase-randomized",
             "mean ± s.e.m. over subjects", "sharp: top-10 accuracy", "blunt: top-10 accuracy", "sk_b2s 0",
         ):  # fmt: skip
