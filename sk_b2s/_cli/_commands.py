@@ -47,7 +47,7 @@ DATASET_OPTIONS = (
 def run_benchmark_command(args):
     """Fit and score decoders on all folds. Return 1 if a fit failed."""
     results = _run_folds(args)
-    print(f"write an HTML report: sk-b2s report {shlex.quote(args.out)}")
+    print(make_text_visible(f"write an HTML report: sk-b2s report {shlex.quote(args.out)}"))
     return _get_status(results)
 
 
@@ -129,8 +129,16 @@ def run_folds_command(args):
     leakage = check_leakage(X, y, cv)
     tested = [", ".join(map(str, pd.unique(X["subject"].iloc[test]))) for _, test in cv.split(X, y)]
     table["test subjects"] = [text if len(text) < 30 else f"{text[:26]} ..." for text in tested]
-    print(make_text_visible(f"\n{table.to_string()}\n\n{wrap_scores_text(format_leakage(leakage))}"))
-    return int((leakage["verdict"] == LeakageReportVerdict.LEAK).any())
+    columns = (
+        "n_left_out: windows in neither set. train_seconds, test_seconds: duration of distinct stimuli in s."
+    )
+    print(
+        make_text_visible(f"\n{table.to_string()}\n\n{columns}\n{wrap_scores_text(format_leakage(leakage))}")
+    )
+    if (leakage["verdict"] == LeakageReportVerdict.LEAK).any():
+        return 1
+    print(make_text_visible(f"fit decoders on these folds: {args.shown_command}"))
+    return 0
 
 
 def run_report_command(args):
@@ -238,15 +246,19 @@ def _load_windows(args):
             "Several anchors require --cv hashed, which trains on a regular grid and tests at word onsets. "
             "Use one --anchor, or --cv hashed."
         )
-    try:
-        dataset = load_dataset(args.dataset, **options)
-    except ValueError as error:
-        if args.dataset in str(error) or not Path(args.dataset).exists():
-            raise
-        raise ValueError(f"{args.dataset}: {error}") from error
     block = PaperBlocks() if args.cv == "hashed" else args.block
     window = {"tmin": args.tmin, "tmax": args.tmax, "margin": args.margin, "stream": args.stream}
-    parts = [make_segments(dataset.events, anchor, block=block, **window) for anchor in args.anchor]
+    try:
+        dataset = load_dataset(args.dataset, **options)
+        parts = [make_segments(dataset.events, anchor, block=block, **window) for anchor in args.anchor]
+    except ValueError as error:
+        if (
+            str(error).startswith("events ")
+            and Path(args.dataset).exists()
+            and args.dataset not in str(error)
+        ):
+            raise ValueError(f"{args.dataset}: {error}") from error
+        raise
     X, y = (pd.concat(tables, ignore_index=True) for tables in zip(*parts, strict=True))
     return dataset, X, y
 

@@ -91,6 +91,8 @@ def main(argv=None):
         args.shown_command = format_demo_command_of_parser(args, argv[1:])
     elif args.command == "benchmark":
         args.shown_command = shlex.join(["sk-b2s", *argv])
+    elif args.command == "folds":
+        args.shown_command = shlex.join(["sk-b2s", "benchmark", *argv[1:]])
     _configure_streams()
     try:
         with _interruptible(), warnings.catch_warnings():

@@ -223,6 +223,8 @@ def _add_live(commands):
             "shown in the terminal and on a page of this machine, and written to a file."
         ),
         epilog=(
+            "Fit and save a pipeline with Epocher(causal=True) in Python: sk_b2s.save(pipeline, 'causal.safetensors').\n"
+            "See the chapter 'Decoding while the recording runs' of the guide.\n\n"
             "examples:\n"
             "  sk-b2s live --model causal.safetensors --candidates a=a.wav b=b.wav --stream EEG --onset 10\n"
             "  sk-b2s live --model causal.safetensors --candidates a=a.wav b=b.wav --replay raw.fif --no-lsl --truth a"
@@ -242,6 +244,8 @@ def _add_listen(commands):
             "is known, the page has scores, controls and a verdict. Audio alone is not evidence of decoding."
         ),
         epilog=(
+            "Fit and save a SpeechReconstructor in Python: sk_b2s.save(reconstructor, 'reconstructor.safetensors').\n"
+            "See the chapter 'Audio from EEG/MEG' of the guide.\n\n"
             "examples:\n"
             "  sk-b2s listen raw.fif --model reconstructor.safetensors\n"
             "  sk-b2s listen raw.fif --model reconstructor.safetensors --sound story.wav --onset 12.5"

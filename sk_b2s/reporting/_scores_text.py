@@ -70,12 +70,13 @@ def format_scores(results):
     if is_low:
         lines["null from"] = _format_numbers(whole["null_low"])
     lines["null to"] = _format_numbers(whole["null_high"])
-    lines["of"] = whole["n_candidates"].map("{:,.0f}".format)
+    if (whole["n_candidates"] > 0).any():  # not of a reconstruction
+        lines["candidates"] = whole["n_candidates"].map("{:,.0f}".format)
     for pool, rows in summary[summary["pool"] != "all"].groupby("pool", sort=False):
         lines[f"top-{k} of {pool}"] = _format_numbers(rows.set_index(columns)["top_k"].reindex(lines.index))
     if "timing_matched_p" in whole and whole["timing_matched_p"].notna().any():
         lines["timing-matched"] = _format_numbers(whole["timing_matched"])
-        lines["p"] = _format_numbers(whole["timing_matched_p"])
+        lines["its p"] = _format_numbers(whole["timing_matched_p"])
     lines["verdict"] = whole["verdict_text"] + whole["n_failed"].map(lambda n: f", {n} failed" if n else "")
     lines["verdict"] += whole["n_without_null"].map(lambda n: f", {n} without null" if n else "")
     notes = [f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}."] if is_low else []

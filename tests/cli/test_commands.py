@@ -209,7 +209,9 @@ def test_folds_reports_leakage(capsys):
 
 def test_folds_accepts_published_split(capsys):
     assert main(["folds", *DATA[:-2], "--cv", "hashed", "--anchor", "0.5,word"]) == 0
-    assert "1 fold" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 fold" in printed
+    assert printed.splitlines()[-1].startswith("fit decoders on these folds: sk-b2s benchmark listening --")
 
 
 @pytest.mark.parametrize("name", ["gwilliams2022", "schoffelen2019", "broderick2019", "brennan2019"])
@@ -219,7 +221,9 @@ def test_folds_requires_root_of_study(name, capsys):
     assert f"load_{name}" in error
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.json", '{"a": 1}'), ("b.json", "["), ("c.csv", "")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.json", '{"a": 1}'), ("b.json", "["), ("c.csv", ""), ("d.tsv", "a\tb\n1\t2\n")]
+)
 def test_folds_names_invalid_file(name, content, tmp_path, capsys):
     (tmp_path / name).write_text(content)
     assert main(["folds", str(tmp_path / name)]) == 1

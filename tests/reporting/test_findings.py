@@ -187,6 +187,8 @@ def test_write_report_lists_audio_channels(tmp_path, empty_figures):
 def test_findings_of_one_subject_have_no_error_or_test(tmp_path, empty_figures):
     results = make_score_table(subjects="a")
     assert "s.e.m." not in format_scores(results)
+    assert "candidates" in format_scores(results)
+    assert "candidates" not in format_scores(results.assign(n_candidates=0))  # reconstruction
     page = write_report(results, tmp_path / "r.html").read_text(encoding="utf-8")
     text = re.sub(r"<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
     assert re.search(r"\bnan\b", text, re.IGNORECASE) is None
