@@ -41,7 +41,7 @@ class Peak(BaseEstimator):
         return -abs((self.n_components or 6) - 6)
 
 
-def test_describe_feature_provenance_names_parts_of_union():
+def test_describe_feature_provenance_names_parts():
     union = SpeechFeatureUnion(
         [("mel", MelSpectrogram(sfreq=50)), ("on", AcousticOnsets(sfreq=50)), ("no", "drop")]
     )
