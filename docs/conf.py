@@ -132,6 +132,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "write_computation_times": False,
     "min_reported_time": 1,
+    "parallel": 2,  # examples at a time, each on one thread
     "remove_config_comments": True,
     "plot_gallery": "True",
 }

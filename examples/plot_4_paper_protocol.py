@@ -5,7 +5,8 @@ Reproduce the protocol of the paper
 Défossez et al. (2023) compare a regression of the mel spectrogram, a
 contrastive loss, a jointly trained speech network (Deep Mel), and wav2vec 2.0.
 This page uses their split, windows and losses on simulated subjects, with a
-network that is small enough for a laptop.
+network that is small enough for a laptop. It takes half an hour and is not
+run for the documentation, so its outputs are described in the text.
 """
 
 # %%
