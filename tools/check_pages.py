@@ -2,7 +2,7 @@
 
     python tools/check_pages.py docs/_build/html               # all pages
     python tools/check_pages.py docs/_build/html index guide/  # some
-    python tools/check_pages.py docs/_build/html --shoot FOLDER index
+    python tools/check_pages.py docs/_build/html index --shoot FOLDER
 
 Each page is opened 390 and 1280 pixels wide, in light and dark. Listed are
 elements beyond the edge of the page, broken images, and errors and warnings of
