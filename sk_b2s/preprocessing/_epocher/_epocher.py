@@ -265,6 +265,8 @@ class Epocher(EpocherTableMixin, WindowsTransformer):
                 "Epocher(montage=...) cannot add positions to windows, which it returns unchanged. Set montage=None, and "
                 "pass Windows.from_array(X, ch_names=..., montage=...), mne.Epochs or a table of segments."
             )
+        if isinstance(self.montage, str) and not Path(self.montage).is_file():
+            mne.channels.make_standard_montage(self.montage)  # raises if the name is unknown
 
     def _check_unused(self):
         """Raise if windows are to be fitted with parameters of recordings."""
