@@ -317,7 +317,7 @@ def draw_saving(ax, results):
     remove_frame(ax)
 
 
-@draws("command_line", width=5.6, height=2.6)
+@draws("command_line", width=5.6, height=3.2)
 def draw_command_line(ax, results):
     """Draw what ``sk-b2s folds`` prints."""
     command = "folds listening --n-subjects 2 --minutes 4 --cv stimulus --folds 3"
