@@ -79,7 +79,10 @@ def make_details(text="she saw maps", seed=0):
         "guesses": [guess, {**guess, "onset": 90.0, "rank": 1}],
         "history": {"loss": "clip", "epoch": [1, 2, 3], "train_loss": [3.0, 2.0, 1.0], "valid_loss": [3.0, 2.5, 2.6],
                     "valid_candidates": 20},
-        "topography": {"label": text, "neutral": 1.0, "values": places[0], "x": places[1], "y": places[2]},
+        "topography": [
+            {"label": text, "neutral": 1.0, "values": places[0], "x": places[1], "y": places[2], **member}
+            for member in ({}, {"member": "inner"})
+        ],
         "window_seconds": [0.3, 0.5, 2.0],
         "training": [{"loss": "clip", "lr": 1e-3, "weight_decay": 0.0, "batch_size": 64, "max_epochs": 14, "patience": 5,
                       "validation": 0.1, "epochs": 3}],

@@ -278,7 +278,7 @@ def test_write_report_shows_details(tmp_path, empty_figures):
     read = read_page(results, tmp_path)
     for expected in (
         "Simulated data.", "sk-b2s benchmark she saw maps", "rank 3", "subject she saw maps , 80.0 s",
-        "How many guesses are needed", "Training of ridge", "Sensors of encoder", "Download the table of scores",
+        "How many guesses are needed", "Training of ridge", "Sensors of encoder", "Sensors of encoder (inner)", "Download the table of scores",
         "The recordings had 12 channels with known sensor positions and were referenced to the average, were band-pass "
         "filtered from 1 to 15 Hz",
         "Windows had a duration of 0.3 to 2 s (median 0.5 s) and covered 1.5 hours of recordings.",
