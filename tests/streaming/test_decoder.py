@@ -45,7 +45,7 @@ def test_streaming_equals_the_recording(fitted, stream, kind, parameters):
     columns = ["time", "stimulus_time", "age", "probability", "heard", "other"]
     np.testing.assert_allclose(whole[columns], replayed.iloc[: len(whole)][columns], atol=2e-4)
     random = np.random.default_rng(0)
-    for sizes in ([1] * 600, [16] * 100, random.integers(0, 90, 30).tolist()):
+    for sizes in ([1] * 320, [16] * 100, random.integers(0, 90, 30).tolist()):
         parts = push_all(decoder.reset().start(onset), data, sizes)
         np.testing.assert_allclose(parts[columns], whole[columns], atol=1e-5)
 
