@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
+from functools import cached_property
 from inspect import signature
 from time import perf_counter
 
@@ -403,8 +404,16 @@ class StreamingDecoder(StoredWindowsMixin):
         return predictions
 
     def _make_table(self, predictions):
-        columns = ["time", "stimulus_time", "age", "best", "probability", *self.candidates]
-        return pd.DataFrame(list(predictions), columns=columns)
+        if not (predictions := list(predictions)):
+            return self._no_predictions.copy()
+        return pd.DataFrame(predictions, columns=self._no_predictions.columns)
+
+    @cached_property
+    def _no_predictions(self):
+        """Table without rows, which most pushes of few samples return."""
+        return pd.DataFrame(
+            [], columns=["time", "stimulus_time", "age", "best", "probability", *self.candidates]
+        )
 
     def _iter_predictions(self):
         """Yield the predictions of all windows that are complete."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import pandas as pd
 
@@ -55,12 +57,16 @@ class StoredWindowsMixin:
             windows = scaler.transform(windows)
         self._frozen = windows.steps
 
+    @cached_property
+    def _row(self):
+        """Table of one window."""
+        return pd.DataFrame({"recording": [RECORDING], "subject": [self.subject]})
+
     def _make_window(self, signals, steps=None):
         """Return Windows of one window at the start of a signal."""
-        rows = pd.DataFrame({"recording": [RECORDING], "subject": [self.subject]})
         return Windows(
             signals, [0], [0], self._n_read, float(self.parts.epocher.sfreq), positions=self._mask_positions(steps),
-            rows=rows, ch_names=self.parts.epocher.ch_names_, steps=self._frozen if steps is None else steps,
+            rows=self._row, ch_names=self.parts.epocher.ch_names_, steps=self._frozen if steps is None else steps,
         )  # fmt: skip
 
     def _mask_positions(self, steps):
