@@ -211,6 +211,8 @@ def check_command_arguments(args):
         raise ValueError(
             "--wav2vec2 requires --estimator clip-wav2vec2. Add this decoder, or remove --wav2vec2."
         )
+    if args.cache not in (None, "none") and Path(args.cache).is_file():
+        raise ValueError(f"--cache must be a folder, or none. Got the file {args.cache!r} instead.")
 
 
 def _get_given(args, *names):

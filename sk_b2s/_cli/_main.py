@@ -162,7 +162,10 @@ def find_flags_of_error(text, args, argv):
         if option == "set":
             names = [re.split("__|:", one.partition("=")[0])[-1] for one in values]
         is_named = any(re.search(_make_name_pattern(name, flag in given), text) for name in names)
-        has_value = any(f"'{one}'" in text or (re.search(r"[./]", one) and one in text) for one in values)
+        has_value = any(
+            re.search(rf"['/]{re.escape(one)}'", text) or (re.search(r"[./]", one) and one in text)
+            for one in values
+        )
         if is_named or (flag in given and has_value):
             flags.append(flag)
     return flags

@@ -76,10 +76,11 @@ def test_run_restarts_training_commands(command, n_restarts, restarts, monkeypat
     ("--tmin 3 --tmax 1", "tmin and tmax must be finite seconds.", ["--tmin", "--tmax"]),
     ("", "Fold 4 has 8 distinct segments. Use a smaller k or fewer folds.", ["--folds", "--k"]),
     ("--stream foo --root x", "events has no stream 'foo', the task and root is set.", ["--stream"]),
+    ("--out folder", "'/home/folder' must be a regular file, but is a folder.", ["--out"]),
     ("--out a/b.tsv", "[Errno 21] Is a directory: 'a/b.tsv'", ["--out"]),
     ("--set ridge:ridge__alphas=a", "The 'alphas' parameter of RidgeDecoder must be an array-like.", ["--set"]),
     ("--k 3 --seeds 0,1", "the test set of k windows has no seeds", []),
-], ids=range(8))  # fmt: skip
+], ids=range(9))  # fmt: skip
 def test_find_flags_of_error(options, text, flags):
     argv = ["benchmark", "listening", "--n-subjects", "2", *options.split()]
     assert sorted(find_flags_of_error(text, make_parser().parse_args(argv), argv)) == sorted(flags)

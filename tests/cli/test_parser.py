@@ -123,6 +123,7 @@ def test_usage_error_has_status_2(argv, text, capsys):
         ),
         (["benchmark", *WORD, "--anchor", "1"], "task 'word' requires windows at each word"),
         (["benchmark", "nowhere", "--wav2vec2", "x"], "--wav2vec2 requires --estimator clip-wav2vec2"),
+        (["benchmark", "nowhere", "--cache", __file__], "--cache must be a folder"),
         (["folds", "nowhere", "--cv", "hashed", "--block", "20"], "Remove --block"),
         (["report", "nowhere.jsonl", "--page", "none", "--title", "x"], "--title requires an HTML report"),
         (["report", "nowhere.jsonl"], "'nowhere.jsonl'"),

@@ -26,6 +26,7 @@ def test_plot_history_marks_best_epoch():
         }.items():
             history.record(name, value)
     ax = plot_history(history)
+    assert (ax.get_xticks() == ax.get_xticks().round()).all(), "whole epochs"
     assert ax.lines[-1].get_xdata()[0] == 2
     assert ax.get_ylabel() == "loss", "a history does not name its loss"
     for loss, label in (("clip", "cross-entropy (nats)"), ("symmetric_clip", "cross-entropy (nats)")):
