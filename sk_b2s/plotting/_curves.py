@@ -6,7 +6,6 @@ from textwrap import fill
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from sk_b2s._utils._text import with_visible_text
 from sk_b2s.decoding._retrieval._result import RetrievalResult
@@ -27,6 +26,7 @@ from sk_b2s.plotting._style import (
     style_axes,
     style_score_ticks,
     style_ticks_as_percent,
+    style_whole_ticks,
 )
 
 STILL_FALLING = ", the last: the loss still decreases, consider a larger max_epochs"
@@ -79,7 +79,7 @@ def plot_history(history, ax=None):
         label = f"best state, epoch {best}, restored" + (STILL_FALLING if best == epochs[-1] else "")
         ax.axvline(best, color=MUTED, linestyle=":", label=label)
     ax.set(xlabel="epoch", ylabel=CROSS_ENTROPY if train_ax is not ax else name, title="Training")
-    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    style_whole_ticks(ax.xaxis)
     style_axes(ax)
     if train_ax is not ax:
         train_ax.set_ylabel(name, color=COLORS[0])
@@ -124,7 +124,7 @@ def draw_training_curves(histories):
         handles.append(ax.axhline(np.log(np.mean(list(known))), **DASHED))
         labels.append("chance of validation")
     ax.set(xlabel="epoch", ylabel=CROSS_ENTROPY if is_other else name)
-    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    style_whole_ticks(ax.xaxis)
     style_axes(ax)
     if is_other:
         train_ax.set_ylabel(name, color=COLORS[0])

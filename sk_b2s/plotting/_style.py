@@ -128,6 +128,13 @@ def style_score_ticks(axis, is_correlation=False):
     axis.axes.autoscale(axis=axis.axis_name)
 
 
+def style_whole_ticks(axis):
+    """Place the ticks of a matplotlib axis at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True))
+
+
 def style_ticks_as_percent(axis):
     """Format the tick labels of a matplotlib axis in percent."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %".replace("-", "−"))
