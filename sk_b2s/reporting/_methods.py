@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import jinja2
 import pandas as pd
@@ -105,16 +106,22 @@ def generate_methods_text(results, cv=None):
             f"results must have at least one row without an error. Got {len(results)} rows"
             f"{', all of fits that failed' if len(results) else ''}."
         )
+    has_plan = {"control", "fold", "seed", "error", "plan"} <= set(results)
+    facts = _describe_data(summary, cv)
+    facts |= {"missing": summary.unfinished if has_plan else [], "n_failed": len(summary.failed)}
+    text = _load_template().render(facts)
+    return " ".join(line.strip() for line in text.split("\n") if line.strip())
+
+
+@cache
+def _load_template():
+    """Compile the template once for all texts of a process."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sk_b2s.reporting"), autoescape=False, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"join_words": join_text_items, "count_of": format_finding_count}
-    has_plan = {"control", "fold", "seed", "error", "plan"} <= set(results)
-    facts = _describe_data(summary, cv)
-    facts |= {"missing": summary.unfinished if has_plan else [], "n_failed": len(summary.failed)}
-    text = environment.get_template("methods.txt.j2").render(facts)
-    return " ".join(line.strip() for line in text.split("\n") if line.strip())
+    return environment.get_template("methods.txt.j2")
 
 
 def _describe_data(summary, cv):
