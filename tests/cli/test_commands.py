@@ -166,7 +166,7 @@ def test_benchmark_runs_controls(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "phase_randomized" in printed
     assert "silence_truth" in printed
-    assert main(["benchmark", *SMALL, *controls, *out, "--set", "ridge__n_components=4"]) == 0
+    assert main(["benchmark", *BARE, "--fold", "0", *out, "--set", "ridge__n_components=4"]) == 0
     assert main(["report", *out[1:], "--page", "none"]) == 1
     assert "different parameters" in capsys.readouterr().err
     assert main(["report", *out[1:], "--page", "none", "--conflicts", "last"]) == 0
