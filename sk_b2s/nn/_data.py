@@ -62,12 +62,7 @@ class PairDataset(Dataset):
         self.brain, self.targets, self.segments = brain, targets, segments
         # The order in a batch is free, and rows sorted by recording are read faster.
         self.rows = rows[np.argsort(brain.windows.which[rows], kind="stable")]
-
-    @property
-    def has_padding(self):
-        """Whether speech features have unequal lengths."""
-        n_valid = self.targets.n_valid
-        return n_valid is not None and bool((n_valid[self.rows] < self.targets.shape[2]).any())
+        self.has_padding = targets.n_valid is not None and (targets.n_valid[rows] < targets.shape[2]).any()
 
     def __len__(self):
         return len(self.rows)
@@ -76,11 +71,18 @@ class PairDataset(Dataset):
         return self.__getitems__([index])
 
     def __getitems__(self, indices):
-        """Return inputs, features of distinct segments, and target rows."""
+        """Return inputs, features of distinct segments, and target rows.
+
+        If features have unequal lengths, also which frames are not padding.
+        """
         rows = self.rows[np.sort(indices)]
         first, target = self._distinct(rows)
         heard = self.targets.gather(first, device=self.brain.device)
-        return self.brain.inputs(rows), (heard, torch.from_numpy(target).to(self.brain.device))
+        pairs = [heard, torch.from_numpy(target).to(self.brain.device)]
+        if self.has_padding:
+            inside = np.arange(heard.shape[2]) < self.targets.n_valid[first, None, None]
+            pairs.append(torch.from_numpy(inside).to(self.brain.device))
+        return self.brain.inputs(rows), tuple(pairs)
 
     def distinct(self):
         """Return features of distinct segments, and the target of each row."""

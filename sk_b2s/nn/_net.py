@@ -95,7 +95,7 @@ class RetrievalNet(NeuralNet):
         self.precision = precision
         self.k = k
         self.averaging = averaging
-        self.frozen, self.has_padding = (), False
+        self.frozen = ()
         super().__init__(module, criterion, **kwargs)
 
     @property
@@ -123,7 +123,6 @@ class RetrievalNet(NeuralNet):
         """Return an iterator over whole batches."""
         if not training:
             return dataset
-        self.has_padding = getattr(dataset, "has_padding", False)
         batches = BalancedBatchSampler(len(dataset), self.batch_size, self.shuffle)
         # Without a generator, the loader draws from the global one of torch.
         return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, generator=torch.Generator())
@@ -165,7 +164,7 @@ class RetrievalNet(NeuralNet):
 
     def _check_training(self, batch):
         """Check the precision on the first windows of a batch."""
-        inputs, (segments, _) = batch
+        inputs, (segments, *_) = batch
 
         def compute():
             speech = [] if self.speech_module is None else [self.encode_speech(segments[:CHECKED])]
@@ -177,10 +176,10 @@ class RetrievalNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compute the loss over the distinct segments of the batch."""
-        segments, target = y_true
+        segments, target, *inside = y_true
         encoded = self.encode_speech(segments)
-        if self.has_padding and self.speech_module is not None:  # whose output is not zero there
-            encoded = encoded * segments.ne(0).any(1, keepdim=True)
+        if inside and self.speech_module is not None:  # whose output is not zero in the padding
+            encoded = encoded * inside[0]
         return self.criterion_(y_pred, encoded, target)
 
     @allowed_threads()

@@ -13,6 +13,7 @@ from skorch.callbacks import Callback
 from sk_b2s import BrainEncoder, StimulusKFold, Windows, load, retrieve, run_controls, save
 from sk_b2s.metrics._similarity import similarity
 from sk_b2s.nn import _speech_module as deepmel
+from sk_b2s.nn._data import PairDataset
 from sk_b2s.nn._speech_module import SpeechModule, encode_by_speech_module
 
 SMALL = {
@@ -205,6 +206,7 @@ def test_encoded_features_keep_rate():
 def test_padding_does_not_count_after_encoding(change):
     brain, speech = squared(24)
     n_valid = np.where(np.arange(24) % 2, 24, 10)
+    speech[:, :, 5:8] = 0  # silence, which counts
     targets = Windows.from_array(speech, sfreq=100)._replace(n_valid=n_valid)
     encoder = BrainEncoder(**{**SMALL, **change, "max_epochs": 1}).fit(
         Windows.from_array(brain, sfreq=100), targets
@@ -214,11 +216,21 @@ def test_padding_does_not_count_after_encoding(change):
     assert not encoded[::2, :, 10:].any()
     assert encoded[1::2, :, 10:].any()
     estimates = torch.randn(24, encoder.n_features_out_, 24, generator=torch.Generator().manual_seed(0))
-    other = estimates.clone()
-    other[:, :, 10:] += 1
-    short = targets.gather(np.arange(0, 24, 2)), torch.arange(12)
-    losses = [net.get_loss(Z[::2], short).item() for Z in (estimates, other)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    pairs = PairDataset(
+        encoder._make_inputs(Windows.from_array(brain, sfreq=100)),
+        targets,
+        np.arange(0, 24, 2),
+        np.arange(24),
+    )
+    _, short = pairs.__getitems__(np.arange(12))
+
+    def compute_loss(frames):
+        other = estimates.clone()
+        other[:, :, frames] += 1
+        return net.get_loss(other[::2], short).item()
+
+    assert compute_loss(slice(10, None)) == pytest.approx(compute_loss(slice(0)), rel=1e-6)
+    assert compute_loss(slice(5, 8)) != pytest.approx(compute_loss(slice(0)), rel=1e-5)
 
 
 def test_mse_with_speech_module_raises():

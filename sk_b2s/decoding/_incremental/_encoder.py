@@ -15,6 +15,7 @@ from sk_b2s.decoding._incremental._inputs import PartialFitInputsMixin
 from sk_b2s.decoding._pretrained_trunk import check_pretrained_trunk, load_pretrained_trunk
 from sk_b2s.nn._data import PairDataset
 from sk_b2s.nn._prefetch import prefetch_windows_to_device, store_prefetched_windows
+from sk_b2s.nn._registry import LOSSES
 from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 REFUSED = {"checkpoint": None, "distributed": False}  # parameters with the only possible value
@@ -62,7 +63,11 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
         ValueError
             If X or y does not match the first call, a parameter of the network
             was changed, the encoder was adapted, or ``checkpoint``,
-            ``distributed`` or ``unseen_subject="nearest"`` is set.
+            ``distributed`` or ``unseen_subject="nearest"`` is set. If ``y``
+            has one distinct segment, unless ``loss="mse"`` in a later call.
+        FloatingPointError
+            If the loss becomes NaN or infinite. The weights of former calls
+            are then lost.
 
         Notes
         -----
@@ -99,26 +104,41 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
         X = self._check_X(X, reset=is_first)
         check_pretrained_trunk(self, X)
         y, targets = self._check_partial_inputs(X, y, is_first)
-        rows = np.arange(len(y))
-        if is_first:
-            self._fit_shapes(X, y, targets, rows)
-            self.net_ = self._make_net(check_random_state(self.random_state))
-            load_pretrained_trunk(self)
-        else:
-            self._add_partial_inputs(X, y)
-            self._resume_training()
-            self._add_subjects(np.unique(check_window_subjects(X)))
-        device = choose_device(self.device)
+        try:
+            if is_first:
+                self._fit_shapes(X, y, targets, np.arange(len(y)))
+                self.net_ = self._make_net(check_random_state(self.random_state))
+                load_pretrained_trunk(self)
+            else:
+                vars(self).update(self._unite_inputs(X, y))
+                self._resume_training()
+                self._add_subjects(np.unique(check_window_subjects(X)))
+            self._train_one_pass(X, y, targets)
+        except Exception:
+            if is_first:  # so is the next call
+                vars(self).pop("net_", None)
+            raise
+        if self.interrupted_:
+            raise KeyboardInterrupt  # also ends the loop of the caller
+        return self
+
+    def _train_one_pass(self, X, y, targets):
+        """Train on all windows once, and fit what unseen subjects need."""
+        device, rows = choose_device(self.device), np.arange(len(y))
         targets, ready = prefetch_windows_to_device(device, targets, X)
         brain = self._make_inputs(store_prefetched_windows(device, ready), in_fit=True)
         pairs = PairDataset(brain, targets, rows, find_distinct_candidates(y).target)
         self.net_.max_epochs = 1  # for the estimate of the duration
         self.net_.partial_fit(pairs, None)
         self.history_, self.interrupted_ = self.net_.history, self.net_.interrupted
-        if self.interrupted_:
-            raise KeyboardInterrupt  # also ends the loop of the caller
         self._fit_unseen_subjects(brain, targets, rows)
-        return self
+
+    def _check_distinct(self, segments):
+        if len(segments) < 2 and LOSSES[self.loss].is_contrastive:
+            raise ValueError(
+                f"partial_fit with loss={self.loss!r} requires at least 2 distinct segments in each call, because the other "
+                f"segments of a batch are the negatives. Got 1. Pass more rows in a call, or set loss='mse' before the first."
+            )
 
     def _check_partial_fit(self):
         """Raise for parameters and states that are not supported."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 
@@ -20,8 +22,7 @@ class PartialFitInputsMixin:
         """Check X and y, and return y and targets.
 
         The first call sets the attributes that later windows are compared
-        with. Later calls add their segments and intervals by
-        ``_add_partial_inputs``.
+        with. ``_unite_inputs`` returns them for a later call.
         """
         y = self._check_y(y)
         validate_rows_in_step(X, y)
@@ -38,12 +39,26 @@ class PartialFitInputsMixin:
         self._check_partial_targets(X, targets)
         self._check_sums_as_fitted(X, targets)
         self._check_segments(y)
+        self._check_distinct(find_distinct_candidates(y).ids)
         return y, targets
 
-    def _add_partial_inputs(self, X, y):
-        """Add the segments and intervals of a later call."""
-        self._add_segments(y)
-        self._add_intervals(X, y)
+    def _check_distinct(self, segments):
+        """Raise if there are too few distinct segments to learn from."""
+
+    def _unite_inputs(self, X, y):
+        """Return the segments and intervals of all calls, by attribute."""
+        new = copy.copy(self)
+        new._fit_stimulus_intervals(y)
+        new._fit_recording_intervals(X)
+        former, heard = self.recording_intervals_, new.recording_intervals_
+        stimuli = [one.stimulus_intervals_ for one in (self, new) if one.stimulus_intervals_ is not None]
+        return {
+            "segments_": self._unite_segments(y),
+            "stimulus_intervals_": stimuli[0] | stimuli[-1] if stimuli else None,
+            "recording_intervals_": None
+            if former is None or heard is None
+            else former | heard,  # None: unknown
+        }
 
     def _check_sums_as_fitted(self, X, targets):
         """Raise if parameters of the sums changed between calls."""
@@ -70,24 +85,12 @@ class PartialFitInputsMixin:
                 f"y must have the type and the number of dimensions of the first call of partial_fit, {former}. Got {came}."
             )
 
-    def _add_segments(self, y):
-        """Add the distinct segments of y to those of former calls."""
-        if isinstance(y, pd.DataFrame):
-            both = pd.concat([self.segments_, y], ignore_index=True)
-            self.segments_ = both.iloc[find_distinct_candidates(both).first].reset_index(drop=True)
-            return
+    def _unite_segments(self, y):
+        """Return the distinct segments of all calls."""
+        former, is_table = self.segments_, isinstance(y, pd.DataFrame)
         join = concat_windows if isinstance(y, Windows) else np.concatenate
-        both = join([self.segments_, y])
-        self.segments_ = both[find_distinct_candidates(both).first]
-
-    def _add_intervals(self, X, y):
-        """Add intervals of stimuli and recordings to those of former calls."""
-        former = self.stimulus_intervals_, self.recording_intervals_
-        self._fit_stimulus_intervals(y)
-        self._fit_recording_intervals(X)
-        stimuli = [one for one in (former[0], self.stimulus_intervals_) if one is not None]
-        self.stimulus_intervals_ = stimuli[0] | stimuli[-1] if stimuli else None
-        if None not in (former[1], self.recording_intervals_):
-            self.recording_intervals_ = former[1] | self.recording_intervals_
-        else:  # some recordings are unknown
-            self.recording_intervals_ = None
+        both = pd.concat([former, y], ignore_index=True) if is_table else join([former, y])
+        first = find_distinct_candidates(both).first
+        if len(first) == len(former):  # without the signals of y
+            return former
+        return both.iloc[first].reset_index(drop=True) if is_table else both[first]

@@ -101,11 +101,11 @@ class PartialFitRidgeMixin(PartialFitInputsMixin):
         if is_first:
             self._frames = self._fit_frames(X, y, targets)
             self._fit_lags(X, targets)
+        united = {} if is_first else self._unite_inputs(X, y)
         self._add_moments(X, targets)
+        vars(self).update(united)  # after all that may raise
         if is_first:
             set_trf_channels(self, X)
-        else:
-            self._add_partial_inputs(X, y)
         return self
 
     def _check_sums_as_fitted(self, X, targets):

@@ -35,7 +35,8 @@ def concat_windows(windows):
         If an entry is not Windows.
     ValueError
         If ``windows`` is empty, entries differ, only some have ``rows``, or a
-        step has different values for each signal.
+        step has different values for each signal, unless all entries are
+        subsets of the same windows.
 
     Examples
     --------
@@ -48,7 +49,7 @@ def concat_windows(windows):
     """
     windows = [windows] if isinstance(windows, Windows) else list(windows)
     _check_same_kind(windows)
-    first = windows[0]
+    first, is_shared = windows[0], _are_subsets(windows)
     signals, extents, layouts, which, places = [], [], [], [], {}
     n_layouts = np.cumsum([0, *(1 if part.positions is None else len(part.positions) for part in windows)])
     for part, shift in zip(windows, n_layouts, strict=False):
@@ -58,7 +59,7 @@ def concat_windows(windows):
             layout = int(part.layout[place] + shift)
             if part.positions is first.positions:
                 layout = int(part.layout[place])
-            key = id(signal), extent, layout
+            key = place if is_shared else (id(signal), extent, layout)
             if key not in places:
                 places[key] = len(signals)
                 signals.append(signal)
@@ -102,20 +103,32 @@ def _check_same_kind(windows):
                     f"{_shorten(kinds[0][name])} in windows[0]. Concatenate the tables of segments before Epocher, or the windows "
                     f"before steps that change them."
                 )
+    for step in first.steps:
+        if getattr(step, "is_per_signal", False) and not _are_subsets(windows):
+            raise ValueError(
+                f"A step of the windows ({type(step).__name__}) has other values for each recording, so they cannot be "
+                f"concatenated. Concatenate the windows before the scaler."
+            )
     if any(
         make_fingerprint(*_describe_steps(part)) != make_fingerprint(*_describe_steps(first))
         for part in windows[1:]
     ):
         raise ValueError(
-            "All windows must have the same steps, such as baselines and scaling. Concatenate the windows before the scaler, "
-            "or use one fitted scaler for all."
+            "All windows must have the same steps, such as baselines. A scaler of recordings has other values for each "
+            "recording. Concatenate the windows before the scaler."
         )
-    for step in first.steps:
-        if getattr(step, "is_per_signal", False) and len(windows) > 1:
-            raise ValueError(
-                f"{type(step).__name__} has other values for each signal, so windows with this step cannot be concatenated. "
-                f"Concatenate the windows before the scaler."
-            )
+
+
+def _are_subsets(windows):
+    """Return whether all have the same signals, in the same order."""
+    first = windows[0]
+    return all(
+        list(map(id, part.signals)) == list(map(id, first.signals))
+        and part.positions is first.positions
+        and np.array_equal(part.layout, first.layout)
+        and (part.extent is first.extent or np.array_equal(part.extent, first.extent))
+        for part in windows
+    )
 
 
 def _describe_kind(part):

@@ -8,9 +8,10 @@ import pytest
 import torch
 from helpers.windows import make_planted_windows
 from sklearn.base import clone
+from skorch.callbacks import Callback
 from torch import nn
 
-from sk_b2s import BrainEncoder, MaskedEncoder, load, save
+from sk_b2s import BrainEncoder, MaskedEncoder, Windows, load, save
 from sk_b2s.nn import _time_estimate
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -160,6 +161,32 @@ def test_partial_fit_refuses_other_data(encoder, data, change, text):
 def test_partial_fit_refuses_parameters(encoder, data, params, text):
     with pytest.raises(ValueError, match=text):
         copy.deepcopy(encoder).set_params(**params).partial_fit(*data)
+
+
+def test_partial_fit_begins_again_after_failure(data):
+    X, y = data
+    lost = np.asarray(X)
+    lost[0, 0, 0] = np.nan
+    encoder = BrainEncoder(**SMALL, spatial_attention=False)
+    with pytest.raises(FloatingPointError):
+        encoder.partial_fit(Windows.from_array(lost, sfreq=100, rows=X.rows), y)
+    assert not hasattr(encoder, "net_")
+    encoder.partial_fit(X, y)
+    assert_equal_weights(encoder, clone(encoder).partial_fit(X, y))
+    with pytest.raises(ValueError, match="2 distinct segments in each call"):
+        encoder.partial_fit(X[:1], y[:1])
+
+
+def test_partial_fit_interrupted_can_be_saved(data, tmp_path):
+    class Stop(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    encoder = BrainEncoder(**SMALL, callbacks=[Stop()])
+    with pytest.raises(KeyboardInterrupt):
+        encoder.partial_fit(*data)
+    save(encoder.set_params(callbacks=None), tmp_path / "encoder.safetensors")
+    assert load(tmp_path / "encoder.safetensors").shared_response_ is not None
 
 
 def test_partial_fit_refuses_adapted_encoder(encoder, data):

@@ -87,6 +87,19 @@ def test_partial_fit_unites_tables():
         assert all(np.allclose(found[key], expected[key]) for key in found)
 
 
+def test_partial_fit_keeps_state_if_segments_differ():
+    (one, y_one), (two, y_two) = make_halves()
+    one_y, two_y = (Windows.from_array(part, sfreq=100) for part in (y_one, y_two))
+    decoder = RidgeDecoder(**SMALL).partial_fit(one, one_y).partial_fit(one, one_y)
+    assert len(decoder.segments_) == len(one)
+    assert decoder.segments_.signals[0] is one_y.signals[0]
+    frames = {name: sums.n_frames for name, sums in decoder.moments_.items()}
+    with pytest.raises(ValueError, match="kind of rows"):
+        decoder.partial_fit(two, two_y._replace(rows=two.rows))
+    assert {name: sums.n_frames for name, sums in decoder.moments_.items()} == frames
+    assert decoder.subjects_.tolist() == ["b", "c"]
+
+
 @pytest.mark.parametrize(
     ("params", "text"),
     [({"alphas": (0.1, 1.0)}, "requires a single alpha"), ({"n_components": 3}, "n_components=None")],

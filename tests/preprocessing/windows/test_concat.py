@@ -68,8 +68,14 @@ def test_concat_windows_refuses_other_kinds(change, text):
 def test_concat_windows_refuses_values_per_signal():
     both = concat_windows([make_windows("a"), make_windows("b")])
     scaled = RobustChannelScaler().fit_transform(both)
+    np.testing.assert_array_equal(
+        concat_windows([scaled[8:], scaled[:8]]), np.asarray(scaled)[[8, 9, 10, 11, *range(8)]]
+    )
     with pytest.raises(ValueError, match="before the scaler"):
-        concat_windows([scaled[:3], scaled[3:]])
+        concat_windows([scaled, scaled._replace(signals=[signal.copy() for signal in scaled.signals])])
+    parts = (RobustChannelScaler().fit_transform(make_windows(name)) for name in "ab")
+    with pytest.raises(ValueError, match="before the scaler"):
+        concat_windows(parts)
     with pytest.raises(ValueError, match="same steps"):
         concat_windows([make_windows("a").then(EpocherTableBaseline(0, 2, 3, 6)),
                         make_windows("b").then(EpocherTableBaseline(0, 2, 4, 6))])  # fmt: skip
