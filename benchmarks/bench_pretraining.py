@@ -21,11 +21,10 @@ subjects are those of ``--seed``, of which 0 was used for development.
 """
 
 import argparse
-import subprocess
-import sys
 import time
 import warnings
 from copy import deepcopy
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -243,7 +242,7 @@ def report(done, data, given):
     """Print scores and paired differences to scratch of one experiment."""
     rows = [
         {"start": row["key"]["start"], "minutes": row["key"]["minutes_labeled"], "seed": row["key"]["seed"],
-         "subject": subject, **values}
+         "subject": subject, "explained": row.get("explained"), **values}
         for row in done.values() if all(row["key"].get(name) == value for name, value in data.items())
         and row["key"]["freeze"] == given.freeze and row["key"]["n_steps"] == given.steps
         and (row["key"]["start"] == "scratch" or row["key"].get("pretraining") == PRETRAINING)
@@ -252,6 +251,10 @@ def report(done, data, given):
     if not rows:
         return
     table = pd.DataFrame(rows)
+    explained = table.dropna(subset="explained").groupby("start")["explained"].mean().round(3).to_dict()
+    print(
+        f"\n{data['modality'].upper()}, explained variance of masked values of unseen subjects: {explained}"
+    )
     starts = table.groupby(["minutes", "seed"])["start"].transform("nunique")
     table = table[starts == starts.max()]  # seeds with all starts, so that means are comparable
     for known, part in table.groupby("known", sort=False):
@@ -284,40 +287,30 @@ def describe(scores, start):
     return f"{text} ({pairs.mean():+.3f} ± {pairs.sem():.3f}, {(pairs > 0).sum()} of {len(pairs)} subjects, p = {p:.3f})"
 
 
-def measure_memory(seconds, n_windows, n_steps=2):
-    """Measure one fit in this process: MiB above the windows, and CPU s."""
-    n_times = 120 * seconds
+def measure_memory(seconds, n_windows):
+    """Measure one step in this process: MiB above the windows, and CPU s."""
     X = Windows.from_array(
-        torch.randn(n_windows * n_steps, 208, n_times).numpy(),
-        sfreq=120,
-        positions=torch.rand(208, 2).numpy(),
+        torch.randn(n_windows, 208, 120 * seconds).numpy(), sfreq=120, positions=torch.rand(208, 2).numpy()
     )
     masked = MaskedEncoder(hidden=64, n_virtual_channels=64, batch_size=n_windows, max_epochs=1, verbose=0)
     before, began = reset_peak(), time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # noise has nothing to learn
         masked.fit(X)
-    return peak_mib() - before, (time.process_time() - began) / n_steps
+    return peak_mib() - before, time.process_time() - began
 
 
 def report_memory():
     """Print memory and time by the length of windows, each in a process."""
     lines = []
-    for seconds in LENGTHS:
-        line = [seconds]
-        for n_windows in (2 * LENGTHS[-1] // seconds, 8):
-            call = f"import bench_pretraining as b; print(*b.measure_memory({seconds}, {n_windows}))"
-            done = subprocess.run(
-                [sys.executable, "-c", call],
-                capture_output=True,
-                text=True,
-                check=True,
-                cwd=Path(__file__).parent,
-            )
-            mib, step = map(float, done.stdout.split())
-            line += [n_windows, f"{mib:.0f}", f"{step:.1f}"]
-        lines.append(line)
-    print(markdown(["s", *2 * ["windows in a batch", "MiB", "CPU s of a step"]], lines))
+    with get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        for seconds in LENGTHS:
+            lines.append([seconds])
+            for n_windows in (LENGTHS[-1] // seconds, 2):
+                mib, spent = pool.apply(measure_memory, (seconds, n_windows))
+                lines[-1] += [n_windows, f"{mib:.0f}", f"{spent:.1f}"]
+            print(lines[-1], flush=True)
+    print("\n" + markdown(["s", *2 * ["windows in a batch", "MiB", "CPU s of a step"]], lines))
 
 
 if __name__ == "__main__":

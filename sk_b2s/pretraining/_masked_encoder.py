@@ -140,6 +140,10 @@ look_ahead
     complete windows, because :meth:`transform` and the encoders that start
     from this one see complete windows.
 
+    The last layer starts at zero, so that the first estimate is the mean of
+    each channel. A high learning rate makes the spatial attention select few
+    sensors, which can reduce the score of a decoder that starts from it.
+
     Pretraining does not use labels, but a score of a subject whose recording
     it has seen is transductive. Fit on recordings of other subjects only,
     unless the unlabeled recording would be available in practice as well.
