@@ -19,6 +19,9 @@ TEXT_COLUMNS = (
 NUMBER_COLUMNS = ("onset", "duration", "sound_onset", "word_index", "recording_duration", "drift_ppm")
 PATH_COLUMNS = ("recording", "sound")
 SUFFIXES = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".json")
+BOOLEANS = {
+    text: value for value in (True, False) for text in (f"{value}", f"{value}".upper(), f"{value}".lower())
+}
 MISSING = ("", "n/a")  # as in BIDS, because "NA", "nan" and "null" are words
 
 
@@ -102,10 +105,10 @@ def _read_csv(path):
 
 def _convert_values(texts, is_number):
     """Return a column of text as numbers or booleans where it is one."""
-    if set(texts) <= {"True", "False"}:
-        return texts == "True"
+    if set(texts.dropna()) <= set(BOOLEANS):
+        return texts.map(BOOLEANS)  # objects if a value is missing
     numbers = convert_sidecar_numbers(texts)
-    if numbers is texts and is_number:  # such as "+2.5", and an error of check_events for text
+    if numbers is texts and is_number:  # such as "02.5", and an error of check_events for text
         found = pd.to_numeric(texts, errors="coerce")
         return found if (found.notna() | texts.isna()).all() else texts
     return numbers

@@ -44,7 +44,9 @@ NOT_EEG_TYPES = {
 # Coordinate systems with their origin between the ears. Axes: x right and y forward, or x forward and y left.
 RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab")
 FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
-NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+# Without leading zeros. MATLAB and numpy write NaN and infinity into columns of numbers.
+NUMBER = re.compile(r" *((?i:nan)|[-+]?((?i:inf)|((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?)) *")
+WHOLE = re.compile(r" *[-+]?[0-9]+ *")
 
 
 def parse_sidecar_entities(path):
@@ -162,9 +164,9 @@ def read_sidecar_tsv(path, dtype=str):
 def convert_sidecar_numbers(texts):
     """Return a column of text as numbers if this loses nothing.
 
-    All values must be decimal numbers without a leading zero or plus sign, so
-    that identifiers such as "007" stay text. Integers that a float would round
-    stay text, too.
+    All values must be decimal numbers without a leading zero, so that
+    identifiers such as "007" stay text. Integers that a float would round stay
+    text, too. "nan" and "inf" are numbers next to others.
 
     Parameters
     ----------
@@ -186,10 +188,12 @@ def convert_sidecar_numbers(texts):
     known = texts[texts.notna()]
     if not len(known) or not all(isinstance(one, str) and NUMBER.fullmatch(one) for one in known):
         return texts
-    is_whole = known.str.fullmatch("-?[0-9]+").to_numpy(bool)
+    if not any(one[-1:].isdigit() or "." in one for one in known.str.strip()):  # such as words
+        return texts
+    is_whole = np.array([WHOLE.fullmatch(one) is not None for one in known])
     largest = max((abs(int(one)) for one in known[is_whole]), default=0)
     is_integer = is_whole.all() and len(known) == len(texts)
-    return pd.to_numeric(texts) if largest < (2**63 if is_integer else 2**53) else texts
+    return pd.to_numeric(texts, errors="coerce") if largest < (2**63 if is_integer else 2**53) else texts
 
 
 def open_sidecar_table(path):

@@ -112,10 +112,13 @@ def test_check_parts_refuses_incomplete_ctf(there, tmp_path):
 
 def test_read_events_keeps_leading_zeros(tmp_path):
     path = tmp_path / "events.csv"
-    path.write_text("subject,onset,code,count,seen,level\n01,+2.5,007,7,True,0.50\n02,3,12,,False,1\n")
+    path.write_text(
+        "subject,onset,code,count,seen,cued,level\n01,02.5,007,7,TRUE,,0.50\n02,3,12,,FALSE,True,1\n"
+    )
     events = read_events(path)
     assert events["code"].tolist() == ["007", "12"]
     assert events["onset"].tolist() == [2.5, 3.0]
-    assert events["seen"].dtype == bool
+    assert events["seen"].tolist() == [True, False]
+    assert events["cued"].eq(True).tolist() == [False, True]
     assert events["level"].tolist() == [0.5, 1.0]
     assert events["count"].dtype == float

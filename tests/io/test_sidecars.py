@@ -203,8 +203,10 @@ def test_read_tsv_infers_types(folder):
         (["1.50", "0.5", "2e-3"], [1.5, 0.5, 0.002]),
         (["01", "2"], None),
         (["00.5"], None),
-        (["+1"], None),
-        (["inf", "1"], None),
+        (["+1", " 2"], [1, 2]),
+        (["-Inf", "+.5", "1."], [-np.inf, 0.5, 1]),
+        (["nan", "-inf"], None),
+        (["1_0"], None),
         (["1", "a"], None),
         (["9007199254740993"], [9007199254740993]),
         (["9007199254740993", None], None),
@@ -217,3 +219,8 @@ def test_convert_sidecar_numbers_loses_nothing(texts, expected):
     column = pd.Series(texts, dtype=object)
     found = convert_sidecar_numbers(column)
     assert found is column if expected is None else found.tolist() == expected
+
+
+def test_convert_sidecar_numbers_reads_nan_of_matlab():
+    found = convert_sidecar_numbers(pd.Series(["NaN", "1", None, "nan"], dtype=object))
+    np.testing.assert_array_equal(found, [np.nan, 1, np.nan, np.nan])
