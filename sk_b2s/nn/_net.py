@@ -107,11 +107,12 @@ class RetrievalNet(NeuralNet):
     def precision(self, value):
         self.guard = value if isinstance(value, Precision) else Precision(value)
 
-    def freeze_trunk(self):
-        """Exclude all layers before the head from training."""
-        self.frozen = [part for name, part in self.module_.named_children() if name not in OUTPUT_LAYERS]
-        for part in self.frozen:
-            part.requires_grad_(False)
+    def freeze_trunk(self, freeze=True):
+        """Exclude all layers before the head from training, or include them."""
+        trunk = [part for name, part in self.module_.named_children() if name not in OUTPUT_LAYERS]
+        for part in trunk:
+            part.requires_grad_(not freeze)
+        self.frozen = trunk if freeze else ()
         return self
 
     def _set_training(self, training=True):

@@ -74,12 +74,12 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
         Not used are ``max_epochs``, ``validation`` and ``patience``. New
         subjects start from the mean of the subject layers and are appended to
         ``subjects_``. A network given as ``module`` treats the subjects that
-        were not in the first call as unseen ones. ``lr`` and ``batch_size``
-        can be changed between calls. The other parameters of training, such as
-        ``callbacks`` and ``weight_decay``, are those of the first call. After
-        :meth:`fit` or :func:`~sk_b2s.load`, training continues from the
-        weights with a new optimizer and new random numbers. A pickle keeps
-        both.
+        were not in the first call as unseen ones. ``lr``, ``batch_size`` and
+        ``freeze`` can be changed between calls. ``init`` and the other
+        parameters of training, such as ``callbacks`` and ``weight_decay``, are
+        those of the first call. After :meth:`fit` or :func:`~sk_b2s.load`,
+        training continues from the weights with a new optimizer and new random
+        numbers. A pickle keeps both.
 
         Examples
         --------
@@ -165,8 +165,8 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
             former, self.net_ = self.net_, self._make_net(check_random_state(self.random_state))
             self.net_.load_state(former.state())
             self.net_.history = former.history
-            if self.freeze:
-                self.net_.freeze_trunk()
+        if self.freeze != bool(self.net_.frozen):
+            self.net_.freeze_trunk(self.freeze)
         if self.net_.lr != self.lr:
             self.net_.set_params(lr=self.lr)
         self.net_.batch_size = self.batch_size

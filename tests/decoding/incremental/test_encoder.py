@@ -127,6 +127,11 @@ def test_partial_fit_keeps_frozen_layers(data):
         state = current.net_.state()
         kept = [name for name in state if name in start and not name.startswith(("head", "last", "loss"))]
         assert all(torch.equal(state[name], start[name]) for name in kept)
+    state = encoder.set_params(freeze=False).partial_fit(X, y).net_.state()
+    assert not all(torch.equal(state[name], start[name]) for name in kept)
+    thawed = {name: state[name].clone() for name in kept}
+    state = encoder.set_params(freeze=True).partial_fit(X, y).net_.state()
+    assert all(torch.equal(state[name], thawed[name]) for name in kept)
 
 
 @pytest.mark.parametrize(
