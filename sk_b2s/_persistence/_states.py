@@ -261,6 +261,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "limit_": state_numbers("n_models", finite=False), "time_filter_": state_numbers("n_models", "n_frames", "n_frames"),
         "filters_": state_numbers("n_models", N, "rank_"),
         "coef_": state_numbers("n_models", "n_lags", "n_inputs", "rank_"),
+        "spatial_patterns_": state_numbers("n_models", "rank_", N, absent=True),
         "energy_": state_numbers("n_models"), "normalize_": FLAG, "scale_": NUMBER,
         "order_": state_numbers("n_subjects", kinds="i"), "speech_mean_": state_numbers("n_features_out_"),
         "speech_components_": state_numbers("n_features_out_", "n_inputs"),

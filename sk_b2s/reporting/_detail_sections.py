@@ -30,7 +30,7 @@ MAPS = (
     "relative to equal weights. It does not measure importance. The pattern of a linear decoder (Haufe et al., 2014) is the "
     "size of the activity that follows the decoded features, relative to its mean over sensors. That of a likelihood decoder is "
     "the size of the estimated response. If few windows are decoded, all of them are noise. Members of an ensemble have maps "
-    "of their own."
+    "of their own. After CovarianceAlignment, maps are of the aligned channels."
 )
 
 

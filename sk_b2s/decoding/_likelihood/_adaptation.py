@@ -14,7 +14,16 @@ from sk_b2s.decoding._likelihood._response import ResponsePrior, cut_response_ra
 from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 METHODS = ("auto", "ridge")
-MODEL = ("mean_", "unmix_", "limit_", "time_filter_", "filters_", "coef_", "energy_")  # arrays of all models
+MODEL = (
+    "mean_",
+    "unmix_",
+    "limit_",
+    "time_filter_",
+    "filters_",
+    "coef_",
+    "spatial_patterns_",
+    "energy_",
+)  # of all models
 
 
 class LikelihoodAdaptationMixin:
@@ -116,7 +125,8 @@ class LikelihoodAdaptationMixin:
     def _add_subject(self, subject, model, order):
         """Insert the model of a new subject before the average."""
         for name, value in zip(MODEL, model, strict=True):
-            arrays = getattr(self, name)
+            if (arrays := getattr(self, name, None)) is None:  # spatial_patterns_ of a former file
+                continue
             added = np.asarray(value, np.float32)[None]
             setattr(self, name, np.concatenate([arrays[:-1], added, arrays[-1:]]))
         self.subjects_ = np.append(self.subjects_, subject)

@@ -115,6 +115,9 @@ class LikelihoodDecoder(
         is the average over subjects.
     filters_ : ndarray of shape (n_models, n_channels, rank)
         Filters from spatially whitened channels to patterns.
+    spatial_patterns_ : ndarray of shape (n_models, rank, n_channels)
+        Patterns: responses of the channels are ``coef_ @ spatial_patterns_``.
+        Decoders that former versions saved do not have it.
     mean_ : ndarray of shape (n_models, n_channels)
         Channel means.
     unmix_ : ndarray of shape (n_models, n_channels, n_channels)
@@ -279,7 +282,7 @@ class LikelihoodDecoder(
 
     def _model(self, index):
         """Return the arrays of a model, the average for -1."""
-        return [getattr(self, name)[index] for name in MODEL]
+        return [getattr(self, name)[index] for name in MODEL if hasattr(self, name)]
 
     def _components(self, X, rows, model):
         """Whiten and filter windows: (n_rows, n_frames, rank)."""

@@ -169,7 +169,8 @@ class LikelihoodFittingMixin:
         coef = cut.reshape(len(self.lag_frames_), self.speech_components_.shape[1], -1)
         energy = n_frames * np.einsum("ij,ij->", cut, moments.gram @ cut) / max(moments.n, 1e-30)
         filters, time_filter = noise.remix @ directions, noise.make_time_filter(n_frames)
-        return noise.mean, noise.unmix, noise.limit, time_filter, filters, coef, energy
+        patterns = directions.T @ np.linalg.pinv(noise.remix) @ np.linalg.pinv(noise.unmix)
+        return noise.mean, noise.unmix, noise.limit, time_filter, filters, coef, patterns, energy
 
 
 def select_likelihood_fitting_cover(windows, share):

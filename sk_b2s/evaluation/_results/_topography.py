@@ -95,18 +95,6 @@ def find_topography_positions(fitted, X, row):
     return X.positions[0 if X.layout is None else X.layout[X.which[row]]]
 
 
-def compute_response_patterns(decoder):
-    """Compute the responses of the channels in a LikelihoodDecoder.
-
-    Responses of its spatial patterns are projected back to the channels by
-    the pseudoinverse of its filters.
-
-    Returns an array of shape (n_models, n_lags, n_channels, n_inputs).
-    """
-    back = np.linalg.pinv(decoder.filters_) @ np.linalg.pinv(decoder.unmix_)
-    return np.einsum("mlir,mrc->mlci", decoder.coef_, back)
-
-
 def describe_topography(fitted, X, row):
     """Describe what a fitted decoder uses of each sensor.
 
@@ -154,9 +142,9 @@ def _describe_map(decoder, positions):
         values, label = compute_attention_topography(decoder, positions), "attention (1 is uniform)"
     elif hasattr(decoder, "patterns_"):
         values, label = compute_pattern_topography(decoder.patterns_, positions), "pattern (1 is the mean)"
-    elif {"unmix_", "filters_", "coef_"} <= set(vars(decoder)):
-        values = compute_pattern_topography(compute_response_patterns(decoder), positions)
-        label = "response (1 is the mean)"
+    elif hasattr(decoder, "spatial_patterns_"):
+        patterns = np.einsum("mlir,mrc->mlci", decoder.coef_, decoder.spatial_patterns_)
+        values, label = compute_pattern_topography(patterns, positions), "response (1 is the mean)"
     else:
         return None
     known = np.isfinite(values)
