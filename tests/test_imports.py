@@ -36,10 +36,19 @@ MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 @cache
+def parse(path):
+    return ast.parse(path.read_text())
+
+
+@cache
 def imported(path):
     """List modules that a file imports."""
+    return list_imports(ast.walk(parse(path)))
+
+
+def list_imports(nodes):
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             found += [name if name in MODULES else node.module for name in names]
@@ -72,6 +81,17 @@ def test_modules_import_each_other_without_cycles():
         if path.name != "__init__.py"
     }
     TopologicalSorter(graph).prepare()  # raises CycleError with the modules of the cycle
+
+
+def test_modules_import_matplotlib_in_functions():
+    """Sub-packages import lazily, so importing one does not show this."""
+    heavy = {"matplotlib", "IPython", "transformers"}
+    found = {
+        name: found
+        for name, path in MODULES.items()
+        if (found := [top for top in list_imports(parse(path).body) if top.split(".")[0] in heavy])
+    }
+    assert not found
 
 
 def test_tree_has_few_entries_everywhere():
