@@ -25,7 +25,11 @@ from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_a
 from sk_b2s.evaluation._results._plan import read_plan
 from sk_b2s.evaluation._results._rank_curves import select_rank_curve_fits
 from sk_b2s.evaluation._scores import is_score_correlation
-from sk_b2s.evaluation._statistics._subject_means import compute_subject_null_statistics, mean_and_sem
+from sk_b2s.evaluation._statistics._subject_means import (
+    compute_subject_null_statistics,
+    compute_subject_score_statistics,
+    mean_and_sem,
+)
 from sk_b2s.evaluation._tasks._registry import TASKS
 from sk_b2s.reporting._findings import format_finding_count
 from sk_b2s.reporting._methods_details import (
@@ -147,7 +151,7 @@ def _describe_data(summary, cv):
         "with_audio_channels": _find_audio_channels(mine),
         **_describe_transductive(mine),
         "averaged": [
-            name for name, column in (("folds", "fold"), ("seeds", "seed"))
+            name for name, column in (("folds", "fold"), ("conditions", "condition"), ("seeds", "seed"))
             if column in mine and mine[column].nunique() > 1
         ],
         "null": _describe_null(mine),
@@ -353,9 +357,7 @@ def _describe_scores(mine, good):
 
 def _format_timing(own, show):
     """Format the mean score of timing alone over subjects, None if unknown."""
-    if "timing" not in own or own["timing"].isna().all():
-        return None
-    return show(own.groupby("subject")["timing"].mean().mean())
+    return _format_mean(own, "timing", show) if "timing" in own else None
 
 
 def _format_envelope(good, label, score, show):
@@ -363,8 +365,15 @@ def _format_envelope(good, label, score, show):
     if "control" not in good or score not in good:
         return None
     own = good[(good["control"] == "envelope_only") & (good["estimator"].astype(str) == label)]
-    own = own[own["pool"] == "all"] if "pool" in own else own
-    return show(own.groupby("subject")[score].mean().mean()) if own[score].notna().any() else None
+    return _format_mean(own[own["pool"] == "all"] if "pool" in own else own, score, show)
+
+
+def _format_mean(rows, score, show):
+    """Format the mean over subjects of all known scores, or return None."""
+    rows = rows[rows[score].notna()]
+    if not len(rows):
+        return None
+    return show(compute_subject_score_statistics(rows, [score], ["subject"])[score].mean())
 
 
 def _list_leaks(own):

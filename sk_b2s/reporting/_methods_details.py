@@ -26,7 +26,10 @@ def describe_window_duration(fits):
     if not found:
         return None
     low, median, high = found[0]
-    return f"{low:g} s" if high - low < 1e-3 else f"{low:.2g} to {high:.2g} s (median {median:.2g} s)"
+    if high - low < 1e-3:
+        return f"{low:g} s"
+    low, median, high = (f"{value:.2g}" if value < 99.5 else f"{value:.0f}" for value in (low, median, high))
+    return f"{low} to {high} s (median {median} s)"
 
 
 def describe_features(mine):

@@ -13,6 +13,7 @@ from sk_b2s import generate_methods_text, mean_and_sem, score_similarities
 from sk_b2s._utils._text import HIDDEN, make_text_visible
 from sk_b2s.evaluation._controls._verdicts import describe_verdict
 from sk_b2s.evaluation._results._plan import AUDIT
+from sk_b2s.reporting._methods_details import describe_window_duration
 
 
 @pytest.fixture
@@ -78,6 +79,22 @@ def test_generate_methods_text_has_numbers_of_fits():
     ):
         assert sentence in text
     assert "Wilcoxon" not in generate_methods_text(results[results["subject"] == "a"])
+
+
+def test_generate_methods_text_weights_folds(results):
+    results = results.assign(
+        control=results["control"].replace("phase_randomized", "envelope_only"), subject="a",
+        n_windows=10 ** results["fold"], word_top_10_timing=results["top_k"], task="word",
+    )  # fmt: skip
+    own = results[(results["pool"] == "all") & (results["estimator"] == "ridge")]
+    text, means = generate_methods_text(results), mean_and_sem(own, "top_k", "control")["mean"]
+    assert f"speech features {100 * means['envelope_only']:.1f} %" in text
+    assert f"timing of the windows alone {100 * means['decoder']:.1f} %" in text
+
+
+def test_describe_window_duration_of_long_windows():
+    fits = pd.DataFrame({"details": [{"window_seconds": [8.0, 60.0, 123.4]}]})
+    assert describe_window_duration(fits) == "8 to 123 s (median 60 s)"
 
 
 def test_generate_methods_text_lists_unknown_facts(results):

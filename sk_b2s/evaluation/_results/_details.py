@@ -235,7 +235,7 @@ def read_fit_details(text):
 def _holds(is_valid, value):
     try:
         return bool(is_valid(value))
-    except (TypeError, KeyError, ValueError, AttributeError, IndexError):
+    except (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError):
         return False
 
 

@@ -20,7 +20,7 @@ def describe_training(fitted):
     """
     decoder, _ = find_decoder_in_estimator(fitted, fitted=True)
     history = getattr(decoder, "history_", None)
-    if not history or not hasattr(decoder, "lr"):
+    if not history or not hasattr(decoder, "lr") or not hasattr(decoder, "loss"):
         return []
     values = {name: getattr(decoder, name, None) for name in NUMBERS}
     numbers = {name: float(value) for name, value in values.items() if _is_number(value)}
@@ -36,9 +36,11 @@ def describe_selection(fitted):
     found = []
     for level in iter_estimator_levels(fitted):
         for name, value in getattr(level, "best_params_", {}).items():
-            tried = np.asarray(level.cv_results_[f"param_{name}"], object)
-            found.append(_describe_choice(name, tried, [value], level))
-        if hasattr(level, "alpha_") and len(getattr(level, "alphas", ())) > 1:
+            tried = getattr(level, "cv_results_", {}).get(f"param_{name}", ())
+            found.append(
+                _describe_choice(name, np.ma.compressed(tried), [value], level)
+            )  # without other grids
+        if hasattr(level, "alpha_") and np.ndim(getattr(level, "alphas", 0)) == 1 and len(level.alphas) > 1:
             found.append(_describe_choice("alpha", level.alphas, np.ravel(level.alpha_), level))
         if {"rank_", "n_iter_", "cv_scores_"} <= set(vars(level)):
             if level.rank == "auto":

@@ -1,6 +1,7 @@
 """Details of fits: equal to the scores, safe to read, absent in old files."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -156,6 +157,16 @@ def test_describe_window_seconds_needs_durations():
     rows = pd.DataFrame({"duration": [0.3, 2.0, 0.5]})
     assert describe_window_seconds(rows) == [0.3, 0.5, 2.0]
     assert describe_window_seconds(rows[[]]) is None
+
+
+def test_describe_selection_of_several_grids():
+    """Values of other grids are masked, and ``alphas`` may be a number."""
+    tried = np.ma.array([3, 0], mask=[False, True])
+    level = SimpleNamespace(
+        best_params_={"k": 3}, cv_results_={"param_k": tried}, n_splits_=2, alpha_=1.0, alphas=100
+    )
+    (found,) = describe_selection(level)
+    assert found == {"name": "k", "tried": [3.0], "chosen": [3.0], "n_folds": 2}
 
 
 def test_describe_selection_of_search():
