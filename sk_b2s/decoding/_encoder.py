@@ -285,8 +285,8 @@ n_virtual_channels)
         Intervals of the recordings in ``fit``. :meth:`predict` without
         candidates warns about other intervals.
     stimulus_intervals_ : StimulusIntervals or None
-        Intervals of the stimuli in ``fit``. :meth:`score` warns if it is
-        given the same stimuli.
+        Intervals of the stimuli in ``fit``, and in former ones with
+        ``warm_start``. :meth:`score` warns if it is given the same stimuli.
     n_features_in_, n_features_out_, n_times_in_ : int
         Number of channels, of output features and of samples in a window.
     n_speech_features_ : int
@@ -548,6 +548,7 @@ n_virtual_channels)
         self._unwrap_net()
         self.net_.drop_training()
         self._drop_adaptations()
+        self._add_stimuli_of_previous_fit(previous)
         self._fit_unseen_subjects(brain, targets, train)
         return self
 

@@ -20,7 +20,7 @@ from sk_b2s.nn._registry import LOSSES
 from sk_b2s.nn._speech_module import SpeechModule
 from sk_b2s.nn._training_checkpoint import list_training_callbacks, make_training_checkpoint_path
 from sk_b2s.nn._validation import ValidationEarlyStop, make_validation_split, validate_on
-from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_fingerprint
+from sk_b2s.preprocessing._fingerprint import fingerprint_array_rows, fingerprint_rows, make_fingerprint
 from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
 # Parameters of BrainEncoder that are passed to its modules.
@@ -179,13 +179,27 @@ class EncoderNetworkMixin:
         """Return what a warm start needs of the previous fit, or None."""
         if not (self.warm_start and hasattr(self, "net_")):
             return None
-        return list(self.subjects_), {name: value.clone() for name, value in self.net_.state().items()}
+        weights = {name: value.clone() for name, value in self.net_.state().items()}
+        heard = getattr(self, "adaptation_rows_", np.int64([]))
+        if isinstance(self.segments_, np.ndarray):
+            heard = np.union1d(heard, fingerprint_array_rows(self.segments_))
+        return list(self.subjects_), weights, self.stimulus_intervals_, heard
+
+    def _add_stimuli_of_previous_fit(self, previous):
+        """Add the stimuli of previous fits to those that scores warn about."""
+        if previous is None:
+            return
+        *_, intervals, heard = previous
+        known = [one for one in (self.stimulus_intervals_, intervals) if one is not None]
+        self.stimulus_intervals_ = known[0] | known[-1] if known else None
+        if len(heard):
+            self.adaptation_rows_ = heard
 
     def _load_previous_fit(self, previous):
         """Set the weights of the previous fit, or raise."""
         if previous is None:
             return
-        subjects, weights = previous
+        subjects, weights, *_ = previous
         if subjects != list(self.subjects_):
             raise ValueError(
                 f"warm_start=True continues with the subjects {subjects}, but X has {list(self.subjects_)}. Set "

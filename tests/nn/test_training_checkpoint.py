@@ -12,7 +12,7 @@ from skorch.callbacks import Callback, Checkpoint, GradientNormClipping, LoadIni
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from sk_b2s import BrainEncoder, load, save
+from sk_b2s import BrainEncoder, StimulusLeakWarning, load, save
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SMALL = {
@@ -219,11 +219,13 @@ def test_warm_start_continues_from_fitted_weights(data):
     assert not torch.allclose(encoder.net_.state()["last.weight"], before, atol=1e-3)
 
 
-def test_warm_start_refuses_other_networks(data):
+def test_warm_start_compares_with_previous_fits(data):
     X, y = data
     encoder = BrainEncoder(**{**SMALL, "max_epochs": 1}, warm_start=True).fit(X, y)
     with pytest.raises(ValueError, match="requires the network of the previous fit, but the weight"):
         clone(encoder).fit(X, y).set_params(hidden=9).fit(X, y)
+    with pytest.warns(StimulusLeakWarning, match="20 of 20 scored windows"):
+        encoder.fit(X[20:], y[20:]).score(X[:20], y[:20])
     rows = X.rows.assign(subject="z")
     with pytest.raises(ValueError, match=r"continues with the subjects \['a', 'b'\], but X has \['z'\]"):
         encoder.fit(
