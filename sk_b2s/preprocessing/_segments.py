@@ -235,6 +235,11 @@ def _check_window(anchor, tmin, tmax, margin, block):
             "PaperBlocks are made of words and require other anchors than 'image'. Leave out block, since "
             "the blocks of images are their categories."
         )
+    if isinstance(tmax, str):
+        raise ValueError(
+            f"tmax must be a number of seconds. With anchor='sentence', it can also be several numbers, or None for whole "
+            f"sentences. Got {tmax!r}."
+        )
     if not isinstance(tmax, Real) and anchor != "sentence":
         raise ValueError(
             f"tmax={tmax!r} requires anchor='sentence'. Got anchor={anchor!r}. Set tmax in seconds."

@@ -152,6 +152,7 @@ def test_make_segments_checks_parameters(events, parameters, message):
         ({"margin": np.inf}, "margin must be a number of seconds of at least 0. Got inf"),
         ({"anchor": np.inf}, "anchor must be a number of seconds"),
         ({"tmin": -np.inf}, "tmin and tmax must be finite seconds"),
+        ({"tmax": "end"}, "tmax must be a number of seconds. With"),
         ({"anchor": 500}, "multiple of 500 s. .*anchor is in seconds"),
         ({"tmin": -500, "tmax": 2350}, "A window has 2850.000 s, tmin and tmax are in seconds"),
     ],
