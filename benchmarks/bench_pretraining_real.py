@@ -2,13 +2,14 @@
 
 ``SK_B2S_TEST_DATA=folder python benchmarks/bench_pretraining_real.py`` reads
 ``eeg_dtu`` like ``examples/plot_3_real_eeg.py``, with its network, windows
-and split of the story. MaskedEncoder is fitted on participants 5 to 8 without
-labels. The network is then trained on 1, 3 or 6 repeats of half of the story
-of participants 1 to 4, 1.6 to 9.6 minutes together, and scored on the other
-half (k=1 of eight segments, all ten repeats). Both halves are tested in turn.
-Pretraining only sees the half of the story that is also used for training.
-The starts are those of ``bench_pretraining.py``. All fits of one kind take
-the same number of steps. Participants 1 to 8 were used for development.
+and split of the story. The network is trained on 1, 3 or 6 repeats of half of
+the story of the participants of ``--labeled``, 1.6 to 9.6 minutes of four
+together, and scored on the other half (k=1 of eight segments, all ten
+repeats). Both halves are tested in turn. MaskedEncoder is fitted on the other
+participants without labels, and only on the half of the story that is also
+used for training. The starts are those of ``bench_pretraining.py``, and
+``longer``: random weights, with the steps of pretraining added to those of
+training. Participants 1 to 8 were used for development.
 """
 
 import argparse
@@ -26,7 +27,8 @@ from sk_b2s.metrics._ranks_and_top_k import ranks
 
 REPEATS = (1, 3, 6)
 HALVES = (("second", "first"), ("first", "second"))  # training and test
-LABELED, OTHERS = (1, 2, 3, 4), (5, 6, 7, 8)
+PARTICIPANTS = range(1, 9)
+ALL_STARTS = (STARTS[0], "longer", *STARTS[1:])
 
 
 def cut_windows(page, numbers, half, step, whiten):
@@ -35,15 +37,16 @@ def cut_windows(page, numbers, half, step, whiten):
     return page.cut(subjects, envelope, half, step, whiten)
 
 
-def make_encoders(page, train, test, seed, n_steps, lr):
+def make_encoders(page, labeled, train, test, seed, n_steps, lr):
     """Fit the masked encoders, and compute what they explain."""
-    windows, _ = cut_windows(page, OTHERS, train, 0.5, train)
-    held, _ = cut_windows(page, LABELED, test, page.SECONDS, train)
-    out, explained = {"scratch": None}, {}
+    others = [number for number in PARTICIPANTS if number not in labeled]
+    windows, _ = cut_windows(page, others, train, 0.5, train)
+    held, _ = cut_windows(page, labeled, test, page.SECONDS, train)
+    out, explained = {"scratch": None, "longer": None}, {}
     blank = make_masked_encoder(page.make_decoder("encoder"), verbose=0, lr=lr, random_state=seed)
     blank.set_params(max_epochs=count_epochs(windows, blank, n_steps))
     out["others"] = deepcopy(blank).fit(windows)
-    own, _ = cut_windows(page, LABELED, train, 0.5, train)
+    own, _ = cut_windows(page, labeled, train, 0.5, train)
     out["own"] = deepcopy(out["others"]).set_params(max_epochs=count_epochs(own, blank, n_steps // 2))
     out["own"].partial_fit(own)
     out["shuffled"] = deepcopy(blank).fit(windows.then(ShuffledTimes(seed)))
@@ -52,21 +55,23 @@ def make_encoders(page, train, test, seed, n_steps, lr):
     return out, explained
 
 
-def score_start(page, masked, n_repeats, train, test, seed, n_steps):
+def score_start(page, labeled, masked, n_repeats, train, test, seed, n_steps):
     """Train on some repeats, and score each participant."""
-    X, y = cut_windows(page, LABELED, train, 0.25, train)
+    X, y = cut_windows(page, labeled, train, 0.25, train)
     repeat = X.rows["recording"].str.split("/").str[1].astype(int).to_numpy()
     rows = np.flatnonzero(repeat < n_repeats)
     encoder = page.make_decoder("encoder").set_params(random_state=seed, init=masked)
     encoder.set_params(max_epochs=count_epochs(rows, encoder, n_steps)).fit(X[rows], y[rows])
-    X_test, y_test = cut_windows(page, LABELED, test, page.SECONDS, train)
-    matrix = encoder.similarity(X_test, y_test).reshape(len(LABELED), -1, 8)
+    X_test, y_test = cut_windows(page, labeled, test, page.SECONDS, train)
+    matrix = encoder.similarity(X_test, y_test).reshape(len(labeled), -1, 8)
     target = np.tile(np.arange(8), matrix.shape[1] // 8)
-    return {number: np.mean(ranks(one, target) == 0) for number, one in zip(LABELED, matrix, strict=True)}
+    return {number: np.mean(ranks(one, target) == 0) for number, one in zip(labeled, matrix, strict=True)}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--labeled", type=int, nargs="*", choices=PARTICIPANTS, default=[1, 2, 3, 4])
+    parser.add_argument("--repeats", type=int, nargs="*", default=list(REPEATS), help="of the story")
     parser.add_argument("--steps", type=int, default=300, help="of a decoder")
     parser.add_argument("--pretraining-steps", type=int, default=400, help="half for continued pretraining")
     parser.add_argument("--lr", type=float, default=1e-3, help="of pretraining")
@@ -76,12 +81,15 @@ if __name__ == "__main__":
     page, rows, seen = load_page(), [], []
     for seed in given.seeds:
         for train, test in HALVES:
-            encoders, explained = make_encoders(page, train, test, seed, given.pretraining_steps, given.lr)
+            encoders, explained = make_encoders(
+                page, given.labeled, train, test, seed, given.pretraining_steps, given.lr
+            )
             seen.append(explained)
             print(f"seed {seed}, test on the {test} half, explained variance: {explained}", flush=True)
-            for n_repeats in REPEATS:
+            for n_repeats in given.repeats:
                 for start, masked in encoders.items():
-                    found = score_start(page, masked, n_repeats, train, test, seed, given.steps)
+                    n_steps = given.steps + given.pretraining_steps * (start == "longer")
+                    found = score_start(page, given.labeled, masked, n_repeats, train, test, seed, n_steps)
                     rows += [
                         {"repeats": n_repeats, "start": start, "seed": seed, "test": test, "subject": number, "top_1": share}
                         for number, share in found.items()
@@ -90,8 +98,8 @@ if __name__ == "__main__":
     lines = []
     for n_repeats, part in pd.DataFrame(rows).groupby("repeats"):
         scores = part.pivot_table(index=["subject", "seed"], columns="start", values="top_1")
-        minutes = f"{24 * len(LABELED) * n_repeats / 60:.1f}"
-        lines.append([minutes, *(describe(scores, start) for start in STARTS)])
-    print("\n" + markdown(["labeled minutes, together", *STARTS], lines))
+        minutes = f"{24 * len(given.labeled) * n_repeats / 60:.1f}"
+        lines.append([minutes, *(describe(scores, start) for start in ALL_STARTS)])
+    print("\n" + markdown(["labeled minutes, together", *ALL_STARTS], lines))
     mean = pd.DataFrame(seen).mean().round(3).to_dict()
     print(f"\nexplained variance of masked values of the labeled participants: {mean}\n\n{machine()}")
