@@ -158,7 +158,7 @@ def test_page_loads_nothing(parsed_page):
 
 def test_page_figures_have_alternative_texts(parsed_page):
     sections = {"subjects": 1, "comparison": 1, "controls": 1, "retrieval": 1 + 2 * 3, "curve": 1, "own": 1}
-    sections |= {"ranks": 1, "training": 2, "sensors": 2}
+    sections |= {"ranks": 1, "training": 2, "sensors": 2 * 2}
     assert len(parsed_page.all("svg")) == sum(sections.values())
     for attributes in parsed_page.pictures:
         words = attributes.get("alt") or attributes.get("aria-label")
