@@ -217,7 +217,7 @@ class DecoderInputsMixin(DocLinkMixin):
 
     def _fit_recording_intervals(self, X):
         """Set the intervals of recordings, for the warning of ``predict``."""
-        spans = _spans_of(X)
+        spans = find_spans_of_windows(X)
         self.recording_intervals_ = None if spans is None else StimulusIntervals.from_spans(*spans)
 
     def _warn_default_candidates(self, X):
@@ -227,7 +227,7 @@ class DecoderInputsMixin(DocLinkMixin):
         """
         if isinstance(self.segments_, pd.DataFrame):
             self._refuse_label_score()
-        spans, known = _spans_of(X), getattr(self, "recording_intervals_", None)
+        spans, known = find_spans_of_windows(X), getattr(self, "recording_intervals_", None)
         if spans is None or known is None:
             return
         is_new = ~known.overlap_spans(*spans)
@@ -256,10 +256,14 @@ class DecoderInputsMixin(DocLinkMixin):
         """Fit ``speech`` on the training rows, and return all features."""
         self.speech_ = None if self.speech is None else clone(self.speech).fit(y.iloc[train])
         targets = self._targets(y)
+        self._check_targets_vary(targets, train)
+        return targets
+
+    def _check_targets_vary(self, targets, rows):
+        """Raise if all features of all stimuli of some rows are constant."""
         steps = [step for _, step in getattr(self.speech_, "steps", [("", self.speech_)])]
         if not any(isinstance(step, SpeechActivity) for step in steps):  # speech may have no silence
-            check_candidates_vary(targets, train, type(self).__name__)
-        return targets
+            check_candidates_vary(targets, rows, type(self).__name__)
 
     def _targets(self, y):
         """Compute target features: Windows (n_rows, n_features, n_frames)."""
@@ -277,7 +281,7 @@ def count_input_minutes(y, rows, default=np.nan):
     return StimulusIntervals.from_table(table.iloc[rows]).seconds / 60
 
 
-def _spans_of(X):
+def find_spans_of_windows(X):
     """Return recording, start and stop of each window, None if unknown."""
     table = validate_table(X)
     if table is None or not {"recording", "onset", "duration"} <= set(table):

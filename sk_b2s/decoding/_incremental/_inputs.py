@@ -6,9 +6,11 @@ import copy
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import _safe_indexing
 
 from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.decoding._candidates import find_distinct_candidates
+from sk_b2s.decoding._inputs import find_spans_of_windows
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
 from sk_b2s.metrics._frames import find_frames_of_windows
 from sk_b2s.preprocessing._windows._concat import concat_windows
@@ -40,7 +42,18 @@ class PartialFitInputsMixin:
         self._check_sums_as_fitted(X, targets)
         self._check_segments(y)
         self._check_distinct(find_distinct_candidates(y).ids)
+        self._check_new_recordings(X, y, targets)
         return y, targets
+
+    def _check_new_recordings(self, X, y, targets):
+        """Check stimuli and channels of recordings of a later call."""
+        spans = find_spans_of_windows(X)
+        if spans is None or self.recording_intervals_ is None:
+            return
+        if len(new := np.flatnonzero(~self.recording_intervals_.overlap_spans(*spans))):
+            if self.speech_ is not None:
+                self._check_targets_vary(targets, new)
+            warn_stimulus_artifact_channels(X[new], _safe_indexing(y, new), targets[new])
 
     def _check_distinct(self, segments):
         """Raise if there are too few distinct segments to learn from."""

@@ -1,5 +1,7 @@
 """Tests of ridge regression on the moments of several calls."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,6 +87,33 @@ def test_partial_fit_unites_tables():
         found, expected = getattr(parts, name).intervals, getattr(whole, name).intervals
         assert found.keys() == expected.keys()
         assert all(np.allclose(found[key], expected[key]) for key in found)
+
+
+def test_partial_fit_warns_of_audio_in_new_recordings():
+    rng = np.random.default_rng(0)
+    speech = rng.standard_normal((40, 1, 40)).astype("f4")
+    brain = rng.standard_normal((40, 6, 40)).astype("f4")
+    brain[20:, 4] = np.roll(speech[20:, 0], 2, axis=1)
+    onset = 5.0 * np.arange(40)
+    story = StimulusArray(np.zeros((2000, 1)), 10, "noise")
+    heard = pd.DataFrame(
+        {"sound": [story] * 40, "sound_onset": onset, "duration": 4.0, "segment": np.arange(40)}
+    )
+    rows = pd.DataFrame(
+        {
+            "recording": np.repeat(["a.fif", "b.fif"], 20),
+            "subject": "01",
+            "onset": onset,
+            "duration": 4.0,
+        }
+    )
+    X, y = Windows.from_array(brain, rows=rows, sfreq=10), Windows.from_array(speech, rows=heard, sfreq=10)
+    decoder = RidgeDecoder(alphas=(1.0,), k=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoder.partial_fit(X[:20], y[:20])
+    with pytest.warns(UserWarning, match="Channels of X that hold the sound, counted from 0: 4"):
+        decoder.partial_fit(X, y)
 
 
 def test_partial_fit_keeps_state_if_segments_differ():
