@@ -115,8 +115,9 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
                 self._add_subjects(np.unique(check_window_subjects(X)))
             self._train_one_pass(X, y, targets)
         except Exception:
-            if is_first:  # so is the next call
-                vars(self).pop("net_", None)
+            if is_first:  # the next call is the first one again
+                for name in [name for name in vars(self) if name.endswith("_")]:
+                    delattr(self, name)
             raise
         if self.interrupted_:
             raise KeyboardInterrupt  # also ends the loop of the caller

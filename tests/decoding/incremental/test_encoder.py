@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.windows import make_planted_windows
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -175,7 +176,8 @@ def test_partial_fit_begins_again_after_failure(data):
     encoder = BrainEncoder(**SMALL, spatial_attention=False)
     with pytest.raises(FloatingPointError):
         encoder.partial_fit(Windows.from_array(lost, sfreq=100, rows=X.rows), y)
-    assert not hasattr(encoder, "net_")
+    with pytest.raises(NotFittedError):
+        encoder.transform(X)
     encoder.partial_fit(X, y)
     assert_equal_weights(encoder, clone(encoder).partial_fit(X, y))
     with pytest.raises(ValueError, match="2 distinct segments in each call"):
