@@ -200,6 +200,12 @@ class EncoderNetworkMixin:
         if previous is None:
             return
         subjects, weights, *_ = previous
+        if self.module is None and sorted(subjects) == list(self.subjects_):  # partial_fit appends subjects
+            order = [subjects.index(name) for name in self.subjects_]
+            weights |= {
+                name: value[order] for name, value in weights.items() if name.startswith("subject_layer.")
+            }
+            subjects = list(self.subjects_)
         if subjects != list(self.subjects_):
             raise ValueError(
                 f"warm_start=True continues with the subjects {subjects}, but X has {list(self.subjects_)}. Set "

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 from torch import nn
 
-from sk_b2s import BrainEncoder, MaskedEncoder, Windows, load, save
+from sk_b2s import BrainEncoder, MaskedEncoder, Windows, concat_windows, load, save
 from sk_b2s.nn import _time_estimate
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -86,6 +86,18 @@ def test_partial_fit_adds_subjects(data):
     encoder.partial_fit(*data)
     assert len(encoder.segments_) == 96  # known ones
     assert np.isfinite(encoder.transform(data[0])).all()
+
+
+def test_warm_start_sorts_added_subjects(data):
+    X, y = make_planted_windows(32, subjects=("0",), seed=1)
+    encoder = BrainEncoder(**SMALL).partial_fit(*data).partial_fit(X, y)
+    before = encoder.net_.state()["subject_layer.matrices"].clone()
+    encoder.set_params(warm_start=True, lr=1e-9, max_epochs=1, validation=None)
+    encoder.fit(concat_windows([data[0], X]), np.concatenate([data[1], y]))
+    assert encoder.subjects_.tolist() == ["0", "a", "b"]
+    torch.testing.assert_close(
+        encoder.net_.state()["subject_layer.matrices"], before[[2, 0, 1]], atol=1e-6, rtol=0
+    )
 
 
 def test_partial_fit_without_layers_adds_subjects(data, tmp_path):
