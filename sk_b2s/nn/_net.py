@@ -215,6 +215,14 @@ class RetrievalNet(NeuralNet):
             self.average.update(self._averaged_tensors())
         return step
 
+    def check_weights(self):
+        """Raise if training ended with NaN, before it is continued."""
+        if not all(torch.isfinite(value).all() for value in self._averaged_tensors()):
+            raise ValueError(
+                "partial_fit cannot continue, because training has failed before and the weights are NaN. Load a saved "
+                "estimator, or begin again with a clone."
+            )
+
     def _averaged_tensors(self):
         """Return the weights and statistics of all parts."""
         return [value for value in self.state().values() if value.is_floating_point()]

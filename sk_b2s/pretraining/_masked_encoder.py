@@ -312,6 +312,7 @@ look_ahead
         """
         if not hasattr(self, "net_"):
             return self.fit(X)
+        self.net_.check_weights()
         X = self._check_X(X)
         n_block = self._count_block(X)
         random = check_random_state(self.random_state)

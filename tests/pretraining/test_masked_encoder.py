@@ -157,10 +157,13 @@ def test_fit_raises_for_nan_behind_mask(monkeypatch):
         "draw_block_mask",
         lambda groups, n, n_times, *_: torch.ones(*groups.shape, n_times, dtype=bool),
     )
+    encoder = MaskedEncoder(**SMALL)
     with pytest.raises(FloatingPointError, match="statistics of complete windows are NaN"):
-        MaskedEncoder(**SMALL).fit(X)
+        encoder.fit(X)
     with pytest.raises(ValueError, match="X has no windows"):
         MaskedEncoder(**SMALL).fit(X[:0])
+    with pytest.raises(ValueError, match="weights are NaN"):
+        encoder.partial_fit(make_windows(n=8))
 
 
 def test_make_masked_encoder_copies_layers():

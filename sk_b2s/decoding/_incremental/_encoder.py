@@ -101,6 +101,7 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
         is_first = not hasattr(self, "net_")
         if not is_first:
             self._check_params_as_fitted("partial_fit")
+            self.net_.check_weights()
         X = self._check_X(X, reset=is_first)
         check_pretrained_trunk(self, X)
         y, targets = self._check_partial_inputs(X, y, is_first)

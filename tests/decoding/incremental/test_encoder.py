@@ -185,15 +185,22 @@ def test_partial_fit_begins_again_after_failure(data):
     X, y = data
     lost = np.asarray(X)
     lost[0, 0, 0] = np.nan
-    encoder = BrainEncoder(**SMALL, spatial_attention=False)
+    encoder, lost = (
+        BrainEncoder(**SMALL, spatial_attention=False),
+        Windows.from_array(lost, sfreq=100, rows=X.rows),
+    )
     with pytest.raises(FloatingPointError):
-        encoder.partial_fit(Windows.from_array(lost, sfreq=100, rows=X.rows), y)
+        encoder.partial_fit(lost, y)
     with pytest.raises(NotFittedError):
         encoder.transform(X)
     encoder.partial_fit(X, y)
     assert_equal_weights(encoder, clone(encoder).partial_fit(X, y))
     with pytest.raises(ValueError, match="2 distinct segments in each call"):
         encoder.partial_fit(X[:1], y[:1])
+    with pytest.raises(FloatingPointError):
+        encoder.partial_fit(lost, y)
+    with pytest.raises(ValueError, match="weights are NaN"):
+        encoder.partial_fit(X, y)
 
 
 def test_partial_fit_interrupted_can_be_saved(data, tmp_path):
