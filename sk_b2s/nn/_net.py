@@ -108,7 +108,7 @@ class RetrievalNet(NeuralNet):
         self.guard = value if isinstance(value, Precision) else Precision(value)
 
     def freeze_trunk(self, freeze=True):
-        """Exclude all layers before the head from training, or include them."""
+        """Exclude layers before the head from training, or include them."""
         trunk = [part for name, part in self.module_.named_children() if name not in OUTPUT_LAYERS]
         for part in trunk:
             part.requires_grad_(not freeze)
