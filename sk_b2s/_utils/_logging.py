@@ -136,7 +136,7 @@ def format_logged_seconds(seconds):
     return f"{max(1, round(seconds))} s"
 
 
-def iterate_with_logged_progress(items, title, total=None, verbose=None, n_ahead=0, announce=True):
+def iterate_with_logged_progress(items, title, total=None, verbose=None, n_ahead=0, announce=True, n_at_once=1):
     """Iterate, with a progress bar on terminals and lines in logs.
 
     A bar is shown after two seconds. Elsewhere, work of a minute or longer is
@@ -157,6 +157,9 @@ def iterate_with_logged_progress(items, title, total=None, verbose=None, n_ahead
         results of a generator.
     announce : bool, default=True
         Whether long work is announced.
+    n_at_once : int, default=1
+        Number of items that are computed at the same time. The others of the
+        first ones are nearly done when the first is received.
     """
     total = len(items) if total is None else total
     level = logger.getEffectiveLevel() if verbose is None else _get_level(verbose)
@@ -167,16 +170,16 @@ def iterate_with_logged_progress(items, title, total=None, verbose=None, n_ahead
 
         yield from tqdm(items, title, total=total, delay=DELAY, leave=False, dynamic_ncols=True)
     else:
-        yield from _iterate_with_lines(items, title, total, verbose, n_ahead, announce)
+        yield from _iterate_with_lines(items, title, total, verbose, n_ahead, announce, n_at_once)
 
 
-def _iterate_with_lines(items, title, total, verbose, n_ahead, announce):
+def _iterate_with_lines(items, title, total, verbose, n_ahead, announce, n_at_once):
     """Iterate, and log the number of items and the time left each minute."""
     began = said = time.monotonic()
     for done, item in enumerate(items, n_ahead):
         now = time.monotonic()
         if 0 < done < total:
-            left = (now - began) / done * (total - done)
+            left = (now - began) / max(done, min(n_at_once, total)) * (total - done)
             message = f"{title}: {done} of {total}, about {format_logged_seconds(left)} left"
             if announce and now - began + left >= LONG:
                 announce, said = False, now
@@ -203,8 +206,13 @@ def run_in_parallel_with_logging(calls, title, n_jobs=None):
     """
     calls = list(calls)
     parallel = joblib.Parallel(n_jobs, return_as="generator")
+    n_at_once = joblib.effective_n_jobs(n_jobs)
     with show_warnings_once():
-        return list(iterate_with_logged_progress(parallel(calls), title, total=len(calls), n_ahead=1))
+        return list(
+            iterate_with_logged_progress(
+                parallel(calls), title, total=len(calls), n_ahead=1, n_at_once=n_at_once
+            )
+        )
 
 
 logger.addHandler(_Output())

@@ -65,6 +65,8 @@ def list_training_sentences(fits):
                 f", and stopped after {one['patience']:g} epochs without a lower validation loss on "
                 f"{100 * one['validation']:g} % of the training windows"
             )
+        elif one.get("validation"):
+            stop = f", of which that with the lowest validation loss on {100 * one['validation']:g} % of the training windows was used"
         took = _format_values([number for name in names for number in epochs[name]])
         sentences.append(
             f"{join_text_items(names)} {'was' if len(names) == 1 else 'were'} trained on the {LOSSES.get(one['loss'], one['loss'])} "

@@ -13,7 +13,7 @@ from sk_b2s import generate_methods_text, mean_and_sem, score_similarities
 from sk_b2s._utils._text import HIDDEN, make_text_visible
 from sk_b2s.evaluation._controls._verdicts import describe_verdict
 from sk_b2s.evaluation._results._plan import AUDIT
-from sk_b2s.reporting._methods_details import describe_window_duration
+from sk_b2s.reporting._methods_details import describe_window_duration, list_training_sentences
 
 
 @pytest.fixture
@@ -95,6 +95,19 @@ def test_generate_methods_text_weights_folds(results):
 def test_describe_window_duration_of_long_windows():
     fits = pd.DataFrame({"details": [{"window_seconds": [8.0, 60.0, 123.4]}]})
     assert describe_window_duration(fits) == "8 to 123 s (median 60 s)"
+
+
+def test_list_training_sentences_of_few_epochs():
+    """Without an early stop, the best epoch is used all the same."""
+    one = {
+        "loss": "mse", "lr": 0.1, "batch_size": 8, "max_epochs": 2, "epochs": 2, "patience": 5,
+        "validation": 0.1,
+    }  # fmt: skip
+    fits = pd.DataFrame({"label": ["net"], "details": [{"training": [one]}]})
+    (text,) = list_training_sentences(fits)
+    assert "at most 2 epochs, of which that with the lowest validation loss on 10 % of" in text
+    one["validation"] = None
+    assert "validation" not in list_training_sentences(fits)[0]
 
 
 def test_generate_methods_text_lists_unknown_facts(results):

@@ -109,6 +109,7 @@ def test_progress_announces_long_work_once(plain, capsys, monkeypatch):
 
     assert pass_by(14) == "folds: 1 of 4, about 84 s left\n"  # the first call starts the clock
     assert pass_by(16, n_ahead=1) == "folds: 1 of 4, about 48 s left\n"
+    assert pass_by(100, n_ahead=1, n_at_once=4) == "folds: 1 of 4, about 75 s left\n"
     assert pass_by(7) == pass_by(100, verbose="ERROR") == ""
     assert pass_by(100, verbose=True) == ""  # in the log, with one line a minute
     assert capsys.readouterr().out.splitlines() == [
