@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 
 from sk_b2s._utils._estimators import iter_nested_estimators, list_decoders_in_estimator
-from sk_b2s._utils._validation import get_validated_recordings, validate_table
+from sk_b2s._utils._validation import PERMUTED, get_validated_recordings, validate_table
 from sk_b2s.decoding._candidates import find_distinct_candidates
 from sk_b2s.events._intervals import GAP
 from sk_b2s.events._stimuli import digest_stimuli
@@ -169,11 +169,18 @@ def shift_control_inputs(rows, y, random_state=None, min_shift=MIN_SHIFT):
 
 
 def permute_control_inputs(y, order):
-    """Return the rows of y in another order under the same index."""
+    """Return the rows of y in another order under the same index.
+
+    They are marked, so that they are not rejected as out of step with X.
+    """
     other = _safe_indexing(y, order)
     if isinstance(y, Windows) and y.rows is not None:
         other.rows = other.rows.set_axis(y.rows.index)
-    return other.set_axis(y.index) if isinstance(y, pd.DataFrame) else other
+        other.rows.attrs[PERMUTED] = True
+    elif isinstance(y, pd.DataFrame):
+        other = other.set_axis(y.index)
+        other.attrs[PERMUTED] = True
+    return other
 
 
 def exclude_shared_control_inputs(rows, train, test, gap=GAP):

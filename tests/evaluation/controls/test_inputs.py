@@ -11,10 +11,12 @@ from sk_b2s import (
     Envelope,
     SurrogateRecordings,
 )
+from sk_b2s._utils._validation import validate_rows_in_step
 from sk_b2s.evaluation._controls._inputs import (
     exclude_shared_control_inputs,
     make_control_noise_inputs,
     make_control_speech_inputs,
+    permute_control_inputs,
     shift_control_inputs,
 )
 
@@ -37,6 +39,17 @@ def test_shift_control_inputs_shifts_all_stimuli():
     assert (abs(place[order] - place) >= 10).all()
     assert (np.diff(order[:60]) % 60 == 1).all()  # circular: neighbors stay neighbors
     assert not (order == shift_control_inputs(X.rows, y, random_state=4)).all()
+
+
+def test_permute_control_inputs_is_not_out_of_step():
+    """Neighboring rows keep a range as index, whose times are compared."""
+    onset = np.random.default_rng(0).uniform(0, 40, 60).cumsum() / 20
+    X = pd.DataFrame({"recording": "a", "onset": onset, "duration": 9.0})
+    y = pd.DataFrame({"sound": "a.wav", "sound_onset": onset})
+    order, part = np.roll(np.arange(60), 20), np.arange(25, 55)
+    validate_rows_in_step(X.iloc[part], permute_control_inputs(y, order).iloc[part])
+    with pytest.raises(ValueError, match="out of step"):
+        validate_rows_in_step(X[25:55], y.iloc[order].set_axis(y.index)[25:55])
 
 
 def test_shift_control_inputs_names_short_recording():
