@@ -136,7 +136,9 @@ def format_logged_seconds(seconds):
     return f"{max(1, round(seconds))} s"
 
 
-def iterate_with_logged_progress(items, title, total=None, verbose=None, n_ahead=0, announce=True, n_at_once=1):
+def iterate_with_logged_progress(
+    items, title, total=None, verbose=None, n_ahead=0, announce=True, n_at_once=1
+):
     """Iterate, with a progress bar on terminals and lines in logs.
 
     A bar is shown after two seconds. Elsewhere, work of a minute or longer is
