@@ -156,9 +156,8 @@ def _fitted_copies(value, sizes):
         isinstance(copies, list) and copies and all(isinstance(one, BaseEstimator) for one in copies)
         for copies in value
     )
-    if not right or _size("n_members", sizes, len(value)) != len(value):
-        return "lists of estimators, one for each member"
-    return None
+    right = right and _size("n_members", sizes, len(value)) == len(value)
+    return None if right else "lists of estimators, one for each member"
 
 
 def _records(value, sizes):
