@@ -154,6 +154,7 @@ def find_flags_of_error(text, args, argv):
     flags : list of str
     """
     given = {part.partition("=")[0] for part in argv if part.startswith("--")}
+    text = re.sub(r"\bIt has only [^.]*\.", "", text)  # lists names that the error is not about
     flags = []
     for option, value in vars(args).items():
         flag = "--" + option.replace("_", "-")

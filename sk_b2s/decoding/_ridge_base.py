@@ -361,7 +361,7 @@ def iter_ridge_splits(y, segments, rows, cv):
             f"Selection among several alphas requires at least two stimulus intervals for each model, separated by "
             f"more than the gap. Got {len(distinct)} {'block' if has_blocks else 'segment'}(s) in {len(rows)} windows. "
             f"Use more stimuli, shorter blocks (make_segments(block=...)), per_subject=False, or one alpha. "
-            f"For a learning curve, use retrieval_learning_curve, whose subsets are several blocks."
+            f"For a learning curve, use retrieval_learning_curve with minutes that hold several blocks."
         )
 
 

@@ -80,7 +80,8 @@ def test_run_restarts_training_commands(command, n_restarts, restarts, monkeypat
     ("--out a/b.tsv", "[Errno 21] Is a directory: 'a/b.tsv'", ["--out"]),
     ("--set ridge:ridge__alphas=a", "The 'alphas' parameter of RidgeDecoder must be an array-like.", ["--set"]),
     ("--k 3 --seeds 0,1", "the test set of k windows has no seeds", []),
-], ids=range(9))  # fmt: skip
+    ("--subjects 01", "'listening' has no option 'subjects'. It has only n_subjects, minutes, data_seed.", ["--subjects"]),
+], ids=range(10))  # fmt: skip
 def test_find_flags_of_error(options, text, flags):
     argv = ["benchmark", "listening", "--n-subjects", "2", *options.split()]
     assert sorted(find_flags_of_error(text, make_parser().parse_args(argv), argv)) == sorted(flags)
