@@ -62,7 +62,7 @@ def list_training_sentences(fits):
         stop = ""
         if one.get("validation") and one.get("patience", np.inf) < one["max_epochs"]:
             stop = (
-                f", and stopped after {one['patience']:g} epochs without a lower validation loss on "
+                f", and stopped after {_format_epochs(one['patience'])} without a lower validation loss on "
                 f"{100 * one['validation']:g} % of the training windows"
             )
         elif one.get("validation"):
@@ -71,7 +71,7 @@ def list_training_sentences(fits):
         sentences.append(
             f"{join_text_items(names)} {'was' if len(names) == 1 else 'were'} trained on the {LOSSES.get(one['loss'], one['loss'])} "
             f"with {optimizer}learning rate {one['lr']:g}, batches of {one['batch_size']:g} windows) for at most "
-            f"{one['max_epochs']:g} epochs{stop}. Training took {took} epochs."
+            f"{_format_epochs(one['max_epochs'])}{stop}. Training took {took} epoch{'s' * (took != '1')}."
         )  # fmt: skip
     return sentences
 
@@ -99,6 +99,10 @@ def _iter_parts(fits, part):
     for label, details in zip(fits["label"], fits["details"], strict=True):
         for one in details.get(part, ()):
             yield f"{label} ({one['member']})" if one.get("member") else label, one
+
+
+def _format_epochs(n):
+    return f"{n:g} epoch{'s' * (n != 1)}"
 
 
 def _format_values(values):

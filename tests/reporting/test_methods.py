@@ -106,6 +106,8 @@ def test_list_training_sentences_of_few_epochs():
     fits = pd.DataFrame({"label": ["net"], "details": [{"training": [one]}]})
     (text,) = list_training_sentences(fits)
     assert "at most 2 epochs, of which that with the lowest validation loss on 10 % of" in text
+    one |= {"patience": 1}
+    assert "stopped after 1 epoch without" in list_training_sentences(fits)[0]
     one["validation"] = None
     assert "validation" not in list_training_sentences(fits)[0]
 
