@@ -10,6 +10,7 @@ from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN
 from sk_b2s.evaluation._results._summarize import summarize
+from sk_b2s.evaluation._tasks._registry import TASKS
 
 WIDTH = 110  # characters of a line of printed paragraphs
 
@@ -57,9 +58,8 @@ def format_scores(results):
         lines["condition"] = whole["condition"]
     for column in amounts_in(summary):
         lines["calibration"] = [text.removeprefix(", ") for text in format_calibration_amounts(whole[column])]
-    main = whole["main_score"].iloc[0] if "main_score" in whole else "top_k"
-    called = f"top-{k}" if main == "top_k" else main
-    if whole["top_1"].notna().any() and called != "top-1":
+    main, called = _name_main_score(whole)
+    if whole["top_1"].notna().any() and (main, k) != ("top_k", "1"):
         lines["top-1"] = _format_numbers(whole["top_1"])
     lines[called if whole[f"{main}_sem"].isna().all() else f"{called} ± s.e.m."] = [
         f"{mean:.3f}" if pd.isna(sem) else f"{mean:.3f} ± {sem:.3f}"
@@ -91,11 +91,20 @@ def format_scores(results):
     )
 
 
+def _name_main_score(whole):
+    """Return the column of the main score, and its name in the table."""
+    main = whole["main_score"].iloc[0] if "main_score" in whole else "top_k"
+    if main != "top_k":
+        return main, main
+    spec = TASKS.get(whole["task"].iloc[0]) if "task" in whole else None
+    if spec is not None and "{k}" not in spec.label:
+        return main, spec.label.partition(" of ")[0]
+    return main, "top-" + "/".join(str(int(k)) for k in pd.unique(whole["k"]))
+
+
 def _describe_means(whole):
     """Describe over what the means are taken."""
-    k = "/".join(str(int(k)) for k in pd.unique(whole["k"]))
-    main = whole["main_score"].iloc[0] if "main_score" in whole else "top_k"
-    called = f"top-{k}" if main == "top_k" else main
+    _, called = _name_main_score(whole)
     counts = [
         f"{n} {word}{'s' if n > 1 else ''}"
         for n, word in (

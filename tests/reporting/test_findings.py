@@ -196,6 +196,18 @@ def test_findings_of_one_subject_have_no_error_or_test(tmp_path, empty_figures):
     assert "corrected p" not in text
 
 
+@pytest.mark.parametrize(
+    ("task", "k", "name"),
+    [("phoneme", 1, "balanced accuracy"), ("match_mismatch", 1, "match-mismatch accuracy"), ("word", 10, "top-10"), ("segment", 1, "top-1")],
+)  # fmt: skip
+def test_format_scores_names_the_score_of_a_task(task, k, name):
+    text = format_scores(make_score_table().assign(task=task, k=k, main_score="top_k"))
+    columns = text.splitlines()[0]
+    assert f"{name} ± s.e.m." in columns
+    assert f"null of {name}." in text.replace("\n", " ")
+    assert ("top-1" in re.split("  +", columns)) == (k == 10)
+
+
 def test_notes_list_equal_convergence_warnings_once():
     results = make_score_table(("ridge",))
     results["warnings"] = [
