@@ -94,7 +94,8 @@ def test_benchmark_question_makes_rows_of_the_task(tmp_path, capsys):
     assert "Rows were windows of 1 s at steps of 1 s (block=6.0)." in generate_methods_text(results)
     printed = capsys.readouterr().out
     (header,) = [line for line in printed.splitlines() if line.startswith("estimator")]
-    assert header.count("top-1") == 1
+    assert header.count("match-mismatch accuracy") == 1
+    assert "top-1" not in header
     assert main(["benchmark", *arguments, "--option", "n_words"]) == 1
     assert "--option must be NAME=VALUE" in capsys.readouterr().err
 
