@@ -396,11 +396,12 @@ def _find_word_times(words):
     depend on the table.
     """
     begun: dict = {}
-    named = words.dropna(subset=["sequence", "word_index"]).sort_values("sound_onset")
-    for row in named.itertuples():
-        times = begun.setdefault((row.sequence, row.word_index), [])
-        if not times or row.sound_onset - times[-1] > SAME_WORD:
-            times.append(row.sound_onset)
+    columns = ["sequence", "word_index", "sound_onset"]
+    named = words[columns].dropna(subset=columns[:2]).sort_values("sound_onset")
+    for sequence, index, onset in zip(*(named[name].tolist() for name in columns), strict=True):
+        times = begun.setdefault((sequence, index), [])
+        if not times or onset - times[-1] > SAME_WORD:
+            times.append(onset)
     return begun
 
 
