@@ -10,6 +10,9 @@ export OMP_WAIT_POLICY
 # Without cached bytecode, each worker and each subprocess of the tests compiles the package and the tests again.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Workers share the cores, so each process computes with one thread.
+test test-random test-fast: export OMP_NUM_THREADS ?= 1
+
 .PHONY: install demo demo-live test test-random test-fast docs figures format check constraints clean
 
 install: $(VENV)/.installed
