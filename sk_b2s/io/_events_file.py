@@ -76,7 +76,8 @@ def read_events(path):
         )
     events = _read_json(path) if path.suffix == ".json" else _read_csv(path)
     for column in [name for name in PATH_COLUMNS if name in events]:
-        events[column] = [_join_folder(path, name) for name in events[column]]
+        joined = {name: str(path.parent / name) for name in events[column].dropna().unique()}
+        events[column] = [joined.get(name, name) for name in events[column]]
     return events
 
 
@@ -130,8 +131,3 @@ def _read_json(path):
     for column in [name for name in TEXT_COLUMNS if name in events]:
         events[column] = [None if pd.isna(value) else str(value) for value in events[column]]
     return events
-
-
-def _join_folder(path, name):
-    """Return a path relative to the folder of the table."""
-    return name if pd.isna(name) else str(path.parent / name)

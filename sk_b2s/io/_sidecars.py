@@ -46,7 +46,6 @@ RIGHT_FORWARD = ("captrak", "elektaneuromag", "neuromagelektamegin", "chietiitab
 FORWARD_LEFT = ("ctf", "eeglab", "eeglab-hj", "4dbti", "kityokogawa")
 # Without leading zeros. MATLAB and numpy write NaN and infinity into columns of numbers.
 NUMBER = re.compile(r" *((?i:nan)|[-+]?((?i:inf)|((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?)) *")
-WHOLE = re.compile(r" *[-+]?[0-9]+ *")
 
 
 def parse_sidecar_entities(path):
@@ -185,14 +184,15 @@ def convert_sidecar_numbers(texts):
     >>> convert_sidecar_numbers(pd.Series(["007", "12"])).tolist()
     ['007', '12']
     """
-    known = texts[texts.notna()]
-    if not len(known) or not all(isinstance(one, str) and NUMBER.fullmatch(one) for one in known):
+    known = texts.dropna().tolist()
+    if not known or not all(isinstance(one, str) and NUMBER.fullmatch(one) for one in known):
         return texts
-    if not any(one[-1:].isdigit() or "." in one for one in known.str.strip()):  # such as words
+    digits = [one.strip(" +-") for one in known]
+    if not any(one[-1].isdigit() or "." in one for one in digits):  # such as words
         return texts
-    is_whole = np.array([WHOLE.fullmatch(one) is not None for one in known])
-    largest = max((abs(int(one)) for one in known[is_whole]), default=0)
-    is_integer = is_whole.all() and len(known) == len(texts)
+    whole = [one for one in digits if one.isdigit()]
+    largest = max(map(int, whole), default=0)
+    is_integer = len(whole) == len(texts)
     return pd.to_numeric(texts, errors="coerce") if largest < (2**63 if is_integer else 2**53) else texts
 
 
