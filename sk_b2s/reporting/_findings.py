@@ -386,13 +386,13 @@ def _note_convergence(summary):
         kinds: dict[str, list[str]] = {}
         for text in texts:
             kinds.setdefault(re.sub(r"\d+(\.\d+)?", "0", text), []).append(text)
-        for alike in list(kinds.values())[:MAX_NOTES]:
+        for similar in list(kinds.values())[:MAX_NOTES]:
             other = (
-                f" {len(alike) - 1} similar {'warning' if len(alike) == 2 else 'warnings'}."
-                if len(alike) > 1
+                f" {len(similar) - 1} similar {'warning' if len(similar) == 2 else 'warnings'}."
+                if len(similar) > 1
                 else ""
             )
-            notes.append(f"{name}: {alike[0].removeprefix('ConvergenceWarning: ')}{other}")
+            notes.append(f"{name}: {similar[0].removeprefix('ConvergenceWarning: ')}{other}")
         if len(kinds) > MAX_NOTES:
             notes.append(f"{name}: {n} of {n_fits} fits have such warnings. See 'Warnings of fits' for all.")
     return notes
