@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +56,26 @@ class JsonLinesFile:
         Raises a ValueError if the path is not a regular file. Warns of invalid
         lines, with their numbers.
         """
+        return self.read()[0]
+
+    def read(self):
+        """Read all valid lines, and find where later ones start.
+
+        That is not the end of the file, because another process may have
+        written a part of a line by then.
+
+        Returns
+        -------
+        lines : list of dict
+            As of :meth:`lines`.
+        start : int
+            First byte of the last line, whether it is complete or not.
+        """
         if not self.size():
-            return []
+            return [], 0
+        content = self._read_bytes()
         skipped: dict[int, str] = {}
-        found = _parsed(self.path.read_bytes(), None, self.find_problem, skipped)
+        found = _parsed(content, None, self.find_problem, skipped)
         if skipped:
             n = len(skipped)
             what = f"{n} invalid lines were" if n > 1 else "an invalid line was"
@@ -67,9 +83,16 @@ class JsonLinesFile:
                 f"{str(self.path)!r}: {what} skipped, line {shorten_list(skipped, 10)} (first: "
                 f"{next(iter(skipped.values()))}). {len(found)} lines were read. The next benchmark(path=...) with the "
                 f"same arguments computes lost results again. Delete these lines to silence this warning.",
-                stacklevel=3,
+                stacklevel=4,
             )
-        return found
+        return found, content.rfind(b"\n", 0, -1) + 1
+
+    def _read_bytes(self):
+        """Read the whole file while no other process writes a line."""
+        with open(self.path, "rb") as file:
+            with suppress(OSError):  # a file system without locks
+                _lock(file, WRITING, wait=True, shared=True)
+            return file.read()
 
     def size(self):
         """Return the number of bytes, or raise if it is not a regular file."""
@@ -190,12 +213,13 @@ def _parsed(content, of=None, find_problem=None, skipped=None):
     return found
 
 
-def _lock(file, byte, wait):
+def _lock(file, byte, wait, shared=False):
     """Lock one byte of a file, and return False if another process has it."""
     if fcntl is None:
         return True
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte, os.SEEK_SET)
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.lockf(file, kind | (0 if wait else fcntl.LOCK_NB), 1, byte, os.SEEK_SET)
     except BlockingIOError:
         return False
     except PermissionError:  # on some systems

@@ -253,10 +253,9 @@ def run_fits(tasks, data, file=None, n_jobs=None, verbose=0):
     lines : list of dict
         Of all tasks in their order, those of the file included.
     """
-    start, wait = file.size() if file else 0, 0.5
-    wanted = {task.key for task in tasks}
-    stored = [line for line in file.lines() if not line["error"]] if file else []
-    lines = {line["key"]: line for line in stored if line["key"] in wanted}
+    wanted, wait = {task.key for task in tasks}, 0.5
+    stored, start = file.read() if file else ([], 0)
+    lines = {line["key"]: line for line in stored if not line["error"] and line["key"] in wanted}
     remaining = [task for task in tasks if task.key not in lines]
     report = _ProgressLines(tasks, len(remaining)) if verbose else lambda *_: None
     while remaining:
