@@ -47,7 +47,7 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "StimulusArray": (StimulusArray, {name: name for name in ("data", "sfreq", "name", "features")}),
     "ImageStimulus": (ImageStimulus, {"name": "name", "path": "path"}),
     "AudioTrack": (AudioTrack, {"path": "path", "channel": "channel"}),
-    "StimulusIntervals": (StimulusIntervals, {"intervals": "intervals"}),
+    "StimulusIntervals": (StimulusIntervals, {"intervals": "intervals", "copies": "copies"}),
     "Windows": (Windows, {
         "signals": "signals", "which": "which", "start": "start", "n_times": "n_read", "sfreq": "sfreq",
         "rows": "rows", "positions": "positions", "layout": "layout", "ch_names": "ch_names",
@@ -57,6 +57,7 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
 NEWER = {
     "Windows": {"n_valid", "is_continuous"},
     "StimulusArray": {"features"},
+    "StimulusIntervals": {"copies"},
 }  # arguments that files of earlier versions lack
 # Splitters of one fold, which may be the parameter `validation` of an encoder.
 PARTS |= {

@@ -191,6 +191,7 @@ OUTPUT = StateAttribute(
     "an output of set_output", absent=True,
 )  # fmt: skip
 EVERYWHERE = {"_sklearn_output_config": OUTPUT, "feature_names_in_": state_strings(N, absent=True)}
+HEARD = {"adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True)}
 FEATURES_OUT = {"n_features_out_": COUNT}
 SPEECH = {
     "speech_": state_of_type(BaseEstimator, none=True),
@@ -220,8 +221,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "covariances_": state_numbers("n_fitted", "n_mixed", "n_mixed", absent=True),
         "weights": StateAttribute(_weights, finite=True),
         "own_weights": StateAttribute(_weights_by_subject, absent=True, finite=True),
-        "parent_": state_of_type(str, absent=True, none=True), "adaptations_": state_of_type(pd.DataFrame, absent=True, none=True),
-        "adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True),
+        "parent_": state_of_type(str, absent=True, none=True), "adaptations_": state_of_type(pd.DataFrame, absent=True, none=True), **HEARD,
     },
     "sk_b2s.CalibratedDecoder": {
         "n_calibration_": state_integer(0), "interrupted_": FLAG, "estimator_": state_of_type(BaseEstimator),
@@ -229,8 +229,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
     "sk_b2s.CovarianceAlignment": {N: COUNT, "matrix_": state_numbers(N, N, absent=True)},
     "sk_b2s.EnsembleDecoder": {
         N: state_integer(1, absent=True), "estimators_": StateAttribute(_fitted_copies), "weights_": state_numbers("n_members"),
-        "summary_": state_of_type(pd.DataFrame), "segments_": SEGMENTS, "stimulus_intervals_": SPEECH["stimulus_intervals_"],
-        "adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True),
+        "summary_": state_of_type(pd.DataFrame), "segments_": SEGMENTS, "stimulus_intervals_": SPEECH["stimulus_intervals_"], **HEARD,
     },
     "sk_b2s.Epocher": {N: COUNT, "ch_names_": state_strings("n_channels", absent=True)},
     "sk_b2s.EventFeatures": {**FEATURES_OUT, "rows_": state_of_type(pd.DataFrame)},
@@ -267,7 +266,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "prior_columns_": state_numbers("n_columns", "n_columns"), "prior_channels_": state_numbers(N, N),
         "n_iter_": COUNT, "rank_": COUNT, "gain_": NUMBER,
         "cv_scores_": state_numbers("n_tried", "n_ranks", finite=False),
-        "adaptations_": state_of_type(pd.DataFrame, absent=True), "adaptation_rows_": state_numbers("n_heard", kinds="i", absent=True),
+        "adaptations_": state_of_type(pd.DataFrame, absent=True), **HEARD,
     },
     "sk_b2s.MaskedEncoder": {
         **{name: DECODER[name] for name in (N, "n_times_in_", "n_features_out_", "sfreq_in_", "ch_names_in_", "subjects_")},
@@ -321,9 +320,10 @@ STATES: dict[str, dict[str, StateAttribute]] = {
 
 # State of an adapted encoder that is saved relative to its parent.
 ADDED = {
-    "parent_": state_of_type(str), "adaptations_": state_of_type(pd.DataFrame), "adaptation_rows_": state_numbers("n_heard", kinds="i",
-    absent=True), "added": state_strings("n_added"), "shared": state_strings("n_shared"),
+    "parent_": state_of_type(str), "adaptations_": state_of_type(pd.DataFrame), **HEARD,
+    "added": state_strings("n_added"), "shared": state_strings("n_shared"),
     "added_weights": StateAttribute(_weights_by_subject, finite=True), "added_intervals": state_of_type(dict, absent=True),
+    "added_copies": state_strings("n_copies", absent=True),
     "layers": state_of_type(torch.Tensor, absent=True, finite=True),
 }  # fmt: skip
 
@@ -356,7 +356,7 @@ PART_STATES: dict[str, dict[str, StateAttribute]] = {
         "cross": state_numbers("n_lags", "n_lagged", "n_features"),
     },
     "ImageStimulus": {"name": state_of_type(str), "path": state_of_type(str)},
-    "StimulusIntervals": {"intervals": state_of_type(dict)},
+    "StimulusIntervals": {"intervals": state_of_type(dict), "copies": state_strings("n_copies", absent=True)},
     "AudioTrack": {"path": state_of_type(str), "channel": state_any_of(state_integer(0), state_of_type(str))},
     "Windows": {
         "signals": state_of_type(list), "which": state_numbers("n_windows", kinds="iu"), "start": state_numbers("n_windows", kinds="iu"),

@@ -181,6 +181,8 @@ class EncoderStateMixin:
                 for stimulus, spans in self.stimulus_intervals_.intervals.items()
                 if not np.array_equal(spans, known.get(stimulus))
             }
+            if self.stimulus_intervals_.copies:
+                state["added_copies"] = self.stimulus_intervals_.copies
         name = LAYER_NAMES.get(self._get_subject_layer())
         if name:
             state["layers"] = get_adaptation_layers(self.net_)[n_known:].detach().cpu()
@@ -229,7 +231,8 @@ class EncoderStateMixin:
         vars(new).update({**params, **{name: value for name, value in added.items() if name in ADDED}})
         if "added_intervals" in added:
             new.stimulus_intervals_ = StimulusIntervals(
-                {**parent.stimulus_intervals_.intervals, **added["added_intervals"]}
+                {**parent.stimulus_intervals_.intervals, **added["added_intervals"]},
+                added.get("added_copies", ()),
             )
         name = LAYER_NAMES.get(self._get_subject_layer())
         if "layers" in added:

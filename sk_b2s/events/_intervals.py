@@ -16,12 +16,14 @@ class StimulusIntervals:
     ----------
     intervals : dict of str to ndarray of shape (n_intervals, 2)
         Sorted, disjoint intervals in seconds for the digest of each stimulus.
-    copies : set of str, default=()
+    copies : iterable of str, default=()
         Digests of copies of other stimuli in ``intervals``. Their seconds are
         not counted again.
 
     Attributes
     ----------
+    copies : tuple of str
+        The sorted, distinct digests.
     files : dict of str to str
         Audio file of each digest, on this computer only.
 
@@ -40,7 +42,7 @@ class StimulusIntervals:
     """
 
     def __init__(self, intervals, copies=()):
-        self.intervals, self.copies = intervals, set(copies)
+        self.intervals, self.copies = intervals, tuple(sorted({str(key) for key in copies}))
         self.files = {}  # not saved
 
     @classmethod
@@ -107,7 +109,7 @@ class StimulusIntervals:
         }
         new = StimulusIntervals(
             {key: np.column_stack(unite_intervals(*spans.T)) for key, spans in both.items()},
-            self.copies | other.copies,
+            {*self.copies, *other.copies},
         )
         new.files = {**self.files, **other.files}
         return new
@@ -115,7 +117,8 @@ class StimulusIntervals:
     @property
     def seconds(self):
         """Total duration in seconds, without copies."""
-        distinct = (spans for key, spans in self.intervals.items() if key not in self.copies)
+        copies = set(self.copies)
+        distinct = (spans for key, spans in self.intervals.items() if key not in copies)
         return float(sum(np.diff(spans, axis=1).sum() for spans in distinct))
 
     def touches(self, table, gap=0.0):

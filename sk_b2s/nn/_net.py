@@ -351,4 +351,5 @@ class RetrievalNet(NeuralNet):
         for _, callback in self.callbacks_:
             if isinstance(callback, ValidationEarlyStop):
                 callback.best_state_ = None
+        self._set_training(False)  # no dropout, whether the last pass was training or validation
         self.module_.draw_from(None)

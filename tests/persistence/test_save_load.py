@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from helpers.attributes import list_attribute_differences
 from helpers.estimators import EXAMPLES
 from helpers.windows import make_planted_windows
 from safetensors import safe_open
@@ -37,6 +38,7 @@ from sk_b2s import (
     FeatureScaler,
     ForwardTRF,
     HashedBlockSplit,
+    LikelihoodDecoder,
     MelSpectrogram,
     PrecomputedFeatures,
     RidgeDecoder,
@@ -181,6 +183,7 @@ def test_save_load_history(path):
     assert loaded.history_ == encoder.history_
     assert loaded.history_[:, "valid_loss"] == encoder.history_[:, "valid_loss"]
     assert loaded.net_.history is loaded.history_
+    assert not loaded.net_.module_.training  # no dropout in calls of the module
 
 
 def test_loaded_decoder_warns_about_leak(study, path):
@@ -305,9 +308,33 @@ def test_save_load_every_estimator(name, path, tmp_path):
     save_and_load(clone(estimator), path)
     loaded = save_and_load(estimator.fit(*arguments), path)
     method = "transform" if hasattr(estimator, "transform") else "predict"
+    for copied in (loaded, copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))):
+        assert list_attribute_differences(estimator, copied) == []
     data = arguments[1] if name == "ForwardTRF" else arguments[0]  # ForwardTRF predicts from speech features
     assert_same(getattr(estimator, method)(data), getattr(loaded, method)(data))
     assert_same(getattr(clone(loaded).fit(*arguments), method)(data), getattr(estimator, method)(data))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("decoder", [RidgeDecoder(k=2, alphas=(1.0,)), LikelihoodDecoder(k=2)])
+def test_save_load_every_attribute(decoder, path):
+    """Tables have stimuli, copies of them, blocks, and recordings."""
+    y = table_of_stored(40)
+    copies = y["sound"].map(lambda sound: sound.name) == "b"
+    y = y.assign(
+        copy_of=y["sound"][0].digest, copy_shift=np.where(copies, 3.0, np.nan), block=np.arange(40) // 8
+    )
+    y["copy_of"] = y["copy_of"].where(copies, None)
+    rows = pd.DataFrame({"subject": np.repeat(["1", "2"], 20), "recording": "one", "duration": 0.45})
+    X = Windows.from_array(brain(40), rows=rows.assign(onset=np.arange(40) * 0.5), sfreq=40, ch_names=NAMES)
+    speech = make_pipeline(PrecomputedFeatures(), FeatureScaler())
+    decoder = clone(decoder).set_params(speech=speech, lags=(0, 0.1)).fit(X, y)
+    intervals = decoder.stimulus_intervals_
+    assert len(intervals.copies) == 1
+    loaded = save_and_load(decoder, path)
+    for copied in (loaded, copy.deepcopy(decoder), pickle.loads(pickle.dumps(decoder))):
+        assert list_attribute_differences(decoder, copied) == []
+    assert loaded.stimulus_intervals_.seconds == intervals.seconds
 
 
 def test_save_load_examples_cover_sklearn():
@@ -502,15 +529,17 @@ def test_save_writes_only_difference(everybody, path, tmp_path):
     save(encoder, tmp_path / "parent")
     story = StimulusArray(np.ones((400, 3)), 20, "c")
     more = pd.concat([y.iloc[:19], y.iloc[19:20].assign(sound=[story])])
+    more["copy_of"], more["copy_shift"] = [None] * 19 + ["original"], [np.nan] * 19 + [1.0]
     new = encoder.adapt(X[40:], more, method="ridge")
     save(new, path, parent=tmp_path / "parent")
     written = {name: tensor.shape for name, tensor in content(path)[0].items()}
     assert set(written) == {
-        "layers", "adaptations_.minutes", "adaptations_.n_windows", f"added_intervals.{story.digest}",
+        "layers", "adaptations_.minutes", "adaptations_.n_windows", f"added_intervals.{story.digest}", "added_intervals.original",
     }  # fmt: skip
     assert written["layers"] == (1, 6, 6)
     loaded = load(path)
     assert_same(loaded.transform(X), new.transform(X))
+    assert loaded.stimulus_intervals_.copies == (story.digest,)
     ours, theirs = loaded.stimulus_intervals_.intervals, new.stimulus_intervals_.intervals
     assert list(ours) == list(theirs)
     for sound, spans in theirs.items():
