@@ -121,10 +121,10 @@ def watch_precision_of_products(network, dtype, found):
     """Measure how far products of a network are from exact ones.
 
     Within this context the network must run in float32. The first call of each
-    linear layer and convolution is repeated with input and weights rounded to
-    ``dtype``, in that precision and in float32, so that only the kernels
-    differ. If gradients are enabled, those of the input and of trainable
-    weights are compared, too.
+    linear layer and convolution is repeated at the end of the context with
+    input and weights rounded to ``dtype``, in that precision and in float32,
+    so that only the kernels differ. If gradients are enabled, those of the
+    input and of trainable weights are compared, too.
 
     Parameters
     ----------
@@ -133,17 +133,18 @@ def watch_precision_of_products(network, dtype, found):
     found : dict
         Filled with the deviation of each layer.
     """
+    inputs = {}
 
-    def compare(module, args, _):
-        if module not in found:
-            found[module] = math.inf  # for the calls below
-            found[module] = _product_apart(module, args[0].detach(), dtype)
+    def store(module, args, _):
+        if module not in inputs:  # a copy, because the next layer can change it
+            inputs[module] = args[0].detach().clone()
 
     layers = [module for module in network.modules() if isinstance(module, (nn.Linear, CONVOLUTION))]
     with ExitStack() as stack:
         for layer in layers:
-            stack.callback(layer.register_forward_hook(compare).remove)
+            stack.callback(layer.register_forward_hook(store).remove)
         yield
+    found.update({module: _product_apart(module, x, dtype) for module, x in inputs.items()})
 
 
 def _product_apart(module, x, dtype):
@@ -313,7 +314,8 @@ class Precision:
 
 def _flat(tensors):
     """Return all numbers of some tensors."""
-    return torch.cat([tensor.flatten().float() for tensor in tensors])
+    real = (torch.view_as_real(one) if one.is_complex() else one for one in tensors)
+    return torch.cat([tensor.flatten().float() for tensor in real])
 
 
 @contextmanager

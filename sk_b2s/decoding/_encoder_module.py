@@ -7,7 +7,12 @@ import inspect
 from torch import nn
 
 from sk_b2s.nn._brain_module import BrainModule
-from sk_b2s.nn._module_adapter import ModuleAdapter, infer_adapter_outputs, name_adapted_module
+from sk_b2s.nn._module_adapter import (
+    ModuleAdapter,
+    check_adapted_module,
+    infer_adapter_outputs,
+    name_adapted_module,
+)
 
 PREFIX = "module__"
 INIT = "init__"
@@ -104,6 +109,11 @@ class CustomModuleMixin:
         made = {**made, "sfreq": sfreq, **{name: getattr(self, name) for name in AUGMENTATION}}
         asked = infer_adapter_outputs(self.module, self._get_own_params(), made)
         return {**made, "n_network_outputs": asked}
+
+    def _check_module(self):
+        """Raise or warn if the network of the user is not usable."""
+        if self.module is not None:
+            check_adapted_module(self.net_.module_)
 
     def _check_module_as_fitted(self, method):
         """Raise if the network or its arguments were changed after ``fit``."""

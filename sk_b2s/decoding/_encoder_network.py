@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral
+from pickle import PicklingError
 
 import numpy as np
 import torch
@@ -235,7 +236,7 @@ class EncoderNetworkMixin:
         }
         rows = [fingerprint_rows(part) for part in (X, y)]
         weights = {name: value.cpu().numpy() for name, value in self.net_.state().items()}
-        key = make_fingerprint(
+        parts = (
             type(self),
             params,
             self.architecture_,
@@ -246,6 +247,13 @@ class EncoderNetworkMixin:
             get_versions(),
             list_training_callbacks(self.callbacks),
         )
+        try:
+            key = make_fingerprint(*parts)
+        except (PicklingError, TypeError, RuntimeError, AttributeError) as error:
+            raise ValueError(
+                f"checkpoint cannot compare the parameters of {type(self).__name__} between processes: {str(error)[:300]}. "
+                f"If module is an instance, pass its class or a function."
+            ) from error
         return make_training_checkpoint_path(self.checkpoint, key)
 
     def _get_weight_decay(self):

@@ -147,6 +147,18 @@ class RetrievalNet(NeuralNet):
         self.module_.draw_from(torch.Generator().manual_seed(dropout_seed))
         return self
 
+    def initialize_optimizer(self, *args, **kwargs):
+        """Initialize the optimizer, which must have something to train."""
+        weights = [one for part in self._parts().values() for one in part.parameters()]
+        if not any(one.requires_grad for one in weights):
+            raise ValueError(
+                "The network has no weights to train, or all have requires_grad=False. Layers in a plain list or dict are "
+                "not found, so use nn.ModuleList or nn.ModuleDict."
+            )
+        if any(one.is_complex() for one in weights):
+            self.optimizer__fused = False  # not available for them
+        return super().initialize_optimizer(*args, **kwargs)
+
     def infer(self, x, **fit_params):
         """Run the module in the chosen precision."""
         with self._autocast():
@@ -177,6 +189,15 @@ class RetrievalNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compute the loss over the distinct segments of the batch."""
+        if (
+            training
+            and not y_pred.requires_grad
+            and any(one.requires_grad for one in self.module_.parameters())
+        ):
+            raise ValueError(
+                "The output of the network does not depend on its weights, so it cannot be trained. Check its forward method "
+                "for detach, torch.no_grad and operations without a gradient."
+            )
         segments, target, *inside = y_true
         encoded = self.encode_speech(segments)
         if inside and self.speech_module is not None:  # whose output is not zero in the padding
@@ -206,14 +227,24 @@ class RetrievalNet(NeuralNet):
         self._check_training(batch)
         step = super().train_step(batch, **fit_params)
         if not torch.isfinite(step["loss"]):
-            raise FloatingPointError(
-                f"The training loss is {step['loss'].item()} in epoch {len(self.history)}, so the fit diverged. Reduce "
-                f"lr={self.lr:g}, clip the input (RobustChannelScaler(clip=20)) or check it for very large values"
-                + ("." if self.precision == torch.float32 else ", or set precision='float32'.")
-            )
+            raise FloatingPointError(self._explain_divergence(step["loss"].item()))
         if self.average is not None:
             self.average.update(self._averaged_tensors())
         return step
+
+    def _explain_divergence(self, loss):
+        """Return the message for a loss that is not finite."""
+        place = f"The training loss is {loss} in epoch {len(self.history)}"
+        reduced = "." if self.precision == torch.float32 else ", or set precision='float32'."
+        if len(self.history) == 1 and len(self.history[-1, "batches"]) == 1:
+            return (
+                f"{place}, before the first step of training. Check X and y for very large values, clip the input "
+                f"(RobustChannelScaler(clip=20)), check the output of your own network (module=) if you set one{reduced}"
+            )
+        return (
+            f"{place}, so the fit diverged. Reduce lr={self.lr:g}, clip the input (RobustChannelScaler(clip=20)) or "
+            f"check it for very large values{reduced}"
+        )
 
     def check_weights(self):
         """Raise if training ended with NaN, before it is continued."""
@@ -225,7 +256,18 @@ class RetrievalNet(NeuralNet):
 
     def _averaged_tensors(self):
         """Return the weights and statistics of all parts."""
-        return [value for value in self.state().values() if value.is_floating_point()]
+        return list(self.averaged().values())
+
+    def averaged(self):
+        """Return the tensors that a moving average covers: dict of Tensors.
+
+        A tensor with several names is returned once.
+        """
+        found = {}
+        for name, value in self.state().items():
+            if value.is_floating_point() or value.is_complex():
+                found.setdefault(value.data_ptr() if value.numel() else name, (name, value))
+        return dict(found.values())
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Train in batches, or validate all windows at once."""

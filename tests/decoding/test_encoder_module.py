@@ -244,7 +244,7 @@ def test_module_of_any_kind_is_saved_by_name(data, net, tmp_path):
     [
         pytest.param({"module": nn.Conv1d(6, 5, 1)}, r"Conv1d must return \(2, 4, 24\).*Got \(2, 5, 24\)", id="features"),
         pytest.param({"module": nn.Conv1d(6, 4, 4)}, r"Got \(2, 4, 21\) instead.*AdaptiveAvgPool1d\(24\)", id="frames"),
-        pytest.param({"module": nn.Conv1d(5, 4, 1)}, "Conv1d cannot process windows of 6 channels and 24", id="channels"),
+        pytest.param({"module": nn.Conv1d(5, 4, 1)}, "Conv1d cannot process 2 windows of 6 channels and 24", id="channels"),
         pytest.param({"module": nn.LSTM(24, 4)}, "LSTM must return .* Got tuple instead", id="tuple"),
         pytest.param({"module": ShallowNet, "module__width": 3}, "module__width is not an argument of ShallowNet.*n_filt",
                      id="argument"),

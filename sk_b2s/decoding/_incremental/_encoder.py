@@ -109,6 +109,7 @@ class PartialFitEncoderMixin(PartialFitInputsMixin):
             if is_first:
                 self._fit_shapes(X, y, targets, np.arange(len(y)))
                 self.net_ = self._make_net(check_random_state(self.random_state))
+                self._check_module()
                 load_pretrained_trunk(self)
             else:
                 vars(self).update(self._unite_inputs(X, y))
@@ -196,7 +197,7 @@ def append_subject_layers(net, n_new):
     """
     part = net.module_.subject_layer
     ((name, former),) = part.named_parameters()
-    weights = [key for key, value in net.state().items() if value.is_floating_point()]
+    weights = list(net.averaged())
     average = part.average().detach().expand(n_new, *former.shape[1:])
     longer = nn.Parameter(torch.cat([former.detach(), average]), requires_grad=former.requires_grad)
     setattr(part, name, longer)
