@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import joblib
 import torch
+
+NO_MEMORY = re.compile("allocate memory|not enough memory|out of memory")  # in messages of torch on a CPU
 
 
 def choose_device(device):
@@ -15,11 +18,29 @@ def choose_device(device):
     try:
         device = torch.device(device)
         torch.empty(0, device=device)
+        torch.autocast(device.type, enabled=False)  # the meta device has no numbers
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"device={str(device)!r} is not available on this machine. Use device='auto' to take an available one."
         ) from error
     return device
+
+
+@contextlib.contextmanager
+def explain_lack_of_memory():
+    """Raise a MemoryError that names parameters if a network lacks memory.
+
+    Can be used as a decorator.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or NO_MEMORY.search(str(error))):
+            raise
+        raise MemoryError(
+            f"The network needs more memory than there is ({' '.join(str(error).split())[:200]}). Reduce batch_size, the size "
+            f"of the network or the length of windows, or set precision='bfloat16' on a GPU."
+        ) from error
 
 
 def choose_dtype_of_device(precision, device):

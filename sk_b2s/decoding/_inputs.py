@@ -87,6 +87,10 @@ class DecoderInputsMixin(DocLinkMixin):
             X = Windows.from_array(X if X.ndim == 3 else X[:, :, None])
         elif reset:
             self.n_features_in_ = X.shape[1]
+        if 0 in X.shape[1:]:
+            raise ValueError(
+                f"X must have at least one channel and one sample in a window. Got X of shape {X.shape}."
+            )
         if reset:
             check_not_constant(X, type(self).__name__, stacklevel=5)
             self.sfreq_in_, self.ch_names_in_ = X.sfreq, X.ch_names

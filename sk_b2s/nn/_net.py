@@ -11,7 +11,7 @@ from skorch import NeuralNet
 from torch.utils.data import DataLoader
 
 from sk_b2s._utils._chunks import slice_rows_into_chunks
-from sk_b2s._utils._devices import allowed_threads
+from sk_b2s._utils._devices import allowed_threads, explain_lack_of_memory
 from sk_b2s._utils._logging import iterate_with_logged_progress
 from sk_b2s._utils._precision import Precision
 from sk_b2s.metrics._ranks_and_top_k import ranks
@@ -138,6 +138,7 @@ class RetrievalNet(NeuralNet):
             )
         return self
 
+    @explain_lack_of_memory()
     def initialize_with_seeds(self, seed, dropout_seed):
         """Draw the weights and set the generator of dropout, by two seeds."""
         device = torch.device(self.device)
@@ -204,6 +205,7 @@ class RetrievalNet(NeuralNet):
             encoded = encoded * inside[0]
         return self.criterion_(y_pred, encoded, target)
 
+    @explain_lack_of_memory()
     @allowed_threads()
     def fit_loop(self, *args, **kwargs):
         """Train, and record whether Ctrl-C interrupted it."""
@@ -313,6 +315,7 @@ class RetrievalNet(NeuralNet):
                 estimate = None
         self.history.record("train_batch_count", len(iterator))
 
+    @explain_lack_of_memory()
     @allowed_threads()
     def embed(self, brain, indices):
         """Estimate the speech features of windows, float32."""
@@ -331,6 +334,7 @@ class RetrievalNet(NeuralNet):
         self.guard.check("estimates", [self.module_], lambda: [self.infer(_first_windows(inputs))])
         return self.infer(inputs).float()
 
+    @explain_lack_of_memory()
     @allowed_threads()
     def encode(self, targets):
         """Encode candidates by the speech network: Windows."""

@@ -271,6 +271,7 @@ def list_training_callbacks(callbacks):
     described = []
     for one in callbacks or ():
         one = one[1] if isinstance(one, tuple) else one
+        one = one() if isinstance(one, type) else one  # as skorch does
         is_own = type(one).__module__.partition(".")[0] not in ("skorch", "sk_b2s")
         if not (isinstance(one, TRAINING) or is_own) or not getattr(one, "changes_training", True):
             continue

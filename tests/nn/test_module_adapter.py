@@ -215,7 +215,7 @@ def test_module_scripted_instance_is_trained():
     assert not torch.equal(encoder.net_.state()["network.weight"], net.weight)
 
 
-def test_module_checkpoint_names_what_cannot_be_compared(tmp_path):
+def test_module_checkpoint_names_unknown_values(tmp_path):
     net = Net(6, 4)
     net.log = open(tmp_path / "log", "w")  # noqa: SIM115
     with net.log, pytest.raises(ValueError, match="cannot be copied.*pickle|checkpoint cannot compare"):

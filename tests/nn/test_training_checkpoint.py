@@ -176,6 +176,11 @@ def test_checkpoint_compares_own_callbacks(data, tmp_path):
         fit(ScaleGradients(log=open(os.devnull)))  # noqa: SIM115
     with pytest.raises(ValueError, match="'checkpoint' of the callback LoadInitState"):
         fit(LoadInitState(Checkpoint()))
+    n_files = len(list(tmp_path.iterdir()))
+    fit(GradientNormClipping)  # skorch makes an instance
+    assert len(list(tmp_path.iterdir())) == n_files + 1
+    fit(ScaleGradients)
+    assert len(list(tmp_path.iterdir())) == n_files + 1
     logging = ScaleGradients(log=data[0])
     logging.changes_training = False
     fit(logging)

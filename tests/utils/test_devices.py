@@ -9,7 +9,7 @@ from skorch.callbacks import Callback
 
 from sk_b2s import BrainEncoder
 from sk_b2s._utils import _devices
-from sk_b2s._utils._devices import allowed_threads
+from sk_b2s._utils._devices import allowed_threads, choose_device, explain_lack_of_memory
 
 
 @pytest.mark.parametrize(("allowed", "n_inside"), [(1, 1), (2, 2), (3, 3), (64, 3)])
@@ -45,3 +45,20 @@ def test_allowed_threads_limits_fit(monkeypatch):
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:99", "nothing"])
+def test_choose_device_refuses_missing(device):
+    with pytest.raises(ValueError, match=f"device='{device}' is not available.*device='auto'"):
+        choose_device(device)
+
+
+def test_explain_lack_of_memory_names_parameters():
+    encoder = BrainEncoder(hidden=10**7, spatial_attention=False, random_state=0, verbose=0)
+    X = np.random.default_rng(0).standard_normal((8, 3, 5))
+    with pytest.raises(MemoryError, match=r"more memory than there is \(.*Reduce batch_size"):
+        encoder.fit(X, X[:, :2])
+    with pytest.raises(MemoryError, match="CUDA out of memory"), explain_lack_of_memory():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    with pytest.raises(RuntimeError, match="other"), explain_lack_of_memory():
+        raise RuntimeError("other")
