@@ -16,6 +16,7 @@ from sk_b2s.events._intervals import sum_recorded_intervals
 from sk_b2s.model_selection._split import list_split_folds
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1)  # of the training duration that all subjects have
+LEAST_BLOCKS = 2  # of each subject, without which most decoders select no regularization
 ROUNDING = 1e-6  # s
 
 
@@ -52,7 +53,9 @@ def retrieval_learning_curve(estimator, X, y, cv, minutes=None, subjects=None, r
     minutes : None or sequence of float, default=None
         Minutes of recording per subject, as the union of its windows. If None,
         an eighth, a quarter, half and all of the duration that all subjects
-        have, or everything if ``subjects`` is given.
+        have, or everything if ``subjects`` is given. Shares for which a
+        subject has only one block are left out, because a decoder that
+        selects a parameter by cross-validation needs two.
     subjects : None or sequence of int, default=None
         Numbers of training subjects, each with all ``minutes``. If None, all
         subjects. Test subjects must not be in training, as with
@@ -82,19 +85,10 @@ def retrieval_learning_curve(estimator, X, y, cv, minutes=None, subjects=None, r
     rows, blocks = _training_rows(X, y)
     random, tasks = check_random_state(random_state), []
     folds = list_split_folds(cv, X, y)
+    sets = [_NestedSets(rows, blocks, train, random) for train, _ in folds]
     if minutes is None:
-        shares = (None,) if subjects is not None else SHARES
-        available = (
-            min(
-                sum_recorded_intervals(own)
-                for train, _ in folds
-                for _, own in rows.iloc[train].groupby("subject")
-            )
-            / 60
-        )
-        minutes = [None if share is None else share * available for share in shares]
-    for fold, (train, test) in enumerate(folds):
-        nested = _NestedSets(rows, blocks, train, random)
+        minutes = [None] if subjects is not None else _choose_minutes(sets)
+    for fold, ((_, test), nested) in enumerate(zip(folds, sets, strict=True)):
         if subjects is not None and (both := set(nested.subjects) & set(rows["subject"].to_numpy()[test])):
             raise ValueError(
                 f"Subjects {sorted(map(str, both))} are in the training and test rows of fold {fold}. A curve over "
@@ -108,6 +102,19 @@ def retrieval_learning_curve(estimator, X, y, cv, minutes=None, subjects=None, r
     tasks.sort(key=lambda task: len(task[0]))  # sets too small to fit raise first
     curve = _run_tasks(estimator, X, y, tasks, n_jobs)
     return curve.sort_values(["n_subjects", "minutes", "fold"], kind="stable", ignore_index=True)
+
+
+def _choose_minutes(sets):
+    """Return the shares of the duration that all subjects have in all folds.
+
+    Those for which a subject has too few blocks are left out, except for all.
+    """
+    available = min(nested.find_least_minutes() for nested in sets)
+    parts = [share * available for share in SHARES]
+    return [
+        part for part in parts
+        if part == available or all(nested.count_blocks(part) >= LEAST_BLOCKS for nested in sets)
+    ]  # fmt: skip
 
 
 class _NestedSets:
@@ -129,6 +136,19 @@ class _NestedSets:
         parts = [self._rows_of_subject(subject, minutes, fold) for subject in self.subjects[:n_subjects]]
         used = np.mean([sum_recorded_intervals(self.table.iloc[part]) for part in parts]) / 60
         return np.sort(np.concatenate(parts)), used
+
+    def find_least_minutes(self):
+        """Return the minutes that every subject has."""
+        return (
+            min(sum_recorded_intervals(own) for _, own in self.table.iloc[self.train].groupby("subject")) / 60
+        )
+
+    def count_blocks(self, minutes):
+        """Return the least number of blocks of a subject."""
+        return min(
+            len(np.unique(self.blocks[self._rows_of_subject(subject, minutes, None)]))
+            for subject in self.subjects
+        )
 
     def _rows_of_subject(self, subject, minutes, fold):
         own = self.train[self.table["subject"].to_numpy()[self.train] == subject]

@@ -105,7 +105,7 @@ def test_learning_curve_ends_at_score_of_all_data():
     assert (curve.groupby("fold")["n_windows"].sum() == [2 * len(test) for _, test in folds]).all()
     assert curve["n_candidates"].nunique() == 1
     assert (curve["minutes_used"] >= curve["minutes"] - 1e-9).all()
-    assert len(everything) == 4 * 3 * 4
+    assert len(everything) == 3 * 3 * 4  # an eighth has one block
     last = everything[everything["minutes"] == everything["minutes"].max()]
     n_train = last.groupby("fold")["n_train"].first()
     whole = [fold for fold, (train, _) in enumerate(folds) if n_train[fold] == len(train)]
@@ -114,6 +114,17 @@ def test_learning_curve_ends_at_score_of_all_data():
         train, test = folds[fold]
         by_hand = retrieve(ridge().fit(X[train], y.iloc[train]), X[test], y.iloc[test]).by_subject()["top_k"]
         assert last[last["fold"] == fold].set_index("subject")["top_k"].to_dict() == by_hand.to_dict()
+
+
+def test_learning_curve_defaults_hold_two_blocks():
+    """Ridge regression selects alpha in cross-validation over blocks."""
+    X, y = planted(n_subjects=2, n=60)
+    curve = retrieval_learning_curve(ridge(alphas=(1e-2, 1.0)), X, y, StimulusKFold(2))
+    minutes = curve["minutes"].unique()
+    np.testing.assert_allclose(minutes / minutes.max(), [0.5, 1])
+    few = np.tile(np.arange(60) < 20, 2)  # training sets have one block, and all of it is tried
+    with pytest.raises(ValueError, match=r"two stimulus intervals .* Got 1 block"):
+        retrieval_learning_curve(ridge(alphas=(1e-2, 1.0)), X[few], y[few], StimulusKFold(2))
 
 
 def test_learning_curve_over_subjects_and_errors():
