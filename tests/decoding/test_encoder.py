@@ -687,7 +687,7 @@ def bad_inputs():
         speech,
         "validation must be a fraction.*Got 'valid'",
     )
-    yield "no samples", array, brain[..., :0], speech, r"at least one channel and one sample.*\(40, 8, 0\)"
+    yield "no samples", array, brain[..., :0], speech, r"at least one channel and one sample.*\(40, 6, 0\)"
     yield "no channels", array, brain[:, :0], speech, r"at least one channel and one sample"
     yield "no y", array, brain, None, "requires y to be passed"
     yield "typo", {**array, "loss": "clop"}, brain, speech, "'loss' parameter of BrainEncoder must be"
