@@ -14,8 +14,10 @@ from sk_b2s.evaluation._controls._verdicts import (
     BELOW_MEANS,
     OVERLAP,
     OVERLAP_MEANS,
+    RIVALS,
     Verdict,
     add_rival_scores,
+    find_rival_verdict_scores,
 )
 from sk_b2s.evaluation._results._amounts import select_amount
 from sk_b2s.evaluation._results._plan import read_plan
@@ -230,7 +232,7 @@ def _list_rivals(summary):
     table = add_rival_scores(summary.table)
     own = table[(table["control"] == "decoder") & (table["pool"] == "all")]
     own, rivals = own[own["verdict"] == Verdict.ABOVE_NULL], []
-    for name in ("loudness", "timing"):
+    for name in RIVALS:
         lower = own[own[f"{name}_alone"] >= own["top_k"]]
         if len(lower):
             named = "" if len(lower) == len(own) else f" {join_text_items(list(lower['label']))}"
@@ -319,18 +321,21 @@ def _note_leak_tests(summary):
 
 def _note_timing(summary):
     """Compare decoders with the timing of windows alone."""
-    table, is_correlation = summary.table, summary.is_correlation()
-    own = add_rival_scores(table)
-    own, notes = own[(own["pool"] == "all") & own["timing_alone"].notna()], []
-    for timing, rows in own.groupby(own["timing_alone"].round(6), sort=False):
+    table, is_correlation = add_rival_scores(summary.table), summary.is_correlation()
+    own, notes = table.assign(timing=find_rival_verdict_scores(table)), []
+    own = own[(own["pool"] == "all") & own["timing"].notna()]
+    for timing, rows in own.groupby(own["timing"].round(6), sort=False):
         start = f"The timing of windows alone, without neural data, scores {format_finding_share(timing, is_correlation)}, "
-        is_lower = rows["top_k"] <= rows["timing_alone"]
+        if rows["timing_alone"].isna().all():
+            notes.append(f"{start}within its null.")
+            continue
+        is_lower = rows["top_k"] <= rows["timing"]
         lower, higher = rows[is_lower], rows[~is_lower]
         if len(higher):
             notes.append(f"{start}lower than {_list_scores(higher, is_correlation)}.")
         if len(lower):
             notes.append(
-                f"{start}{_compare(lower, lower['timing_alone'])} {_list_scores(lower, is_correlation)}. "
+                f"{start}{_compare(lower, timing)} {_list_scores(lower, is_correlation)}. "
                 f"It uses the exact times of the test segments. {'This score' if len(lower) == 1 else 'These scores'} may come from rhythm alone."
             )
     return notes

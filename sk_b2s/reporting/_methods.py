@@ -19,7 +19,7 @@ from sk_b2s.evaluation._controls._verdicts import (
     TEXTS,
     Verdict,
     decide_verdict_against_null,
-    find_timing_verdict_scores,
+    find_rival_verdict_scores,
 )
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts, select_amount
 from sk_b2s.evaluation._results._plan import read_plan
@@ -321,7 +321,7 @@ def _find_n_shifts(mine):
 def _describe_scores(mine, good):
     """Describe the main score of each estimator, and that of timing alone."""
     if {"control", "top_k", "subject"} <= set(good) and good.index.is_unique:
-        mine = mine.assign(timing=find_timing_verdict_scores(good).reindex(mine.index))
+        mine = mine.assign(timing=find_rival_verdict_scores(good).reindex(mine.index))
     known = [
         name
         for name in (*_list_texts(mine, "main_score"), "top_k", "top_10", "top_5", "top_1")

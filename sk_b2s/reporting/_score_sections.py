@@ -7,7 +7,7 @@ import pandas as pd
 
 from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary, get_summary_score_label
 from sk_b2s.evaluation._controls._registry import CONTEXT, CONTROLS
-from sk_b2s.evaluation._controls._verdicts import Verdict, add_rival_scores
+from sk_b2s.evaluation._controls._verdicts import RIVALS, Verdict, add_rival_scores
 from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._scores import SCORES, is_score_correlation
 from sk_b2s.evaluation._statistics._comparison import describe_comparison_counts
@@ -60,7 +60,7 @@ def _make_badge(row):
     style, text = get_finding_style(row["verdict"]), row["verdict_text"]
     rivals = [
         f"{name} alone ({format_finding_share(row[f'{name}_alone'], is_score_correlation(row))})"
-        for name in ("loudness", "timing")
+        for name in RIVALS
         if row["verdict"] == Verdict.ABOVE_NULL and row.get(f"{name}_alone", np.nan) >= row["top_k"]
     ]
     if rivals:

@@ -85,6 +85,17 @@ def test_write_findings_headline_names_rivals(control, score, style, text):
         assert sum("The timing of windows alone" in note for note in found[2]) == (2 if score == 0.38 else 1)
 
 
+def test_write_findings_ignores_timing_at_null():
+    """The verdict box and its notes follow the rule of loudness."""
+    results = make_results_with_control("timing_only", 0.38)
+    results.loc[results["control"] == "timing_only", "null_high"] = 0.95
+    style, text, notes = write_findings_headline(BenchmarkSummary(results))
+    assert style == "good"
+    assert text.endswith("nulls.")
+    (note,) = [note for note in notes if "The timing of windows alone" in note]
+    assert note.endswith("within its null.")
+
+
 def test_compare_with_envelope_needs_score_above_null():
     results = make_results_with_control("envelope_only", 0.11)
     results.loc[results["control"] == "decoder", "top_k"] = 0.1

@@ -34,7 +34,8 @@ TEXTS = {
     Verdict.NO_NULL: "no null",
     Verdict.ERROR: "error",
 }
-TIMING_KEYS = ("task", "estimator", "seed", "fold", "subject", "condition", "pool", "calibration_minutes")
+RIVALS = {"loudness": "envelope_only", "timing": "timing_only"}  # controls that a decoder should exceed
+RIVAL_KEYS = ("task", "k", "seed", "fold", "subject", "condition", "pool", "calibration_minutes")
 BELOW_MEANS = (
     "guessing does not explain such a low score, so the decoder finds information and inverts it. Usual causes are "
     "wrong labels, signs or pairs of X and y, two swapped codes of one trial, the wrong one of several triggers per "
@@ -99,7 +100,7 @@ def add_verdict_texts(table):
     texts = list(own["verdict_text"])
     own = add_rival_scores(own).assign(score=select_main_score(own))
     for row in own[own["verdict"] == Verdict.ABOVE_NULL].itertuples():
-        rivals = {"loudness alone": row.loudness_alone, "timing alone": row.timing_alone}
+        rivals = {f"{name} alone": getattr(row, f"{name}_alone") for name in RIVALS}
         parts = [
             f"{name} ({_shorten(row.score)} vs {_shorten(score)})"
             for name, score in rivals.items()
@@ -116,19 +117,9 @@ def _shorten(score):
 def add_rival_scores(table):
     """Add the columns ``loudness_alone`` and ``timing_alone`` of decoders.
 
-    See :func:`find_loudness_verdict_scores` and
-    :func:`find_timing_verdict_scores`.
-    """
-    return table.assign(
-        loudness_alone=find_loudness_verdict_scores(table), timing_alone=find_timing_verdict_scores(table)
-    )
-
-
-def find_loudness_verdict_scores(table):
-    """Return the main score of loudness alone for each decoder.
-
-    It is the best score of the control "envelope_only" of all decoders with
-    the same fold, subject, seed, condition, pool and minutes of calibration.
+    They are the scores of :func:`find_rival_verdict_scores`. A control counts
+    only above its null, because other scores are chance. Scores without a null
+    count, as those of words by timing.
 
     Parameters
     ----------
@@ -137,50 +128,59 @@ def find_loudness_verdict_scores(table):
 
     Returns
     -------
-    loudness : Series of float
-        NaN if the control is not above its null, and for controls.
+    table : DataFrame of shape (n_rows, ...)
+        NaN without such a control, and for controls.
+    """
+    above = table[~_is_at_null(table)]
+    found = {
+        f"{name}_alone": find_rival_verdict_scores(above, control).reindex(table.index)
+        for name, control in RIVALS.items()
+    }
+    return table.assign(**found)
+
+
+def _is_at_null(table):
+    """Return which rows of rivals are not above their null."""
+    if "null_high" not in table:
+        return pd.Series(False, index=table.index)
+    is_high = select_main_score(table).astype(float) > table["null_high"].astype(float) + TINY
+    return table["control"].isin(RIVALS.values()) & table["null_high"].notna() & ~is_high
+
+
+def find_rival_verdict_scores(table, control="timing_only"):
+    """Return the main score of a control for each decoder.
+
+    It is the best one of all decoders with the same task, k, fold, subject,
+    seed, condition, pool and minutes of calibration.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_rows, ...)
+        With ``control`` and the scores.
+    control : str, default="timing_only"
+        One of ``RIVALS``.
+
+    Returns
+    -------
+    scores : Series of float
+        NaN if unknown, and for controls. Without a row of "timing_only", they
+        are ``word_top_10_timing`` of top-10 accuracies of words.
     """
     score = select_main_score(table).astype(float)
-    high = table["null_high"].astype(float) if "null_high" in table else np.nan
-    is_own = (table["control"] == "envelope_only") & score.notna() & ~(score <= high)
-    of_row = _make_row_keys(table, [name for name in TIMING_KEYS if name != "estimator"])
-    best = score[is_own].groupby(of_row[is_own]).max()
-    return of_row.map(best.to_dict().get).astype(float).where(table["control"] == "decoder")
+    is_own = (table["control"] == control) & score.notna()
+    of_row = _make_row_keys(table, RIVAL_KEYS)
+    best = of_row.map(score[is_own].groupby(of_row[is_own]).max().to_dict().get).astype(float)
+    if control == "timing_only" and {"word_top_10_timing", "k", "task"} <= set(table):
+        is_same = table["task"].fillna("").ne("") & (table["k"] == 10)  # segments are not words
+        is_same &= table["word_top_10"].isna() if "word_top_10" in table else True
+        best = best.fillna(table["word_top_10_timing"].astype(float).where(is_same))
+    return best.where(table["control"] == "decoder")
 
 
 def _make_row_keys(table, names):
     """Return the values of the columns that a table has, as tuples."""
     keys = table[[name for name in names if name in table]].astype(str)
     return pd.Series(list(keys.itertuples(index=False, name=None)), table.index, dtype=object)
-
-
-def find_timing_verdict_scores(table):
-    """Return the main score of timing alone for each decoder.
-
-    Parameters
-    ----------
-    table : DataFrame of shape (n_rows, ...)
-        With ``control`` and the scores. Rows of the control
-        "timing_only" belong to the decoder of the same fold, subject and seed.
-
-    Returns
-    -------
-    timing : Series of float
-        Without a row of the control, ``word_top_10_timing`` of top-10
-        accuracies of words. NaN if unknown, and for controls.
-    """
-    score = select_main_score(table).astype(float)
-    is_timing = (table["control"] == "timing_only") & score.notna()
-    of_row = _make_row_keys(table, TIMING_KEYS)
-    known = dict(zip(of_row[is_timing], score[is_timing], strict=True))
-    timing = of_row.map(known.get).astype(float)
-    is_task = table["task"].fillna("").ne("") if "task" in table else pd.Series(False, index=table.index)
-    if {"word_top_10_timing", "k"} <= set(table):  # segments of a benchmark are not words
-        is_same = (
-            is_task & (table["k"] == 10) & (table["word_top_10"].isna() if "word_top_10" in table else True)
-        )
-        timing = timing.fillna(table["word_top_10_timing"].astype(float).where(is_same))
-    return timing.where(table["control"] == "decoder")
 
 
 def control_verdicts(table, reasons=()):

@@ -173,7 +173,7 @@ def test_verdicts_of_noise_are_rarely_wrong():
 def test_verdict_texts_compare_with_timing_alone():
     table = pd.DataFrame({
         "task": ["word"] * 5 + [""], "estimator": ["a", "a", "b", "b", "c", "d"], "top_k": [0.989, 0.999, 0.9, 0.5, 0.7, 0.7],
-        "control": ["decoder", "timing_only"] * 2 + ["decoder"] * 2, "k": 10, "leak_sources": "",
+        "control": ["decoder", "timing_only"] * 2 + ["decoder"] * 2, "k": 10, "leak_sources": "", "fold": [0, 0, 1, 1, 2, 3],
         "verdict": ["above_null", "context"] * 2 + ["above_null"] * 2, "word_top_10_timing": [np.nan] * 4 + [0.75] * 2,
     })  # fmt: skip
     texts = add_verdict_texts(table)["verdict_text"].tolist()
@@ -184,18 +184,32 @@ def test_verdict_texts_compare_with_timing_alone():
     assert plain == [*texts[:4], "above its null", "above its null"]
 
 
-def test_verdict_texts_compare_with_loudness_alone():
+@pytest.mark.parametrize(("control", "name"), [("envelope_only", "loudness"), ("timing_only", "timing")])
+def test_verdict_texts_follow_one_rule(control, name):
+    """A control is compared with all decoders if it is above its null."""
     table = pd.DataFrame({
-        "estimator": ["a", "a", "b", "a", "b"], "control": ["decoder", "envelope_only", "decoder", "timing_only", "timing_only"],
-        "top_k": [0.06, 0.08, 0.5, 0.81, 0.2], "null_high": 0.05, "leak_sources": "",
-        "verdict": ["above_null", "above_null", "above_null", "context", "context"],
+        "estimator": ["a", "a", "b", "c"], "control": ["decoder", control, "decoder", "decoder"], "k": [10, 10, 10, 5],
+        "top_k": [0.06, 0.08, 0.5, 0.06], "null_high": 0.05, "leak_sources": "",
+        "verdict": ["above_null", "context", "above_null", "above_null"],
     })  # fmt: skip
-    texts = add_verdict_texts(table)["verdict_text"]
-    assert (
-        texts[0] == "above its null, not above loudness alone (.060 vs .080) or timing alone (.060 vs .810)"
-    )
-    assert texts[2] == "above its null"
-    at_chance = add_verdict_texts(table.assign(null_high=0.08))["verdict_text"]
-    assert at_chance[0] == "above its null, not above timing alone (.060 vs .810)"
+    texts = add_verdict_texts(table)["verdict_text"].tolist()
+    assert texts[0] == f"above its null, not above {name} alone (.060 vs .080)"
+    assert texts[2:] == ["above its null"] * 2
+    above = add_verdict_texts(table.assign(top_k=[0.06, 0.8, 0.5, 0.06]))["verdict_text"]
+    assert above[2] == f"above its null, not above {name} alone (.500 vs .800)"
+    for high in (0.08, 0.08 - 1e-12, 0.2):  # the control is at its null, or below it
+        own = table.assign(null_high=[0.05, high, 0.05, 0.05])
+        assert add_verdict_texts(own)["verdict_text"].tolist()[0] == "above its null"
+    unknown = table.assign(null_high=[0.05, np.nan, 0.05, 0.05])
+    assert add_verdict_texts(unknown)["verdict_text"].tolist()[0] == texts[0]
+
+
+def test_verdict_texts_compare_with_two_controls():
+    table = pd.DataFrame({
+        "control": ["decoder", "envelope_only", "timing_only"], "top_k": [0.06, 0.08, 0.81], "null_high": 0.05,
+        "leak_sources": "", "verdict": ["above_null", "above_null", "context"],
+    })  # fmt: skip
+    expected = "above its null, not above loudness alone (.060 vs .080) or timing alone (.060 vs .810)"
+    assert add_verdict_texts(table)["verdict_text"][0] == expected
     own = add_verdict_texts(table[:2].set_index("control"))["verdict_text"]  # of run_controls
     assert own["decoder"] == "above its null, not above loudness alone (.060 vs .080)"
