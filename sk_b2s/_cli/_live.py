@@ -209,9 +209,10 @@ class LimitedLiveSource:
         for samples, timestamps in self._source:
             if self._trigger_factor != 1:
                 samples = np.vstack([samples[:-1], samples[-1:] / self._trigger_factor])
+            arrived = self.arrival and self.arrival()
             yield samples, timestamps
             if self._twin is not None:
-                self._twin.push(samples, timestamps, self.arrival and self.arrival())
+                self._twin.push(samples, timestamps, arrived)
             n_samples += samples.shape[1]
             if n_samples >= self._n_most:
                 return

@@ -23,6 +23,10 @@ MAX_BRIDGED = 60.0  # s, same, after which the alignment is unknown
 AHEAD = 1.0  # s, by which the time stamp of a marker may be later than that of the newest sample
 N_JUMPS = 100  # latest jumps, for time stamps from before
 CLOSE = 0.25  # s, accuracy of times of arrival
+N_ARRIVED, SHARE = (
+    20,
+    0.25,
+)  # times of arrival until they prove a shorter step, and their error relative to it
 CLOCK_RATE = 1e-4  # largest drift of the receiver's clock
 
 
@@ -71,7 +75,7 @@ class StreamTimeline:
         self._block, self._levels, self._spreads = [], deque(maxlen=N_LEVEL), deque(maxlen=N_SPREAD)
         self._marks, self._n_marks, self._line = deque(maxlen=N_MARKS), 0, None
         self._jumps, self._newest = deque(maxlen=N_JUMPS), -math.inf
-        self._held, self._last, self._is_ahead = [], None, False
+        self._held, self._last, self._is_ahead, self._n_arrived = [], None, False, 0
 
     @property
     def n_held(self):
@@ -99,6 +103,7 @@ class StreamTimeline:
         """
         steps, stamps = [], stamps.tolist()
         lag = None if arrived is None or not stamps else arrived - stamps[-1]
+        self._n_arrived += lag is not None
         for stamp in stamps:
             if self.origin is None:
                 self.origin = stamp
@@ -209,10 +214,13 @@ class StreamTimeline:
             if abs(change) <= MAX_UNKNOWN:
                 return change, True
             return change if change <= MAX_BRIDGED else 0.0, False
-        if abs(change) <= CLOSE:
-            return change, True
         later = min(lags) - self.lag  # 0 after lost samples, -change after a change of the clock
         elapsed = change + later
+        if (
+            abs(change) <= CLOSE
+        ):  # samples cannot arrive earlier than ever before by as much as their clock changed
+            is_clock = self._n_arrived > N_ARRIVED and abs(elapsed) <= SHARE * change
+            return 0.0 if is_clock else change, True
         if abs(elapsed) <= CLOSE and abs(elapsed) < abs(later):
             return 0.0, True
         if change > 0 and abs(later) <= CLOSE:

@@ -138,6 +138,33 @@ def test_clock_jumps_differ_from_lost_samples(jump):
     assert regularizer.timeline.find_time(stamps[-1]) == pytest.approx(N_TIMES / SFREQ, abs=0.03)
 
 
+@pytest.mark.parametrize("jump", [0.06, 0.1, 0.24, -0.1])
+def test_short_clock_jumps_differ_from_lost_samples(jump):
+    """Samples never arrive earlier after their stamps if some were lost."""
+    samples, stamps = make_signal()
+    arrived = stamps + 0.02 + 0.01 * np.random.default_rng(1).random(N_TIMES)
+    is_there = np.ones(N_TIMES, bool)
+    if jump > 0:
+        is_there[1000 : 1000 + round(jump * SFREQ)] = False  # a gap of the same length before
+    stamps[3000:] += jump
+    output, regularizer = regularize(samples[:, is_there], stamps[is_there], (5,), arrived[is_there])
+    faults = regularizer.make_faults()
+    assert faults["kind"].str.removeprefix("interpolated ").tolist() == ["gap"] * (jump > 0) + ["clock jump"]
+    assert faults["seconds"].tolist()[-1] == pytest.approx(jump, abs=0.003)
+    np.testing.assert_allclose(output, samples[:, : output.shape[1]])
+    assert regularizer.timeline.find_time(stamps[-1]) == pytest.approx(N_TIMES / SFREQ, abs=0.03)
+
+
+@pytest.mark.parametrize("case", ["inexact", "first"])
+def test_short_steps_need_close_times_of_arrival(case):
+    samples, stamps = make_signal(1000)
+    arrived = stamps + 0.02 + 0.2 * (case == "inexact") * (np.arange(1000) >= 500)
+    at = 500 if case == "inexact" else 50
+    stamps[at:] += 0.1
+    output, regularizer = regularize(samples, stamps, (5,), arrived)
+    assert regularizer.make_faults()["kind"].tolist() == ["gap"]
+
+
 @pytest.mark.parametrize(("jump", "has_arrived"), [(5.0, False), (-5.0, False), (-100.0, True)])
 def test_unknown_losses_end_the_alignment(jump, has_arrived):
     samples, stamps = make_signal()

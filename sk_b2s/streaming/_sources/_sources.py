@@ -47,6 +47,10 @@ class RawSource(StreamSource):
         self._begun = perf_counter() if self._begun is None else self._begun
         return (perf_counter() - self._begun) * self._pace
 
+    def arrival(self):
+        """Return the time in the recording, None if it is not in real time."""
+        return None if self._pace is None or self._pace > 1 else self.now()
+
 
 class IteratorSource(StreamSource):
     """Chunks of any iterator."""
@@ -96,7 +100,8 @@ def make_stream_source(stream, ch_names=None, *, sfreq=None, unit=None, pace=Non
         Raw.
     pace : float, default=None
         Speed of reading a Raw, 1 for real time. If None, as fast as
-        possible.
+        possible. Up to 1, reads have a time of arrival, so that samples are
+        discarded if a decoder is too slow, as those of LSL streams.
     chunk : float, default=0.08
         Seconds of each read of a Raw with ``pace=None``.
 

@@ -101,6 +101,11 @@ def test_make_stream_source_paces_a_raw():
     samples, times = zip(*source, strict=True)
     assert times[-1][-1] == raw.times[-1]
     assert source.now() >= raw.times[-1]
+    assert source.arrival() is None, "ten times as fast as samples arrive"
+    assert make_stream_source(raw).arrival() is None
+    source = make_stream_source(raw, pace=1)
+    assert source.read() is not None
+    assert source.now() <= source.arrival() <= source.now()
 
 
 def test_make_stream_source_reads_an_iterator():
