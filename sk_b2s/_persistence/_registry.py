@@ -45,7 +45,7 @@ PARTS: dict[str, tuple[type, dict[str, str]]] = {
     "SharedResponse": (SharedResponse, {field.name: field.name for field in fields(SharedResponse)}),
     "Moments": (IncrementalMoments, {field.name: field.name for field in fields(IncrementalMoments)}),
     "StimulusArray": (StimulusArray, {name: name for name in ("data", "sfreq", "name", "features")}),
-    "ImageStimulus": (ImageStimulus, {"name": "name", "path": "path"}),
+    "ImageStimulus": (ImageStimulus, {"name": "name", "path": "path", "kind": "kind"}),
     "AudioTrack": (AudioTrack, {"path": "path", "channel": "channel"}),
     "StimulusIntervals": (StimulusIntervals, {"intervals": "intervals", "copies": "copies"}),
     "Windows": (Windows, {
@@ -58,6 +58,7 @@ NEWER = {
     "Windows": {"n_valid", "is_continuous"},
     "StimulusArray": {"features"},
     "StimulusIntervals": {"copies"},
+    "ImageStimulus": {"kind"},
 }  # arguments that files of earlier versions lack
 # Splitters of one fold, which may be the parameter `validation` of an encoder.
 PARTS |= {

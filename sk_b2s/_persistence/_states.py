@@ -355,7 +355,7 @@ PART_STATES: dict[str, dict[str, StateAttribute]] = {
         "products": state_numbers("n_lags", "n_lagged", "n_lags", "n_lagged"),
         "cross": state_numbers("n_lags", "n_lagged", "n_features"),
     },
-    "ImageStimulus": {"name": state_of_type(str), "path": state_of_type(str)},
+    "ImageStimulus": {"name": state_of_type(str), "path": state_of_type(str), "kind": state_of_type(str, absent=True)},
     "StimulusIntervals": {"intervals": state_of_type(dict), "copies": state_strings("n_copies", absent=True)},
     "AudioTrack": {"path": state_of_type(str), "channel": state_any_of(state_integer(0), state_of_type(str))},
     "Windows": {

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import make_suggestion_text
-from sk_b2s.events._images import place_table_images
+from sk_b2s.events._images import list_image_types, place_table_images
 from sk_b2s.events._table_rows import map_distinct_table_row_values, raise_for_table_rows
 from sk_b2s.events._table_stimuli import (
     check_table_stimuli_exist,
@@ -18,22 +18,26 @@ from sk_b2s.events._table_times import check_table_times_overlap, place_words_at
 
 MAX_DRIFT = 2e4  # ppm, more than any clock or sampling rate is off
 TIME_COLUMNS = {"onset", "duration", "sound_onset", "drift_ppm", "recording_duration"}
-EVENT_TYPES = ("sound", "image", "word", "phoneme", "bad")
+EVENT_TYPES = ("sound", "image", "word", "phoneme", "bad")  # and those of users
 REQUIRED = ("subject", "recording", "type", "onset", "duration")
 DEFAULTS = {
     "study": "", "session": "", "sound": None, "sound_onset": np.nan, "text": None,
     "sequence": None, "word_index": np.nan, "condition": None, "stream": "single",
+}  # fmt: skip
+# Columns with a meaning of their own, which are not the identifiers of a type.
+NOT_TYPES = {
+    *REQUIRED, *DEFAULTS, *TIME_COLUMNS, "category", "repetition", "sound_channel", "task", "run", "language", "speaker",
 }  # fmt: skip
 
 
 def check_events(events):
     """Check an events table and fill in optional columns.
 
-    The table has one row per stimulus ("sound" or "image"), word,
-    phoneme or bad stretch, over all recordings. Stimuli of one recording must
-    not overlap in time unless their ``stream`` differs. The stimulus of a word
-    or phoneme, and its time in the stimulus, are taken from the stimulus that
-    is playing if they are missing.
+    The table has one row per stimulus ("sound", "image" or another type),
+    word, phoneme or bad stretch, over all recordings. Stimuli of one recording
+    and type must not overlap in time unless their ``stream`` differs. The
+    stimulus of a word or phoneme, and its time in the stimulus, are taken from
+    the stimulus that is playing if they are missing.
 
     Parameters
     ----------
@@ -42,7 +46,9 @@ def check_events(events):
 
         * ``subject``;
         * ``recording``, a path;
-        * ``type``, "sound", "image", "word", "phoneme" or "bad";
+        * ``type``, "sound", "image", "word", "phoneme", "bad", or another
+          name of stimuli such as "video", which is then also the name of a
+          column of their identifiers;
         * ``onset`` and ``duration`` in seconds, in the recording. A stimulus
           whose duration is missing or 0 lasts as long as its file;
         * ``sound`` in rows of type "sound", the path of an audio file or a
@@ -57,7 +63,8 @@ def check_events(events):
         * ``text``, and ``sequence``, the identity of the sentence, and
           ``word_index``, the position of a word in it;
         * ``image`` in rows of type "image", an identifier (str), the Path of
-          an image file, or an :class:`~sk_b2s.ImageStimulus`;
+          an image file, or an :class:`~sk_b2s.ImageStimulus`, and the same
+          in the column of another type, for example ``video``;
         * ``category``, the concept of an image (the image itself if missing),
           and ``repetition``, counted per subject from 0 if missing;
         * ``condition``;
@@ -137,7 +144,8 @@ def check_events(events):
         "a number of seconds of at least 0",
     )  # fmt: skip
     check_table_times_overlap(events[is_sound])
-    check_table_times_overlap(events[events["type"] == "image"])
+    for kind in list_image_types(events):
+        check_table_times_overlap(events[events["type"] == kind])
     events = name_table_stimuli_tracks(place_words_at_table_times(events))
     return events.sort_values(["recording", "onset"], kind="stable", ignore_index=True)
 
@@ -191,8 +199,17 @@ def _numbers(events, column):
 
 
 def _check_types(events):
-    unknown = ~events["type"].isin(EVENT_TYPES)
+    own = [kind for kind in events["type"].unique() if isinstance(kind, str) and is_event_type(kind, events)]
+    unknown = ~events["type"].isin(own)
     if unknown.any():
         given = str(events.loc[unknown, "type"].iloc[0])
         hint = make_suggestion_text(given, EVENT_TYPES, cutoff=0.4)
-        raise_for_table_rows(events, unknown, "type", f"one of {', '.join(EVENT_TYPES)}{hint}")
+        raise_for_table_rows(
+            events, unknown, "type",
+            f"one of {', '.join(EVENT_TYPES)}{hint}, or the name of a column with the identifiers of other stimuli",
+        )  # fmt: skip
+
+
+def is_event_type(kind, columns):
+    """Return whether a type is known, or that of a column of identifiers."""
+    return kind in EVENT_TYPES or (kind in columns and kind not in NOT_TYPES)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._svg import draw_svg_strips
+from sk_b2s.events._images import OTHER_TYPES
 from sk_b2s.events._stimuli import stimulus_name
 
 SHOWN = 12  # recordings in HTML
@@ -148,8 +149,9 @@ def _describe_recording(subject, recording, own):
     before = np.r_[-np.inf, last[:-1]]
     seconds = np.sum(last - np.maximum(np.minimum(before, last), start[order]))
     named = own["sound"].dropna() if "sound" in own else pd.Series(dtype=object)
-    if not len(named) and "image" in own:
-        named = own["image"].dropna()
+    for kind in dict.fromkeys(types):
+        if not len(named) and kind not in OTHER_TYPES and kind in own:
+            named = own[kind].dropna()
     names = list(dict.fromkeys(stimulus_name(one) for one in named))
     stimuli = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return {
@@ -166,7 +168,7 @@ def _make_strips(own):
     for name in dict.fromkeys(types):
         part = own[types == name]
         texts = None
-        if name in ("sound", "image"):
+        if name == "sound" or name not in (*OTHER_TYPES, SEGMENTS):
             column = name if name in part else "sound"
             texts = (
                 [stimulus_name(one) if pd.notna(one) else "" for one in part[column]]

@@ -1,4 +1,4 @@
-"""Image stimuli of an events table."""
+"""Images and other stimuli without a time axis in an events table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from sk_b2s._utils._caching import digest_cached_content
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._table_rows import raise_for_table_rows
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+OTHER_TYPES = ("sound", "word", "phoneme", "bad")  # of events that are not stimuli without a time axis
+
 
 @dataclass(frozen=True)
 class ImageStimulus:
@@ -19,7 +22,7 @@ class ImageStimulus:
 
     It takes the place of an audio file in the ``sound`` column of the tables,
     the column of the stimulus. :func:`~sk_b2s.check_events` makes it from the
-    column ``image``.
+    column ``image``, or from the column of another type.
 
     Parameters
     ----------
@@ -29,64 +32,127 @@ class ImageStimulus:
     path : str, default=""
         Image file. If given, images are equal if their files have equal
         content. Otherwise, they are equal if their names are.
+    kind : str, default="image"
+        Type of its events, for example "video" or "vibration".
 
     Raises
     ------
     ValueError
-        If ``name`` is not a text with at least one character.
+        If ``name`` or ``kind`` is not a text with at least one character.
 
     Examples
     --------
     >>> from sk_b2s import ImageStimulus
     >>> ImageStimulus("aardvark_01b")
-    ImageStimulus(name='aardvark_01b', path='')
+    ImageStimulus(name='aardvark_01b', path='', kind='image')
     """
 
     name: str
     path: str = ""
+    kind: str = "image"
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"The name of an ImageStimulus must be a text. Got {self.name!r}.")
+        for field in ("name", "kind"):
+            if not isinstance(value := getattr(self, field), str) or not value:
+                raise ValueError(f"The {field} of an ImageStimulus must be a text. Got {value!r}.")
+
+
+def list_image_types(events):
+    """List the types of stimuli without a time axis in a table: list of str.
+
+    These are "image" and the types of the user.
+    """
+    return [kind for kind in pd.unique(events["type"]) if kind not in OTHER_TYPES]
+
+
+def is_image_name(name):
+    """Return whether a text or path has the suffix of an image file."""
+    return isinstance(name, (str, Path)) and Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def find_image(name, folders):
+    """Return the file of an image, or its identifier without a file.
+
+    Parameters
+    ----------
+    name : str, Path or ImageStimulus
+        File relative to one of the folders, or an identifier.
+    folders : sequence of Path
+
+    Returns
+    -------
+    image : Path, str or ImageStimulus
+        The suffix of an image file is not part of the identifier, so that it
+        is the same with and without the file.
+    """
+    if not isinstance(name, (str, Path)):
+        return name
+    for folder in folders:
+        if (path := Path(folder) / name).is_file():
+            return path
+    return Path(name).with_suffix("").as_posix() if is_image_name(name) else name
+
+
+def name_image_kind(sounds):
+    """Return what images are called in messages: str.
+
+    Parameters
+    ----------
+    sounds : iterable of ImageStimulus
+
+    Returns
+    -------
+    name : str
+        "image", or "stimulus" for other kinds.
+    """
+    return "image" if {sound.kind for sound in sounds} == {"image"} else "stimulus"
 
 
 def place_table_images(events):
-    """Fill in stimulus, category and repetition of rows of type "image"."""
-    is_image = (events["type"] == "image").to_numpy()
-    if not is_image.any():
-        return
-    names = events["image"] if "image" in events else pd.Series(None, events.index, dtype=object)
+    """Fill in stimulus, category and repetition of images and other types."""
+    for kind in list_image_types(events):
+        _place_images(events, kind)
+
+
+def _place_images(events, kind):
+    """Fill in stimulus, category and repetition of rows of one type."""
+    is_image = (events["type"] == kind).to_numpy()
+    names = events[kind] if kind in events else pd.Series(None, events.index, dtype=object)
     given = events["sound"].astype(object).where(events["sound"].notna(), names.astype(object))
     is_known = given.map(lambda value: isinstance(value, (str, Path, ImageStimulus)) and value != "")
     raise_for_table_rows(
-        events, is_image & ~is_known, "image", "an identifier, the Path of an image file or an ImageStimulus"
+        events, is_image & ~is_known, kind, "an identifier, the Path of a file or an ImageStimulus"
     )
-    made = {value: _make_image(value) for value in pd.unique(given[is_image])}
+    made = {value: make_image(value, kind) for value in pd.unique(given[is_image])}
     for image in made.values():
+        expected = f"an ImageStimulus with kind={kind!r}" if image.kind != kind else None
         if image.path and not Path(image.path).is_file():
-            is_missing = is_image & given.map(lambda value, own=image: made.get(value) == own)
-            raise_for_table_rows(events, is_missing, "image", "an existing file")
-    _check_names(made.values())
+            expected = "an existing file"
+        if expected is not None:
+            is_wrong = given[is_image].map(made).reindex(events.index) == image
+            raise_for_table_rows(events, is_wrong.to_numpy(), kind, expected)
+    _check_names(made.values(), kind)
     events["sound"] = events["sound"].astype(object)
     events.loc[is_image, "sound"] = given[is_image].map(made)
-    events["image"] = names.astype(object).where(~is_image, events["sound"].map(_get_name))
+    events[kind] = names.astype(object).where(~is_image, events["sound"].map(_get_name))
     events.loc[is_image, "sound_onset"] = 0.0
-    category = events["category"].astype(object) if "category" in events else events["image"]
-    events["category"] = category.where(category.notna() | ~is_image, events["image"])
-    first = events[is_image].groupby("image")["category"].transform("first").reindex(events.index)
+    category = events["category"].astype(object) if "category" in events else events[kind]
+    events["category"] = category.where(category.notna() | ~is_image, events[kind])
+    first = events[is_image].groupby(kind)["category"].transform("first").reindex(events.index)
     differs = is_image & (events["category"] != first).to_numpy()
-    raise_for_table_rows(events, differs, "category", "one category for each image")
-    _count_repetitions(events, is_image)
+    raise_for_table_rows(events, differs, "category", f"one category for each {kind}")
+    _count_repetitions(events, is_image, kind)
 
 
-def _make_image(value):
+def make_image(value, kind):
     """Return an ImageStimulus of an identifier or path."""
     if isinstance(value, ImageStimulus):
         return value
-    return ImageStimulus(value.stem, str(value)) if isinstance(value, Path) else ImageStimulus(value)
+    name, path = (value.stem, str(value)) if isinstance(value, Path) else (value, "")
+    return ImageStimulus(name, path, kind)
 
 
-def _check_names(images):
+def _check_names(images, kind):
     """Raise if images with a name have files with different content."""
     paths: dict = {}
     for image in images:
@@ -95,8 +161,8 @@ def _check_names(images):
     for name, files in paths.items():
         if len(files) > 1 and len({digest_cached_content(path) for path in files}) > 1:
             raise ValueError(
-                f"events, column 'image': different files have the name {name!r}, which identifies an image, "
-                f"{shorten_list(map(repr, sorted(files)))}. Name each, as ImageStimulus('cat/{name}', path)."
+                f"events, column {kind!r}: different files have the name {name!r}, which identifies a stimulus, "
+                f"{shorten_list(map(repr, sorted(files)))}. Name each, as ImageStimulus('cat/{name}', path, {kind!r})."
             )
 
 
@@ -105,13 +171,13 @@ def _get_name(value):
     return getattr(value, "name", None)
 
 
-def _count_repetitions(events, is_image):
+def _count_repetitions(events, is_image, kind):
     """Number the presentations of each image to a subject from 0."""
     if "repetition" not in events:
         events["repetition"] = np.nan
     columns = ["subject", "session", "recording", "onset"]
     order = events[is_image].sort_values(columns, kind="stable")
-    number = order.groupby(["subject", "image"]).cumcount().reindex(events.index)
+    number = order.groupby(["subject", kind]).cumcount().reindex(events.index)
     events["repetition"] = pd.to_numeric(events["repetition"], errors="coerce").where(
         events["repetition"].notna(), number
     )

@@ -123,7 +123,10 @@ def disambiguate_sentences(events, stimuli):
     whole = found.str.len().groupby(level=[0, 1], sort=False).idxmax()  # a recording may end in the sentence
     texts = found[whole].groupby(level="sequence").nunique()
     clash = [name for name, n_texts in texts.items() if n_texts > 1 or name.removeprefix("-").isdigit()]
-    sounds = events["sound"].dropna().unique()
+    is_clash = events["sequence"].isin(clash)
+    if not is_clash.any():
+        return events
+    sounds = events.loc[is_clash, "sound"].dropna().unique()
     names = {sound: str(Path(os.path.relpath(sound, stimuli)).with_suffix("")) for sound in sounds}
     prefixed = events["sound"].map(names) + "/" + events["sequence"]
-    return events.assign(sequence=events["sequence"].mask(events["sequence"].isin(clash), prefixed))
+    return events.assign(sequence=events["sequence"].mask(is_clash, prefixed))

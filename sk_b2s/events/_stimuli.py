@@ -152,7 +152,7 @@ def get_stimulus_digest(sound):
     if isinstance(sound, StimulusArray):
         return sound.digest
     if isinstance(sound, ImageStimulus):
-        return digest_cached_content(sound.path) if sound.path else _digest("image", sound.name)
+        return digest_cached_content(sound.path) if sound.path else _digest(sound.kind, sound.name)
     whole = get_stimulus_stamp(sound)
     if not isinstance(sound, AudioTrack) or sound.channel == "mean" or measure_audio(sound, whole).are_equal:
         return whole

@@ -129,8 +129,8 @@ class PrecomputedFeatures(SpeechFeatures):
         for sound in distinct:
             if isinstance(sound, ImageStimulus):
                 raise ValueError(
-                    f"PrecomputedFeatures requires the parameter 'features' for images such as {sound.name!r}. Set it "
-                    f"to a table or file with one vector per image."
+                    f"PrecomputedFeatures requires the parameter 'features' for stimuli such as the {sound.kind} "
+                    f"{sound.name!r}. Set it to a table or file with one vector per {sound.kind}."
                 )
             if not isinstance(sound, StimulusArray):
                 raise ValueError(

@@ -236,7 +236,7 @@ def _check_table(X, owner):
 def check_speech_features_audio_file(sound, owner):
     if isinstance(sound, ImageStimulus):
         raise ValueError(
-            f"{owner} requires audio files. Got the image {sound.name!r}. Use PrecomputedFeatures(features=...)."
+            f"{owner} requires audio files. Got the {sound.kind} {sound.name!r}. Use PrecomputedFeatures(features=...)."
         )
     if isinstance(sound, StimulusArray):
         raise ValueError(

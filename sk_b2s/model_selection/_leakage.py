@@ -10,7 +10,7 @@ from sklearn.model_selection import check_cv
 
 from sk_b2s._utils._validation import validate_seconds, validate_table
 from sk_b2s.events._audio._copies import StimulusCopies, find_audio_copies_in_rows
-from sk_b2s.events._images import ImageStimulus
+from sk_b2s.events._images import ImageStimulus, name_image_kind
 from sk_b2s.events._intervals import GAP, StimulusIntervals, sum_recorded_intervals
 from sk_b2s.events._stimuli import identify_stimuli
 from sk_b2s.model_selection._leakage_copies import LeakageCopies, find_leakage_copy_columns
@@ -112,8 +112,10 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
           ``estimator`` has a pretrained part.
         * ``retold``: number of blocks with the same text on both sides in
           different stimuli, such as another voice.
-        * ``concepts``: number of image concepts with different images on both
-          sides. The column exists if all stimuli are images.
+        * ``concepts``: number of concepts with different images on both
+          sides, and ``stimulus_kind``: "image", or "stimulus" for events of
+          another type. These columns exist if all stimuli are
+          :class:`~sk_b2s.ImageStimulus`.
         * ``verdict``: "leak" if stimuli, segments or texts of the test are in
           training, or if a recording of a tested subject is in training under
           another subject's name. "caution" if training stimuli are nearer than
@@ -218,9 +220,9 @@ class _Rows:
         self.sound = make_overlap_line(heard, sound, shift, y)
         self.shared = copies.partial if set(NEEDED) <= set(heard) else []
         self.heard = heard[[column for column in NEEDED if column in heard]]
-        self.is_image = "sound" in heard and all(
-            isinstance(one, ImageStimulus) for one in heard["sound"].unique()
-        )
+        distinct = list(heard["sound"].unique()) if "sound" in heard else []
+        is_image = bool(distinct) and all(isinstance(one, ImageStimulus) for one in distinct)
+        self.kind = name_image_kind(distinct) if is_image else None
         self.names = {} if sound is None else {"sounds": sound}
         self.names |= {name: pd.factorize(heard[c])[0] for name, c in HEARD.items() if c in heard}
         self.brain = None if brain is not None and "recording" in brain else make_overlap_line_of_windows(X)
@@ -273,7 +275,9 @@ class _Rows:
         if self.copies is not None:
             row["copies"] = self.copies.between(train, test)
         n_retold = self._retold(train, test)
-        return {**row, "retold": 0, "concepts": n_retold} if self.is_image else {**row, "retold": n_retold}
+        if self.kind is None:
+            return {**row, "retold": n_retold}
+        return {**row, "retold": 0, "concepts": n_retold, "stimulus_kind": self.kind}
 
     def _copied(self, train, test):
         """Return the fraction of test windows with copies of training."""

@@ -38,6 +38,7 @@ LEAK_SOURCES = (
     "concepts of training",
     "recordings of training",
 )
+PLURALS = {"image": "images", "stimulus": "stimuli"}  # of the column stimulus_kind
 VERDICT_COLUMNS = ["verdict", "leak_sources", "verdict_text"]
 
 
@@ -174,9 +175,12 @@ def _describe_stimuli(fold, gap):
 
 def _describe_images(fold):
     """Return the parts of the verdict of a fold that shares no images."""
-    words = ["no image or concept is on both sides", *filter(None, [fold.get("copies")])]
+    kind = fold.get("stimulus_kind", "image")
+    words = [f"no {kind} or concept is on both sides", *filter(None, [fold.get("copies")])]
     if fold.get("brain_seconds"):
-        words.append(f"{fold['brain_seconds']:,.1f} s of recordings are on both sides, with other images")
+        words.append(
+            f"{fold['brain_seconds']:,.1f} s of recordings are on both sides, with other {PLURALS[kind]}"
+        )
     return words
 
 
@@ -204,7 +208,7 @@ def _describe_samples(fold, gap):
 def _list_leaks(fold):
     """Return the sources of the leaks of a fold and their texts: list."""
     sound, segments, samples, text, concepts, recordings = LEAK_SOURCES
-    found = []
+    found, plural = [], PLURALS[fold.get("stimulus_kind", "image")]
     if fold.get("copied"):
         share = format_percent_text(fold["copied"], 0, clip=True)
         found.append(
@@ -216,7 +220,7 @@ def _list_leaks(fold):
     if fold["leaking"] > 0:
         share = format_percent_text(fold["leaking"], 0, clip=True)
         seconds = f"sound of training, {fold['shared_seconds']:,.0f} s of it"
-        what = "images of training" if "concepts" in fold else seconds
+        what = f"{plural} of training" if "concepts" in fold else seconds
         found.append((sound, f"{share} of the test windows contain {what}"))
     elif fold.get("segments"):
         found.append((segments, f"{fold['segments']:.0f} segments are on both sides"))
@@ -233,7 +237,7 @@ def _list_leaks(fold):
         found.append((text, f"the text of {fold['retold']:.0f} blocks is in training in another voice"))
     if fold.get("concepts"):
         found.append(
-            (concepts, f"other images of {fold['concepts']:.0f} concepts of the test are in training")
+            (concepts, f"other {plural} of {fold['concepts']:.0f} concepts of the test are in training")
         )
     if OTHERS in fold.get("copies", ""):
         found.append((recordings, fold["copies"]))

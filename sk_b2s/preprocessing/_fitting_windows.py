@@ -10,6 +10,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import shorten_list
 from sk_b2s._utils._units import guess_unit
+from sk_b2s.events._images import list_image_types
 from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.events._table_times import get_table_times_clock_rate
 from sk_b2s.io._raw._gaps import IS_GAP
@@ -54,7 +55,8 @@ def find_fitting_windows(events, anchors, margin=0.5, reject=True, anchor="word"
     anchors = anchors.reset_index(drop=True)
     extents, stretches, gaps = read_fitting_extents(events, anchors)
     # images may follow each other within a window, as in rapid serial presentation
-    second = np.zeros(len(anchors), bool) if anchor == "image" else _contains_second_stimulus(events, anchors)
+    is_image = anchor in list_image_types(events)
+    second = np.zeros(len(anchors), bool) if is_image else _contains_second_stimulus(events, anchors)
     masks = find_faults_of_fitting_windows(anchors, margin, reject, extents, stretches, gaps, second)
     reasons, free = {}, np.ones(len(anchors), bool)
     for reason, mask in masks.items():
@@ -207,7 +209,7 @@ def _describe_excluded_stimuli(events, anchors, free, anchor):
     """Describe stimuli without windows in recordings with other windows."""
     inside = events[events["recording"].isin(anchors.loc[free, "recording"])]
     inside = inside[inside["stream"].isin(anchors["stream"])]  # words of another talker may be unknown
-    kind = "image" if anchor == "image" else "sound"
+    kind = anchor if anchor in list_image_types(events) else "sound"
     played = inside.loc[inside["type"] == kind, ["sound", "recording"]].drop_duplicates()
     if not isinstance(anchor, str):  # a stimulus may be shorter than a window
         played = played[played["sound"].isin(set(anchors["sound"]))]

@@ -1,4 +1,4 @@
-"""Segments of images, whose blocks are concepts."""
+"""Segments of images and other single stimuli, whose blocks are concepts."""
 
 from __future__ import annotations
 

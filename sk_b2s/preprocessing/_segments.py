@@ -12,6 +12,7 @@ from sk_b2s.events._audio._copies import StimulusCopies
 from sk_b2s.events._blocks import cut_copies_into_blocks, merge_blocks
 from sk_b2s.events._check_events import check_events
 from sk_b2s.events._concurrent_streams import find_concurrent_stream_stimuli
+from sk_b2s.events._images import list_image_types
 from sk_b2s.events._paper_blocks import PaperBlocks
 from sk_b2s.events._silence import is_silence
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id, stimulus_duration
@@ -22,7 +23,7 @@ from sk_b2s.preprocessing._images import describe_image_segments
 from sk_b2s.preprocessing._sentences import make_sentence_anchors
 
 SAME_WORD = 0.05  # s; closer words of one name are one word
-KINDS = ("word", "phoneme", "image")  # of events that windows may begin at
+KINDS = ("word", "phoneme")  # of events in a stimulus that windows may begin at
 BY_WORD = ("word", "sentence")  # whose windows begin at a word
 RECORDING_COLUMNS = ("recording", "subject", "session", "study", "task", "run")
 
@@ -50,12 +51,13 @@ def make_segments(
     ----------
     events : DataFrame
         An events table, see :func:`check_events`.
-    anchor : "word", "phoneme", "sentence", "image" or float, default="word"
-        Positions of windows: the onset of each word, phoneme, image or
-        sentence (a run of words with one ``sequence``), or a grid with this
-        step in seconds. The grid is in stimulus time, so that it is the same
-        for all recordings of a stimulus. The paper trains on a grid of
-        0.5 s and tests at words. Windows at onsets may extend beyond the
+    anchor : str or float, default="word"
+        Positions of windows: the onset of each "word", "phoneme", "image",
+        stimulus of another type in ``events`` (such as "video") or "sentence"
+        (a run of words with one ``sequence``), or a grid with this step in
+        seconds. The grid is in stimulus time, so that it is the same for all
+        recordings of a stimulus. The paper trains on a grid of 0.5 s and tests
+        at words. Windows at onsets may extend beyond the
         stimulus, windows of a grid do not.
     tmin, tmax : float, default=-0.5, 2.35
         Limits of the window relative to its anchor in seconds. The default
@@ -71,8 +73,9 @@ def make_segments(
         Minimum duration in seconds of a block, the unit that splitters keep
         on one side, see :func:`~sk_b2s.events._blocks.cut_blocks`.
         :class:`~sk_b2s.PaperBlocks` makes those of the paper, for comparisons
-        with published results. With ``anchor="image"`` it is not used, and
-        the blocks are the concepts of the column ``category``.
+        with published results. With ``anchor="image"`` or another type, it
+        is not used, and the blocks are the concepts of the column
+        ``category``.
     stream : str, default=None
         Select segments of this stream, for example "attended". If None, all
         streams are used. Segments of concurrent streams are added to ``y``,
@@ -111,8 +114,9 @@ def make_segments(
         * ``word_onset, word_duration`` of windows at words, the word in
           seconds of the stimulus;
         * ``text``, the words that begin in the window;
-        * ``image, category, repetition`` of windows at images, and other
-          columns of the events;
+        * ``image, category, repetition`` of windows at images (the column of
+          the type instead of ``image`` at others), and other columns of the
+          events;
         * with ``stream``, for each concurrent stream, for example "ignored",
           ``ignored_sound, ignored_sound_onset, ignored_segment`` of the same
           window. The values are ``None``, NaN and -1 if the window is not
@@ -157,8 +161,13 @@ def make_segments(
        https://doi.org/10.1038/s42256-023-00714-5
     .. [2] arXiv:2605.24524.
     """
-    _check_window(anchor, tmin, tmax, margin, block)
+    is_word_or_grid = not isinstance(anchor, str) or anchor in (*KINDS, "sentence")
+    if is_word_or_grid or anchor == "image":
+        _check_window(anchor, tmin, tmax, margin, block)
     events = everything = check_events(events)
+    if not is_word_or_grid:
+        _check_type(anchor, events)
+        _check_window(anchor, tmin, tmax, margin, block)
     if stream is not None:
         if stream not in set(events["stream"]):
             raise ValueError(
@@ -167,7 +176,7 @@ def make_segments(
         events = events[(events["stream"] == stream) | (events["type"] == "bad")].reset_index(drop=True)
     if anchor == "sentence":
         anchors = make_sentence_anchors(events, tmin, tmax)
-    elif anchor in KINDS:
+    elif isinstance(anchor, str):
         anchors = _make_event_anchors(events, anchor)
     else:
         anchors = _make_grid_anchors(events, float(anchor), tmin, tmax)
@@ -185,10 +194,10 @@ def make_segments(
     warn_of_broken_continuity(events)
     warn_of_continuity_origin(events)
     anchors = anchors[keep].reset_index(drop=True)
-    if anchor == "image":
-        described = describe_image_segments(anchors, tmin)
-    else:
+    if is_word_or_grid:
         described = _describe_stimuli(events, anchors, anchor, tmin, block)
+    else:
+        described = describe_image_segments(anchors, tmin)
     X, y = _make_tables(events, described)
     y = y if stream is None else _add_concurrent_streams(y, X, everything, stream)
     X.attrs["make_segments"] = y.attrs["make_segments"] = _digest_windows(X, y)  # checked by check_in_step
@@ -205,7 +214,7 @@ def _describe_missing(events, anchor, tmin, tmax):
     if anchor == "sentence":
         n_words = (events["type"] == "word").sum()
         return f"words with a sentence in the column 'sequence'. events has {n_words} words without one"
-    if anchor in KINDS:
+    if isinstance(anchor, str):
         return f"rows of type {anchor!r}. events has {events['type'].value_counts().to_dict()}"
     sounds = events.loc[events["type"] == "sound", "duration"]
     if len(sounds) and sounds.max() >= tmax - tmin:
@@ -213,27 +222,35 @@ def _describe_missing(events, anchor, tmin, tmax):
             f"a stimulus in which a window fits at a multiple of {anchor:g} s. The longest one has {sounds.max():.3f} s. "
             f"anchor is in seconds"
         )
+    if not len(sounds) and (types := list_image_types(events)):
+        return f"rows of type 'sound'. events has rows of type {types[0]!r}, which have no time axis. Use anchor={types[0]!r}"
     longest = (
         f"The longest of {len(sounds)} has {sounds.max():.3f} s" if len(sounds) else "events has no stimuli"
     )
     return f"stimuli as long as a window of {tmax - tmin:.3f} s. {longest}. Make windows shorter with tmin and tmax"
 
 
-def _check_window(anchor, tmin, tmax, margin, block):
-    if isinstance(anchor, str) and anchor not in (*KINDS, "sentence"):
+def _check_type(anchor, events):
+    """Raise unless the anchor is a type of stimuli without a time axis."""
+    types = list_image_types(events)
+    if anchor != "image" and anchor not in types:
+        more = f", another type of these events ({', '.join(map(repr, types))})" if types else ""
         raise ValueError(
-            f"anchor must be 'word', 'phoneme', 'sentence', 'image' or a step in seconds. Got {anchor!r}."
+            f"anchor must be 'word', 'phoneme', 'sentence', 'image'{more} or a step in seconds. Got {anchor!r}."
         )
+
+
+def _check_window(anchor, tmin, tmax, margin, block):
     seconds = [("margin", margin, 0)]
     seconds += [] if isinstance(block, PaperBlocks) else [("block", block, 0)]
     seconds += [] if isinstance(anchor, str) else [("anchor", anchor, 1e-6)]
     for name, value, minimum in seconds:
         if not (isinstance(value, Real) and minimum <= value < np.inf):
             raise ValueError(f"{name} must be a number of seconds of at least {minimum:g}. Got {value!r}.")
-    if anchor == "image" and isinstance(block, PaperBlocks):
+    if isinstance(anchor, str) and anchor not in (*KINDS, "sentence") and isinstance(block, PaperBlocks):
         raise ValueError(
-            "PaperBlocks are made of words and require other anchors than 'image'. Leave out block, since "
-            "the blocks of images are their categories."
+            f"PaperBlocks are made of words and require other anchors than {anchor!r}. Leave out block, since "
+            f"the blocks of such stimuli are their categories."
         )
     if isinstance(tmax, str):
         raise ValueError(
@@ -407,7 +424,7 @@ def _find_word_times(words):
 
 def find_segment_extents(events):
     """Return the times between which stimuli play in each recording."""
-    played = events[events["type"].isin(("sound", "image"))].assign(
+    played = events[events["type"].isin(("sound", *list_image_types(events)))].assign(
         stop=lambda e: e["onset"] + e["duration"] * get_table_times_clock_rate(e)
     )
     return played.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))

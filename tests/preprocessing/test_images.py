@@ -191,7 +191,7 @@ def test_precomputed_features_names_missing(events, vectors):
     _, y = make_tables(events)
     with pytest.raises(ValueError, match="lack a vector of 'image 3'"):
         PrecomputedFeatures(vectors.drop("image 3")).fit(y)
-    with pytest.raises(ValueError, match="'features' for images"):
+    with pytest.raises(ValueError, match="'features' for stimuli such as the image"):
         PrecomputedFeatures().fit(y)
     with pytest.raises(ValueError, match="MelSpectrogram requires audio"):
         MelSpectrogram().fit_transform(y)
@@ -262,3 +262,55 @@ def test_rate_requires_vectors():
     )
     with pytest.raises(ValueError, match=r"PrecomputedFeatures\(sfreq=50\) requires features="):
         PrecomputedFeatures(sfreq=50).fit(table).transform(table)
+
+
+def make_own(events, kind="vibration"):
+    """Return the events as those of another type."""
+    return events.rename(columns={"image": kind}).assign(type=kind)
+
+
+def test_own_type_has_all_steps_of_images(events, vectors):
+    X, y = make_segments(make_own(events), anchor="vibration", tmin=-0.1, tmax=0.7)
+    _, image = make_tables(events)
+    assert set(y["sound"].map(type)) == {ImageStimulus}
+    assert not set(y["segment"]) & set(image["segment"])  # an image of this name is another stimulus
+    assert (y["block"] == image["block"]).all()
+    np.testing.assert_array_equal(
+        PrecomputedFeatures(vectors).fit_transform(y), PrecomputedFeatures(vectors).fit_transform(image)
+    )
+    assert X["heard_start"].iloc[0] == events["onset"].min()
+    for train, test in StimulusKFold(4).split(X, y):
+        assert not set(y["category"].iloc[train]) & set(y["category"].iloc[test])
+    same = check_leakage(X, y, [(np.arange(24), np.arange(24, 48))]).loc[0, "verdict_text"]
+    assert "100 % of the test windows contain stimuli of training" in same
+    assert "no stimulus or concept" in check_leakage(X, y, StimulusKFold(4))["verdict_text"][0]
+    with pytest.raises(ValueError, match="Got the vibration 'image"):
+        MelSpectrogram().fit_transform(y)
+
+
+def test_own_type_may_be_with_images(events):
+    both = pd.concat([events[::2], make_own(events)[1::2]], ignore_index=True)
+    checked = check_events(both)
+    assert checked.groupby("type")["repetition"].max().to_dict() == {"image": 1, "vibration": 1}
+    for kind in ("image", "vibration"):
+        X, y = make_segments(both, anchor=kind, tmin=-0.1, tmax=0.7)
+        assert len(X) == 24
+        assert {sound.kind for sound in y["sound"]} == {kind}
+
+
+@pytest.mark.parametrize(
+    ("change", "anchor", "message"),
+    [
+        ({"type": "vibratoin"}, "vibration", "column 'type': expected one of .* or the name of a column"),
+        ({"type": "imge"}, "image", "did you mean 'image'"),
+        ({"type": "category"}, "category", "column 'type': expected one of"),
+        ({"vibration": None}, "vibration", "column 'vibration': expected an identifier"),
+        ({"vibration": ImageStimulus("a")}, "vibration", "an ImageStimulus with kind='vibration'"),
+        ({}, "video", r"anchor must be .* another type of these events \('vibration'\).* Got 'video'"),
+        ({}, "bad", "Got 'bad'"),
+        ({}, 1.0, "events has rows of type 'vibration', which have no time axis. Use anchor='vibration'"),
+    ],
+)
+def test_own_type_names_faults(events, change, anchor, message):
+    with pytest.raises(ValueError, match=message):
+        make_segments(make_own(events).assign(**change), anchor=anchor, tmin=-0.1, tmax=0.7)
