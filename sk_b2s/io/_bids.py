@@ -43,10 +43,11 @@ def read_bids(
     """Read the events of EEG or MEG recordings in a BIDS folder.
 
     The rows come from the ``events.tsv`` file of each recording, which lists
-    stimuli, words or phonemes. Where it lists only stimuli, the words and
-    phonemes come from the TextGrids of their audio files. Bad channels,
-    channel types and electrode positions are read from the sidecar files
-    whenever a recording is opened, also by :class:`Epocher`.
+    stimuli (sounds, images or others), words or phonemes. Where it lists only
+    stimuli, the words and phonemes come from the TextGrids of their audio
+    files. Bad channels, channel types and electrode positions are read from
+    the sidecar files whenever a recording is opened, also by
+    :class:`Epocher`.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def read_bids(
         ``_desc-clean_eeg.fif``. "" selects files without the entity. Required
         if there are several versions.
     stimuli_dir : path-like, default="stimuli"
-        Folder of the audio files, relative to ``root`` or absolute.
+        Folder of the audio files and images, relative to ``root`` or absolute.
     stimuli : str, dict or callable, default=None
         Map from stimulus names in the events table to audio files, such as
         ``{"A": "story.wav"}``, or a function of the name. Names may be values
@@ -86,11 +87,14 @@ def read_bids(
         Map from values of ``trial_type`` to event types, such as ``{"wav
         onset": "sound", "Token": "word", "button": None}``, or a function of
         the value, "n/a" if it is missing. Keys may be patterns: ``{"noun_*":
-        "word"}``. Rows mapped to None are dropped. Rows of an unknown type are
-        dropped with a warning. Tags such as ``"word/the"`` and
-        ``"sound/story"``, which MNE-BIDS writes, need no map: the part after
-        the slash is the text of a word or phoneme, or the stimulus, unless
-        another column has it.
+        "word"}``. Another type, such as "video", requires a column of that
+        name with identifiers, see :func:`check_events`. Rows mapped to None
+        are dropped. Rows of an unknown type are dropped with a warning. Tags
+        such as ``"word/the"`` and ``"sound/story"``, which MNE-BIDS writes,
+        need no map: the part after the slash is the text of a word or phoneme,
+        or the stimulus, unless another column has it. An image is a file in
+        ``stimuli_dir`` or an identifier, in the column ``image`` or
+        ``stim_file``.
     textgrids : path-like or False, default=None
         Folder of the TextGrids, relative to ``root`` or absolute. They are
         read for recordings whose events.tsv file has no words. If None, the

@@ -17,7 +17,8 @@ import soundfile
 
 from sk_b2s._utils._text import format_suggestion_text, make_suggestion_text, shorten_list, shorten_text
 from sk_b2s.events._audio._track_files import is_audio_file
-from sk_b2s.events._check_events import EVENT_TYPES
+from sk_b2s.events._check_events import EVENT_TYPES, is_event_type
+from sk_b2s.events._images import OTHER_TYPES, ImageStimulus, find_image, is_image_name
 from sk_b2s.io._annex import check_annex_fetched
 from sk_b2s.io._raw._gaps import IS_GAP
 from sk_b2s.io._raw._read_raw import read_raw
@@ -34,12 +35,19 @@ COLUMNS = {
     "text": ["text", "word", "phoneme", "phone"], "sound": ["sound", "stim_file"],
     "sound_onset": ["sound_onset"], "sequence": ["sequence", "sequence_id", "sentence", "sentence_id"],
     "word_index": ["word_index"], "condition": ["condition"], "stream": ["stream"], "speaker": ["speaker"],
-    "language": ["language"], "drift_ppm": ["drift_ppm"],
+    "language": ["language"], "drift_ppm": ["drift_ppm"], "image": ["image"], "category": [],
+    "repetition": [],
 }  # fmt: skip
-TAG_COLUMNS = {"sound": "sound", "word": "text", "phoneme": "text"}  # of "the" in "word/the"
+TAG_COLUMNS = {
+    "sound": "sound",
+    "word": "text",
+    "phoneme": "text",
+    "image": "image",
+}  # of "the" in "word/the"
 TYPES = {
     "sound": "sound", "audio": "sound", "wav": "sound", "word": "word", "words": "word",
-    "phoneme": "phoneme", "phonemes": "phoneme", "phone": "phoneme", "phones": "phoneme",
+    "phoneme": "phoneme", "phonemes": "phoneme", "phone": "phoneme", "phones": "phoneme", "image": "image",
+    "images": "image",
 }  # fmt: skip
 FORMATS = {".fif", ".vhdr", ".edf", ".bdf", ".set", ".con", ".sqd", ".ds", ".mat"}
 VERSIONS = ("proc", "desc", "rec", "split", "suffix")  # entities of versions and parts of one recording
@@ -68,13 +76,14 @@ class BidsEventTables:
         named = stimuli.items() if isinstance(stimuli, dict) else ()
         self.files = {str(name): file for name, file in named}
         self.rename = stimuli if callable(stimuli) else None
-        self.columns = _check_columns(columns)
         self.get_type = types if callable(types) else None
         self.types = {**TYPES, **({} if callable(types) else _check_types(types))}
+        self.columns = _check_columns(columns, None if callable(types) else set(self.types.values()))
         self.left_out: Counter = Counter()
         self.found: dict = {}
         self.outside: list = []
         self.others: set = set()  # columns without a meaning here
+        self.identified: set = set()  # columns of identifiers
 
     def read(self, recordings):
         """Read the events of all recordings.
@@ -101,7 +110,7 @@ class BidsEventTables:
         counts = ", ".join(f"{count} of {value!r}" for value, count in self.left_out.most_common(8))
         if not any(len(part) for part in parts):
             raise ValueError(
-                f"No row of the events.tsv files in {str(self.root)!r} has a known type (sound, word or phoneme). "
+                f"No row of the events.tsv files in {str(self.root)!r} has a known type (sound, image, word or phoneme). "
                 f"Found {counts or 'no rows'}. Map the values with types={{'...': 'word'}}, where the pattern '...*' "
                 f"stands for several values, or name the column of types with columns={{'type': '...'}}."
             )
@@ -125,7 +134,9 @@ class BidsEventTables:
                 stacklevel=3,
             )
         events = pd.concat([part for part in parts if len(part)])
-        for column in self.others & set(events):  # of all tables at once, so that types do not differ
+        for column in (
+            self.others & set(events) - self.identified
+        ):  # of all tables at once, so that types do not differ
             events[column] = convert_sidecar_numbers(events[column])
         return events
 
@@ -172,7 +183,7 @@ class BidsEventTables:
         """Map one events.tsv table to columns of the events table."""
         table.index = pd.Index([f"{path.name}, line {row + 2}" for row in range(len(table))])
         rows, used = pd.DataFrame(index=table.index), set()
-        for ours, usual in COLUMNS.items():
+        for ours, usual in {**dict.fromkeys(self.columns, ()), **COLUMNS}.items():
             theirs = self._find_columns(ours, usual, path, table)
             used |= set(theirs)
             if theirs:
@@ -192,18 +203,20 @@ class BidsEventTables:
         values = rows.get("type")
         rows["type"] = self._map_types(rows)
         rows = rows[rows["type"].notna()]
+        self._check_own_types(rows, values, table, path)
         if values is not None and (rows["type"].isin(TAG_COLUMNS) & values.str.contains("/")).any():
             used -= set(self._find_columns("type", COLUMNS["type"], path, table))  # tags are copied
         for column in set(NUMBERS) & set(rows):
             rows[column] = _parse_numbers(rows[column], column)
         others = [c for c in table if c not in used and c not in rows]
-        self.others |= set(others) - set(COLUMNS)
+        self.others |= {name for name in others if not COLUMNS.get(name)}
         rows = rows.join(table.loc[rows.index, others])
         rows["duration"] = rows["duration"].fillna(0.0)
         if "sequence" in rows:
             rows["sequence"] = _format_names(rows["sequence"])
         if "sound" not in rows:
             rows["sound"] = None
+        self._name_images(rows)
         nameless = rows.index[(rows["type"] == "sound") & rows["sound"].isna()]
         if len(nameless):
             raise ValueError(
@@ -215,6 +228,45 @@ class BidsEventTables:
             for label, name in zip(rows.index, rows["sound"], strict=True)
         ]
         return rows
+
+    def _check_own_types(self, rows, values, table, path):
+        """Raise if a type is not known, and not a column of identifiers."""
+        for kind in rows["type"].unique():
+            if not is_event_type(kind, {*rows, *table}):
+                hint = make_suggestion_text(kind, EVENT_TYPES, cutoff=0.4)
+                value = "n/a" if pd.isna(value := values[rows["type"] == kind].iloc[0]) else value
+                given = (
+                    f"types={{{value!r}: {kind!r}}}"
+                    if self.get_type is None
+                    else f"types({value!r}) returned {kind!r}"
+                )
+                raise ValueError(
+                    f"{given}: expected one of {', '.join(EVENT_TYPES)}{hint}, or the name of a column with the "
+                    f"identifiers of other stimuli. {str(path)!r} has {list(table.columns)}. Name that column with "
+                    f"columns={{{kind!r}: '...'}}."
+                )
+
+    def _name_images(self, rows):
+        """Move images from the column of audio files to that of their type."""
+        for kind in rows["type"].unique():
+            if kind in OTHER_TYPES:
+                continue
+            own = rows.index[rows["type"] == kind]
+            names = rows.loc[own, kind] if kind in rows else pd.Series(None, index=own, dtype=object)
+            pairs = list(zip(names.astype(object), rows.loc[own, "sound"], strict=True))
+            found = {pair: self._find_image(*pair, kind) for pair in dict.fromkeys(pairs)}
+            rows[kind] = pd.Series([found[pair] for pair in pairs], own, dtype=object).reindex(rows.index)
+            rows.loc[own, "sound"] = None
+            self.identified.add(kind)
+
+    def _find_image(self, name, file, kind):
+        """Return the image of an identifier, a file or both."""
+        name, file = (
+            None if pd.isna(one) else find_image(one, [self.stimuli_dir, self.root]) for one in (name, file)
+        )
+        if isinstance(name, str) and isinstance(file, Path):
+            return ImageStimulus(name, str(file), kind)
+        return file if name is None else name
 
     def _find_columns(self, ours, usual, path, table):
         if ours not in self.columns:
@@ -234,6 +286,9 @@ class BidsEventTables:
             guess = pd.Series(None, index=rows.index, dtype=object)
             if "sound" in rows:
                 guess[rows["sound"].notna()] = "sound"
+                guess[rows["sound"].map(is_image_name)] = "image"
+            if "image" in rows:
+                guess[rows["image"].notna()] = "image"
             if "text" in rows:
                 guess[rows["text"].notna()] = "word"
             return guess
@@ -346,11 +401,14 @@ def _check_uncropped(recording, twin):
         return
 
 
-def _check_columns(columns):
-    """Return the columns as a dict, checked."""
+def _check_columns(columns, types=None):
+    """Return the columns as a dict, checked.
+
+    ``types`` are the types that the user names, all if None.
+    """
     columns = dict(columns or {})
     for key in columns:
-        if key not in COLUMNS:
+        if key not in COLUMNS and types is not None and key not in types:
             hint = make_suggestion_text(key, COLUMNS)
             raise ValueError(
                 f"columns={columns!r}: {key!r}{hint} is not a column of the events table. The columns are "
@@ -368,8 +426,11 @@ def _check_types(types):
 
 
 def _check_type(kind, where):
-    if kind is not None and kind not in EVENT_TYPES:
-        raise ValueError(f"{where}: expected one of {', '.join(EVENT_TYPES)} or None, got {kind!r}.")
+    if kind is not None and not (isinstance(kind, str) and kind.isidentifier()):
+        raise ValueError(
+            f"{where}: expected one of {', '.join(EVENT_TYPES)}, the name of a column of other stimuli, or None, got "
+            f"{kind!r}."
+        )
 
 
 def _fill_column(rows, column, labels, value):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._text import shorten_list, shorten_text
+from sk_b2s.events._images import list_image_types, make_image
 from sk_b2s.io._bids_events import VERSIONS
 from sk_b2s.io._sidecars import parse_sidecar_entities
 
@@ -20,7 +21,7 @@ DECIMALS = 6  # of seconds
 MEANINGS = {
     "onset": ("Onset of the event in the recording", "s"),
     "duration": ("Duration of the event", "s"),
-    "trial_type": ("sound (a stimulus), image, word, phoneme, or bad (a stretch to leave out)", None),
+    "trial_type": ("sound, image or another stimulus, word, phoneme, or bad (a stretch to leave out)", None),
     "stim_file": ("Audio file or image, relative to the folder stimuli", None),
     "sound_onset": ("Onset of the event in the audio file", "s"),
     "text": ("Word or phoneme", None),
@@ -134,12 +135,28 @@ def _make_table(rows, path):
     """Make the table of one recording, with text in all cells."""
     rows = rows.drop(columns=[column for column in (*OF_RECORDING, *NAMES.values()) if column in rows])
     rows = rows.sort_values("onset", kind="stable").dropna(axis=1, how="all")
+    rows = _name_images(rows)
     if "sound" in rows:
         rows = rows.assign(sound=[_format_stimulus(sound, path) for sound in rows["sound"]])
     rows = rows.rename(columns=NAMES)
     first = [column for column in FIRST if column in rows]
     rows = rows[[*first, *(column for column in rows if column not in first)]]
     return rows.apply(lambda column: column.map(_format_cell))
+
+
+def _name_images(rows):
+    """Replace images by their identifier, with the file in ``sound``."""
+    for kind in list_image_types(rows):
+        own = (rows["type"] == kind).to_numpy()
+        names = rows[kind] if kind in rows else pd.Series(None, rows.index, dtype=object)
+        sound = rows["sound"] if "sound" in rows else pd.Series(None, rows.index, dtype=object)
+        given = sound.astype(object).where(sound.notna(), names)[own].dropna()
+        images = {value: make_image(value, kind) for value in given.unique()}
+        rows = rows.assign(**{
+            kind: names.astype(object).where(~own, given.map({value: one.name for value, one in images.items()})),
+            "sound": sound.astype(object).where(~own, given.map({v: one.path or None for v, one in images.items()})),
+        })  # fmt: skip
+    return rows.dropna(axis=1, how="all")
 
 
 def _format_stimulus(sound, table):

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from sk_b2s.events._check_events import is_event_type
+from sk_b2s.events._images import find_image
 from sk_b2s.io._recording_files import check_regular_recording_file, decode_recording_file_text
 from sk_b2s.io._sidecars import convert_sidecar_numbers
 
 # Columns that are text, although values such as "01" and "null" look like numbers or missing values.
 TEXT_COLUMNS = (
     "study", "subject", "session", "task", "run", "recording", "type", "sound", "text", "sequence", "condition",
-    "speaker", "language", "stream",
+    "speaker", "language", "stream", "image", "category",
 )  # fmt: skip
 NUMBER_COLUMNS = ("onset", "duration", "sound_onset", "word_index", "recording_duration", "drift_ppm")
 PATH_COLUMNS = ("recording", "sound")
@@ -37,6 +39,8 @@ def read_events(path):
         leading zero, such as "007". A ``.json`` file is a list of objects. A
         folder must hold one such file with the name "events". Paths in
         ``recording`` and ``sound`` may be relative to the folder of the file.
+        So may those in ``image``, or the column of another type of stimuli,
+        where names that are not files are identifiers.
 
     Returns
     -------
@@ -78,7 +82,16 @@ def read_events(path):
     for column in [name for name in PATH_COLUMNS if name in events]:
         joined = {name: str(path.parent / name) for name in events[column].dropna().unique()}
         events[column] = [joined.get(name, name) for name in events[column]]
+    for column in _list_identifiers(events):
+        found = {name: find_image(name, [path.parent]) for name in events[column].dropna().unique()}
+        events[column] = [found.get(name, name) for name in events[column]]
     return events
+
+
+def _list_identifiers(events):
+    """List the columns of identifiers, which have the name of a type."""
+    kinds = events["type"].dropna().unique() if "type" in events else ()
+    return [kind for kind in kinds if kind in events and is_event_type(kind, events)]
 
 
 def _read_csv(path):
@@ -99,7 +112,7 @@ def _read_csv(path):
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a table: {error}.".replace("\n", " ")) from error
     events = events.dropna(axis=1, how="all")
-    for column in [name for name in events if name not in TEXT_COLUMNS]:
+    for column in [name for name in events if name not in (*TEXT_COLUMNS, *_list_identifiers(events))]:
         events[column] = _convert_values(events[column], column in NUMBER_COLUMNS)
     return events
 
@@ -128,6 +141,6 @@ def _read_json(path):
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{str(path)!r} must be a JSON list of objects, one per event.")
     events = pd.DataFrame(rows)
-    for column in [name for name in TEXT_COLUMNS if name in events]:
+    for column in [name for name in (*TEXT_COLUMNS, *_list_identifiers(events)) if name in events]:
         events[column] = [None if pd.isna(value) else str(value) for value in events[column]]
     return events

@@ -14,6 +14,7 @@ import pandas as pd
 from sk_b2s._utils._units import guess_unit
 from sk_b2s.events._audio._track_files import AudioTrack, is_audio_file
 from sk_b2s.events._check_events import check_events
+from sk_b2s.events._images import ImageStimulus, is_image_name, make_image
 from sk_b2s.events._sentences import fill_sentences
 from sk_b2s.events._stimuli import StimulusArray, stimulus_duration, stimulus_name
 from sk_b2s.events._table_times import delay_table_times
@@ -24,7 +25,7 @@ from sk_b2s.io._raw._binary_headers import read_binary_record_times
 from sk_b2s.io._raw._recordings import open_recording
 from sk_b2s.io._textgrid import expand_textgrids, find_textgrid, warn_missing_textgrids
 
-KEPT = (StimulusArray, AudioTrack)  # stimuli that are not paths
+KEPT = (StimulusArray, AudioTrack, ImageStimulus)  # stimuli that are not paths
 SETTLING_TIME = 0.003  # s, maximum time in which all bits of a code rise or fall
 MAX_OVERLAY = 0.1  # s, maximum duration of a higher code on top of a held one
 MIN_CORRELATION = 0.3  # of the envelopes of a stimulus that was found without a trigger
@@ -58,7 +59,9 @@ def events_from_raw(
         trigger. ``{1: {"attended": "a.wav", "ignored": "b.wav"}}`` are two
         concurrent talkers. A list of files, in the order of presentation, is
         located in the ``audio`` channel without triggers. A DataFrame has the
-        columns ``onset`` (in seconds) and ``sound``.
+        columns ``onset`` (in seconds) and ``sound``, or ``image``, and others,
+        such as ``category``. Images are their files or
+        :class:`ImageStimulus`, ``{1: ImageStimulus("dog")}``.
     textgrid : path-like, dict or False, default=None
         TextGrids with the words and phonemes: a folder, the file of the only
         stimulus, or ``{"a.wav": "a.TextGrid"}``. If None, the folder of each
@@ -120,13 +123,17 @@ def events_from_raw(
     """
     path, raw = _open_file(raw)
     played = _list_played(raw, path, stimuli, audio, stim_channel)
-    played = played.assign(
-        type="sound", recording=path, subject=subject or _subject_name(raw, path), **columns
-    )
+    kinds = [sound.kind if isinstance(sound, ImageStimulus) else "sound" for sound in played["sound"]]
+    played = played.assign(type=kinds, recording=path, subject=subject or _subject_name(raw, path), **columns)
     played["sound_onset"] = played.get("sound_onset", pd.Series(0.0, index=played.index)).fillna(0.0)
     if "duration" not in played:
         played["duration"] = played["sound"].map(stimulus_duration) - played["sound_onset"]
-    found = _find_textgrids(played["sound"], textgrid)
+    is_image = played["type"] != "sound"
+    if is_image.any() and (sync or audio is not None):
+        raise ValueError("sync and audio require stimuli with audio. Leave them out for images.")
+    for kind in played.loc[is_image, "type"].unique():  # columns of identifiers
+        played[kind] = played["sound"].where(played["type"] == kind)
+    found = _find_textgrids(played.loc[~is_image, "sound"], textgrid)
     if sync:
         triggers = read_triggers(raw, list(sync), stim_channel)
         fit_sync(played, triggers, path, sync, raw.info["sfreq"], found, tiers)
@@ -169,6 +176,8 @@ def _subject_name(raw, path):
 def _list_played(raw, path, stimuli, audio, stim_channel):
     """Return the onset, file and stream of each presented stimulus."""
     if isinstance(stimuli, pd.DataFrame):
+        if "sound" not in stimuli and "image" in stimuli:
+            stimuli = stimuli.assign(sound=[make_image(image, "image") for image in stimuli["image"]])
         if missing := {"onset", "sound"} - set(stimuli.columns):
             raise ValueError(
                 f"The DataFrame 'stimuli' must have the columns 'onset' and 'sound'. It lacks {sorted(missing)} and "
@@ -178,7 +187,12 @@ def _list_played(raw, path, stimuli, audio, stim_channel):
             raise ValueError("The 'stimuli' parameter names no audio file: the DataFrame has no rows.")
         played = stimuli.reset_index(drop=True)
         played["onset"] = _check_onsets(played["onset"], raw, path)
-        return played.assign(sound=[s if isinstance(s, KEPT) else str(s) for s in played["sound"]])
+        return played.assign(
+            sound=[
+                _convert_image_file(s) if isinstance(s, KEPT) or is_image_name(s) else str(s)
+                for s in played["sound"]
+            ]
+        )
     if isinstance(stimuli, dict):
         if not stimuli:
             raise ValueError("The 'stimuli' parameter names no audio file. Pass {trigger: 'story.wav'}.")
@@ -232,10 +246,12 @@ def _list_trigger_stimuli(key, value, times, path):
     for time, sound in zip(times, each, strict=True):
         streams = sound if isinstance(sound, dict) else {"single": sound}
         for stream, one in streams.items():
+            one = _convert_image_file(one)
             one = one if isinstance(one, KEPT) else os.path.abspath(one)
-            if not isinstance(one, StimulusArray) and not is_audio_file(one):
+            file = one.path if isinstance(one, ImageStimulus) else one
+            if file and not isinstance(one, StimulusArray) and not is_audio_file(file):
                 raise FileNotFoundError(
-                    f"stimuli={{{key!r}: ...}}: {one!r} is not an existing file. Correct the path."
+                    f"stimuli={{{key!r}: ...}}: {file!r} is not an existing file. Correct the path."
                 )
             rows.append((time, one, stream))
     played = pd.DataFrame(rows, columns=["onset", "sound", "stream"])
@@ -251,6 +267,11 @@ def _list_trigger_stimuli(key, value, times, path):
                 "sync=."
             )
     return played
+
+
+def _convert_image_file(stimulus):
+    """Convert an image file to an ImageStimulus. Return others as they are."""
+    return make_image(Path(os.path.abspath(stimulus)), "image") if is_image_name(stimulus) else stimulus
 
 
 def read_triggers(raw, keys, stim_channel=None):

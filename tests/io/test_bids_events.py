@@ -260,7 +260,7 @@ def test_read_bids_names_stimulus_by_template(folder):
         (EVENTS.replace("3.5", "3,5"), {}, r"events\.tsv, line 4, column 'onset': expected a number, got '3,5'"),
         (EVENTS, {"columns": {"text": "Word"}}, r"has no column 'Word' \(did you mean 'word'\?\)\. It has"),
         (EVENTS, {"columns": {"txt": "word"}}, r"'txt' \(did you mean 'text'\?\) is not a column of"),
-        (EVENTS, {"types": {"word": "token"}}, "expected one of sound, image, word, phoneme, bad or None, got 'token'"),
+        (EVENTS, {"types": {"word": "token"}}, r"'word': 'token'.: expected one of sound, image, .*or the name of a column"),
         (HEADER + "1\t1\tbutton\tn/a\tn/a\n", {}, "No row .* known type .*Found 1 of 'button'.*types="),
         (HEADER, {}, "No row .* known type .*Found no rows"),
         (EVENTS.replace("5.0", "25"), {}, r"line 5'.*'story\.wav', has ended at 22\.000 s, .*audio file may be incomplete"),
