@@ -280,7 +280,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "coef_": state_numbers("n_models", "n_lags", N, "n_features_out_"),
         "intercept_": state_numbers("n_models", "n_features_out_"), "mean_": state_numbers("n_models", N),
         "patterns_": state_numbers("n_models", "n_lags", N, "n_features_out_", absent=True), **CHANNELS,
-        "moments_": StateAttribute(_moments, absent=True),
+        "moments_": StateAttribute(_moments, absent=True), "_context_frames": state_numbers("n_context_times", kinds="i", absent=True),
     },
     "sk_b2s.RobustChannelScaler": {
         N: COUNT, "center_": state_numbers(N, absent=True), "scale_": state_numbers(N, absent=True),

@@ -19,7 +19,9 @@ from sk_b2s.decoding._ridge_base import (
     slice_ridge_windows,
 )
 from sk_b2s.decoding._ridge_solver import compute_ridge_moments, solve_ridge_patterns, sum_ridge_frames
+from sk_b2s.decoding._trf._context import find_adjoining_spans, find_context_frames, read_context_frames
 from sk_b2s.decoding._trf._weights import TRFWeightsMixin
+from sk_b2s.preprocessing._windows._checks import check_windows_equal_lengths
 
 
 class RidgeDecoder(TRFWeightsMixin, PartialFitRidgeMixin, RidgeDecodingMixin, EstimatesMixin, BaseEstimator):
@@ -32,7 +34,7 @@ class RidgeDecoder(TRFWeightsMixin, PartialFitRidgeMixin, RidgeDecodingMixin, Es
 
     where :math:`x_c(j)` is the mean of channel c over the samples in frame j
     of the speech features, and :math:`m_c` is its training mean, which
-    replaces samples beyond the end of the window.
+    replaces samples beyond the ends of the window unless ``context=True``.
 
     In contrast to :class:`BrainEncoder`, the model is linear, is fitted in
     closed form with one model per subject by default, and minimizes a squared
@@ -83,6 +85,18 @@ class RidgeDecoder(TRFWeightsMixin, PartialFitRidgeMixin, RidgeDecodingMixin, Es
         Prediction for subjects that are not in the training data. "average"
         uses the mean over subjects of coefficients, intercepts and channel
         means. "error" raises.
+    context : bool, default=False
+        Whether lags read EEG/MEG beyond the ends of a window. With True,
+        ``fit`` reads the samples of windows of X that adjoin a window, and no
+        others, so that test windows, gaps and bad stretches stay excluded.
+        Predictions read the recording up to ``lags`` beyond each end, which
+        stays clear of bad stretches if ``margin`` of :func:`make_segments` is
+        at least as long as the largest lag plus that of the Epocher. Weights
+        and correlations then do not depend on the length of windows and equal
+        those of the mTRF-Toolbox on whole trials. A retrieval then uses more
+        EEG/MEG than the duration of its windows. Arrays have no samples beyond
+        a window. Windows must have equal lengths, and a
+        :class:`StreamingDecoder` needs False.
 
     Attributes
     ----------
@@ -211,6 +225,7 @@ class RidgeDecoder(TRFWeightsMixin, PartialFitRidgeMixin, RidgeDecodingMixin, Es
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "k": [Interval(Integral, 1, None, closed="left")],
         "unseen_subject": [StrOptions({"average", "error"})],
+        "context": ["boolean"],
     }
 
     def __init__(
@@ -224,6 +239,7 @@ class RidgeDecoder(TRFWeightsMixin, PartialFitRidgeMixin, RidgeDecodingMixin, Es
         sfreq=None,
         k=10,
         unseen_subject="average",
+        context=False,
     ):
         self.speech = speech
         self.lags = lags
@@ -234,8 +250,14 @@ class RidgeDecoder(TRFWeightsMixin, PartialFitRidgeMixin, RidgeDecodingMixin, Es
         self.sfreq = sfreq
         self.k = k
         self.unseen_subject = unseen_subject
+        self.context = context
 
     # --- fitting -----------------------------------------------------------------------------------
+
+    def _check_windows(self, X, reset=False, any_channels=False):
+        if self.context if reset else self._has_context():
+            check_windows_equal_lengths(X, "RidgeDecoder(context=True)")
+        return super()._check_windows(X, reset, any_channels)
 
     def _check_parameters(self, X):
         check_ridge_alphas(self.alphas)
@@ -244,20 +266,36 @@ class RidgeDecoder(TRFWeightsMixin, PartialFitRidgeMixin, RidgeDecodingMixin, Es
     def _count_required_segments(self):
         return 1 if len(self.alphas) == 1 else 2  # one stimulus suffices for a reconstruction
 
+    def _fit_lags(self, X, targets):
+        super()._fit_lags(X, targets)
+        vars(self).pop("_context_frames", None)  # of an earlier fit
+        if self.context:
+            self._context_frames = find_context_frames(X, targets, self.lag_frames_)
+
+    def _has_context(self):
+        """Return whether the models were fitted with ``context=True``."""
+        return hasattr(self, "_context_frames")
+
     def _fit_model(self, X, targets, y, segments, rows):
         """Fit one model: coefficients, intercept, means, alpha, scores."""
         mean, components, offset, cov_yy = self._compute_means(X, targets, rows)
         shape = len(self.lag_frames_), components.shape[1], self.n_features_out_
+        spans = find_adjoining_spans(X) if self.context else None
 
-        def project(eeg):  # in float32, the type of X
-            return eeg if shape[1] == X.shape[1] else (eeg.mT @ components.float()).mT
+        def read(rows):
+            if self.context:
+                eeg = read_context_frames(X, rows, self._context_frames, self._frames, mean, spans)
+                return eeg @ components
+            eeg = X.gather(rows)  # projected in float32, the type of X
+            eeg = eeg if shape[1] == X.shape[1] else (eeg.mT @ components.float()).mT
+            return self._pool(eeg.double(), mean @ components)
 
         def moments(rows):
             batches = (
-                (self._pool(project(eeg).double(), mean @ components), speech.double() - offset)
-                for eeg, speech in self._iter_batches(X, targets, rows)
+                (read(part), targets.gather(part).transpose(1, 2).double() - offset)
+                for part in self._iter_rows(X, targets, rows)
             )
-            return compute_ridge_moments(batches, self.lag_frames_, *shape[1:])
+            return compute_ridge_moments(batches, self.lag_frames_, *shape[1:], has_context=self.context)
 
         everything, coef, intercept, *chosen = self._regress(moments, rows, y, segments, offset)
         patterns = solve_ridge_patterns(coef, everything.centered()[0], cov_yy)
@@ -314,25 +352,21 @@ class RidgeDecoder(TRFWeightsMixin, PartialFitRidgeMixin, RidgeDecodingMixin, Es
             for i in range(len(self.coef_))
         ]
         models.append(tuple(torch.stack(part).mean(0) for part in zip(*models, strict=True)))
+        reach, context = (-int(self.lag_frames_[0]), int(self.lag_frames_[-1])), self._has_context()
 
         def embed(indices):
             out = torch.empty(len(indices), self.n_features_out_, len(self.frame_weights_))
             for part in slice_ridge_windows(len(indices), X, out):
                 rows = indices[part]
-                batch, of_rows = X.gather(rows), model[rows]
+                batch, of_rows = None if context else X.gather(rows), model[rows]
                 for index in np.unique(of_rows):
                     mine = np.flatnonzero(of_rows == index)
-                    out[part][mine] = self._estimate(batch[mine], *models[index])
+                    coef, intercept, mean = models[index]
+                    if context:
+                        eeg = read_context_frames(X, rows[mine], self._context_frames, self._frames, mean).mT
+                    else:
+                        eeg = torch.nn.functional.pad(self._pool(batch[mine], mean).mT, reach)
+                    out[part][mine] = torch.nn.functional.conv1d(eeg, coef.permute(2, 1, 0), intercept)
             return out
 
         return embed, len(X)
-
-    def _estimate(self, batch, coef, intercept, mean):
-        """Apply one model.
-
-        (n_windows, n_channels, n_times) -> (n_windows, n_features, n_frames)
-        """
-        eeg = self._pool(batch, mean).transpose(1, 2)
-        reach = -int(self.lag_frames_[0]), int(self.lag_frames_[-1])
-        padded = torch.nn.functional.pad(eeg, reach)
-        return torch.nn.functional.conv1d(padded, coef.permute(2, 1, 0), intercept)

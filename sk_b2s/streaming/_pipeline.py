@@ -61,6 +61,11 @@ def split_streaming_pipeline(pipeline):
             f"Step {last!r} has speech=None, so the features of the candidates cannot be computed from their sounds. "
             f"Fit it with speech=..."
         )
+    if hasattr(decoder, "_context_frames"):
+        raise ValueError(
+            f"Step {last!r} was fitted with context=True and reads samples after a window, which a stream does not have. "
+            f"Fit it with context=False."
+        )
     _check_epocher(first, epocher)
     scalers = [(name, step) for name, step in scalers if hasattr(step, "transform")]
     for name, step in scalers:

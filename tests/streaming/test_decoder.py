@@ -158,6 +158,13 @@ def test_streaming_refuses_steps_of_whole_recordings(fitted, stream, changes, me
         StreamingDecoder(pipeline, stream[1], SFREQ, TMAX)
 
 
+def test_streaming_refuses_samples_after_a_window(fitted, stream, listening):
+    pipeline, X, y = copy.deepcopy(fitted()), *(table[:40] for table in listening)
+    pipeline[-1].set_params(context=True, alphas=(1.0,)).fit(pipeline[:-1].transform(X), y)
+    with pytest.raises(ValueError, match="fitted with context=True and reads samples after a window"):
+        StreamingDecoder(pipeline, stream[1], SFREQ, TMAX)
+
+
 def test_streaming_checks_its_input(fitted, stream, tiny_pipeline):
     heard, candidates, data, onset = stream
     pipeline = fitted()

@@ -30,6 +30,11 @@ def _can_fit_partially(decoder):
             f"partial_fit requires n_components=None, because components depend on all windows. Got "
             f"n_components={decoder.n_components}."
         )
+    if decoder.context:
+        raise AttributeError(
+            "partial_fit requires context=False, because windows that adjoin each other can be in different calls. Got "
+            "context=True."
+        )
     return True
 
 

@@ -295,7 +295,7 @@ def _separate_windows(windows, kind, seeds, n_times):
         signals.append(
             Signal(partial(_make_long_surrogate, signal, kind, seed, length), (length, signal.shape[1]))
         )
-    return windows._replace(signals=signals, start=start, n_times=n_times, extent=None)
+    return windows._replace(signals=signals, start=start, n_times=n_times, extent=None, is_continuous=False)
 
 
 def _identities(windows):

@@ -42,6 +42,19 @@ class EpocherTableBaseline:
     def n_times(self, _):
         return self.length
 
+    def extended(self, before, after, n_read):
+        """Return the step of windows with further samples, and their reach.
+
+        The baseline is that of the window. ``before`` and ``after`` are the
+        samples that are added to the cropped window. Those added to the
+        ``n_read`` samples that are read for it are returned.
+        """
+        more = max(before - self.begin, 0)
+        step = EpocherTableBaseline(
+            self.first + more, self.last + more, self.begin + more - before, self.length + before + after
+        )
+        return step, more, max(after - (n_read - self.begin - self.length), 0)
+
     def __call__(self, batch, which):
         batch -= batch[..., self.first : self.last].mean(-1, keepdim=True)
         return batch[..., self.begin : self.begin + self.length]

@@ -21,7 +21,8 @@ class WindowsReadingMixin:
             shape (n_windows, n_channels, n_times), which may be modified in
             place, on the device of the batch. ``which`` is the signal of each
             window, (n_windows,) int64. A step that changes the number of
-            samples needs a method ``n_times(n_times) -> n_times``, and one
+            samples, or that depends on all samples of a window, needs a method
+            ``n_times(n_times) -> n_times``. Its windows have no context. One
             that changes the number of channels ``n_channels(n_channels) ->
             n_channels``. A step that reads samples before the current one
             needs their number as ``n_past``. One that depends on ``which``
@@ -100,7 +101,7 @@ default=None
             batch = step(batch, which)
         return batch if self.n_valid is None else _mask_padding(batch, self.n_valid[indices])
 
-    def gather_context(self, indices, before, after, fill):
+    def gather_context(self, indices, before, after, fill, spans=None):
         """Read windows with samples before and after them.
 
         Parameters
@@ -111,7 +112,12 @@ default=None
             Number of further samples at each end, negative to crop.
         fill : Tensor of shape (n_channels,)
             Values where the signal has no sample, and of all further samples
-            if windows have no real context or a step changes their length.
+            if windows have no real context or a step changes their length,
+            unless it is a baseline of the :class:`~sk_b2s.Epocher`.
+        spans : ndarray of int of shape (n_indices, 2), default=None
+            First sample in the signal that may be read for each window, and
+            the one after the last. They include the window. If None, those of
+            the signal.
 
         Returns
         -------
@@ -122,31 +128,44 @@ n_times + before + after)
         indices = np.asarray(indices)
         n_times = self.n_times + before + after
         batch = fill[:, None].repeat(len(indices), 1, n_times)
-        if not self.is_continuous or any(hasattr(step, "n_times") for step in self.steps):
+        changes = [hasattr(step, "n_times") and not hasattr(step, "extended") for step in self.steps]
+        changes += [hasattr(step, "n_times") for step in self.steps[1:]]
+        if not self.is_continuous or any(changes):
             inside = self.gather(indices)[..., max(-before, 0) : self.n_times + min(after, 0)]
             batch[..., max(before, 0) : max(before, 0) + inside.shape[2]] = inside
             return batch
         which = self.which[indices]
-        first = self.start[indices] - before
-        # the part of each window that its signal has
-        length = np.array([signal.shape[0] for signal in self.signals])[which]
-        begin = np.clip(first, 0, length)
-        end = np.clip(first + n_times, begin, length)
-        past = np.minimum(begin, sum(getattr(step, "n_past", 0) for step in self.steps))
+        if spans is None:
+            stop = np.array([signal.shape[0] for signal in self.signals])[which]
+            spans = np.stack([np.zeros_like(stop), stop], axis=1)
+        # the part of each window that may be read
+        first = self.start[indices] + (getattr(self.steps[0], "begin", 0) if self.steps else 0)
+        before_own = np.minimum(before, first - spans[:, 0])
+        after_own = np.minimum(after, spans[:, 1] - first - self.n_times)
+        begin, end = first - before_own, first + self.n_times + after_own
+        past = np.minimum(begin - spans[:, 0], sum(getattr(step, "n_past", 0) for step in self.steps))
         for index in np.unique(which):
             if getattr(self.signals[index], "further", ()):
                 self.signals[index].load_context((begin - past)[which == index], end[which == index])
-        parts = np.stack([begin - first, end - begin, past], axis=1)
-        for shift, n_read, n_past in np.unique(parts, axis=0):
-            rows = np.flatnonzero((parts == (shift, n_read, n_past)).all(1))
-            if n_read > 0:
-                part = self._replace(
-                    which=which[rows], start=begin[rows] - n_past, n_times=n_read + n_past, rows=None, n_valid=None
-                )  # fmt: skip
-                batch[torch.from_numpy(rows), :, shift : shift + n_read] = part.gather()[..., n_past:].to(
-                    fill.dtype
-                )
+        parts = np.stack([before_own, after_own, past], axis=1)
+        for n_before, n_after, n_past in np.unique(parts, axis=0):
+            rows = np.flatnonzero((parts == (n_before, n_after, n_past)).all(1))
+            if self.n_times + n_before + n_after > 0:
+                part = self._extended(indices[rows], n_before + n_past, n_after)
+                place = slice(before - n_before, before + self.n_times + n_after)
+                batch[torch.from_numpy(rows), :, place] = part.gather()[..., n_past:].to(fill.dtype)
         return batch
+
+    def _extended(self, indices, before, after):
+        """Return windows with further samples at both ends."""
+        steps = self.steps
+        if steps and hasattr(steps[0], "extended"):
+            step, before, after = steps[0].extended(before, after, self.n_read)
+            steps = (step, *steps[1:])
+        return self._replace(
+            which=self.which[indices], start=self.start[indices] - before, n_times=self.n_read + before + after,
+            steps=steps, rows=None, n_valid=None,
+        )  # fmt: skip
 
     def _fill(self, memory, which, start):
         copy_signal_windows(memory, self.signals, which, start)
