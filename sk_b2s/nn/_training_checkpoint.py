@@ -95,6 +95,11 @@ class TrainingCheckpoint(Callback):
             copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
             save_file(copies, unfinished)
             os.replace(unfinished, self.path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise OSError(
+                f"The checkpoint {str(self.path)!r} cannot be written after epoch {len(net.history)}: {error} Is the disk "
+                f"full? Then fit again, which continues after the last complete checkpoint, or set checkpoint=None."
+            ) from error
         finally:
             unfinished.unlink(missing_ok=True)
 
@@ -146,6 +151,8 @@ def train_net_with_checkpoint(net, pairs, path=None):
         net.interrupted = net.stopped = False
         checkpoint.restore(net)
         return
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"checkpoint={str(path.parent)!r} is a folder in which files cannot be written.")
     if net.verbose and checkpoint.n_epochs:
         log_net_message(f"Continue after epoch {checkpoint.n_epochs} of {path}.")
     callbacks = list(net.callbacks_)
@@ -158,6 +165,8 @@ def train_net_with_checkpoint(net, pairs, path=None):
 
 def _read(path):
     """Return the tensors and the content of a file."""
+    if not path.is_file():
+        raise ValueError(f"{str(path)!r} is a folder or device, and checkpoint needs this name. Remove it.")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -309,4 +318,6 @@ def make_training_checkpoint_path(folder, key):
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(f"checkpoint must be a folder. {str(folder)!r} is a file.") from error
+    except OSError as error:
+        raise OSError(f"The folder checkpoint={str(folder)!r} cannot be made: {error}") from error
     return folder / f"{key}.safetensors"

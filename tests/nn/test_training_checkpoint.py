@@ -1,6 +1,7 @@
 """Tests of interrupted training that continues from a file."""
 
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -204,6 +205,32 @@ def test_checkpoint_errors_name_the_way_out(data, tmp_path):
         encoder.fit(*data)
     with pytest.raises(ValueError, match="checkpoint must be a folder"):
         save_other.set_params(checkpoint=other).fit(*data)
+    with pytest.raises(OSError, match="The folder checkpoint=.* cannot be made"):
+        save_other.set_params(checkpoint=tmp_path / ("x" * 300)).fit(*data)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match="is a folder or device, and checkpoint needs this name"):
+        encoder.fit(*data)
+
+
+def test_checkpoint_that_cannot_be_written_is_named(data, tmp_path, monkeypatch):
+    encoder = BrainEncoder(**SMALL, checkpoint=tmp_path)
+    complete = clone(encoder).set_params(random_state=1).fit(*data)
+
+    class RemoveFolder(Callback):
+        changes_training = False
+
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 2:
+                shutil.rmtree(tmp_path / "removed")
+
+    removed = clone(encoder).set_params(checkpoint=tmp_path / "removed", callbacks=[RemoveFolder()])
+    with pytest.raises(OSError, match=r"cannot be written after epoch 2: .*Is the disk full\? Then fit again"):
+        removed.fit(*data)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match="a folder in which files cannot be written"):
+        encoder.fit(*data)
+    assert_equal_fits(clone(complete).fit(*data), complete)  # is only read
 
 
 def test_checkpoint_folder_is_not_saved(data, tmp_path):
