@@ -34,6 +34,7 @@ LINEAR = {"depth": 1, "kernel_size": 1}  # a speech network of one linear map of
 # Names of weights without weight decay: offsets, normalization, temperature and the layers of subjects.
 NOT_DECAYED = ("*bias", "*.norm.weight", "subject_layer.*", "log_scale")
 NOT_IN_KEY = ("callbacks", "checkpoint", "device", "k", "verbose", "warm_start")  # of a file of training
+N_COMPARED = 8  # windows that several processes compare
 LEAST_GAIN = 1e-3  # relative decrease of the training loss, compared with a guess
 NULL_GAIN = 3.0  # nats over all validation windows that the best temperature gains without information
 
@@ -223,7 +224,16 @@ class EncoderNetworkMixin:
         self.net_.load_state(weights)
 
     def _find_checkpoint(self, X, y, train, valid):
-        """Return the file of the training state of this fit, or None."""
+        """Return the file of the training state of this fit, or None.
+
+        Raise if this process has other data or parameters than others of it.
+        """
+        if self.distributed:
+            from sk_b2s.nn._distributed import check_equal_processes
+
+            some = X.gather(np.linspace(0, len(X) - 1, N_COMPARED).astype(int)).numpy()  # all would take long
+            rows = X.shape, X.sfreq, X.which, X.start, some, fingerprint_rows(y)
+            check_equal_processes(self._make_training_key("distributed=True", rows, train, valid))
         if self.checkpoint is None:
             return None
         if not isinstance(self.random_state, Integral):
@@ -231,30 +241,27 @@ class EncoderNetworkMixin:
                 f"checkpoint requires an integer random_state, so that the same fit can be continued. Got "
                 f"random_state={self.random_state!r}. Set for example random_state=0."
             )
+        rows = [fingerprint_rows(part) for part in (X, y)]
+        callbacks = list_training_callbacks(self.callbacks)
+        key = self._make_training_key("checkpoint", rows, train, valid, callbacks)
+        return make_training_checkpoint_path(self.checkpoint, key)
+
+    def _make_training_key(self, reason, rows, train, valid, *more):
+        """Hash the data, parameters and weights from which training begins."""
         params = {
             name: value for name, value in self.get_params(deep=False).items() if name not in NOT_IN_KEY
         }
-        rows = [fingerprint_rows(part) for part in (X, y)]
         weights = {name: value.cpu().numpy() for name, value in self.net_.state().items()}
-        parts = (
-            type(self),
-            params,
-            self.architecture_,
-            rows,
-            train,
-            valid,
-            weights,
-            get_versions(),
-            list_training_callbacks(self.callbacks),
-        )
+        kind, versions = type(self), get_versions()
         try:
-            key = make_fingerprint(*parts)
+            return make_fingerprint(
+                kind, params, self.architecture_, rows, train, valid, weights, versions, *more
+            )
         except (PicklingError, TypeError, RuntimeError, AttributeError) as error:
             raise ValueError(
-                f"checkpoint cannot compare the parameters of {type(self).__name__} between processes: {str(error)[:300]}. "
-                f"If module is an instance, pass its class or a function."
+                f"{reason} cannot compare the parameters of {kind.__name__} between processes: {str(error)[:300]}. If "
+                f"module is an instance, pass its class or a function."
             ) from error
-        return make_training_checkpoint_path(self.checkpoint, key)
 
     def _get_weight_decay(self):
         """Return the arguments of an optimizer with weight decay."""

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from sk_b2s._utils._extras import import_extra
 from sk_b2s.nn._data import BalancedBatchSampler
+from sk_b2s.nn._losses import MSELoss
 from sk_b2s.nn._net import RetrievalNet
 
 
@@ -26,10 +27,18 @@ class SharedBatchSampler(BalancedBatchSampler):
     generator : numpy.random.RandomState
     n_processes, index : int
         Number of processes, and the index of this one.
+    fewest : int, default=1
+        Smallest size of a batch that can be trained on.
     """
 
-    def __init__(self, n_rows, batch_size, generator, n_processes, index):
+    def __init__(self, n_rows, batch_size, generator, n_processes, index, fewest=1):
         super().__init__(n_rows, batch_size * n_processes, generator)
+        if (smallest := n_rows // len(self) // n_processes) < fewest:
+            raise ValueError(
+                f"distributed=True requires at least {fewest} windows in each batch of each process. {n_rows} windows in "
+                f"{len(self)} batches of {n_processes} processes are {smallest} for some. Use more windows, a larger "
+                f"batch_size or fewer processes."
+            )
         self.n_processes, self.index = n_processes, index
 
     def __iter__(self):
@@ -54,8 +63,20 @@ class AcceleratedNet(AccelerateMixin, RetrievalNet):
         """Initialize everything except the wrappers."""
         return NeuralNet.initialize(self)
 
+    def partial_fit(self, *args, **kwargs):
+        """Train, and end this process after Ctrl-C, for which others wait."""
+        try:
+            return super().partial_fit(*args, **kwargs)
+        except _ProcessInterrupt:
+            raise KeyboardInterrupt from None
+
     def _initialize_accelerator(self):
         """Wrap the modules that have trained parameters."""
+        accelerate = import_extra("accelerate", "distributed=True")
+        if getattr(self.module_, "has_unused_weights", bool)():  # the search takes time in each step
+            self.accelerator.ddp_handler = accelerate.DistributedDataParallelKwargs(
+                find_unused_parameters=True
+            )
         kept = self._criteria, self._modules
         self._criteria, self._modules = ([name for name in names if self._is_trained(name)] for names in kept)
         try:
@@ -79,7 +100,10 @@ class AcceleratedNet(AccelerateMixin, RetrievalNet):
         iterator = RetrievalNet.get_iterator(self, dataset, training)
         if training:
             n_processes, index = self.accelerator.num_processes, self.accelerator.process_index
-            sampler = SharedBatchSampler(len(dataset), self.batch_size, self.shuffle, n_processes, index)
+            fewest = 1 if isinstance(self.criterion_, MSELoss) else 2
+            sampler = SharedBatchSampler(
+                len(dataset), self.batch_size, self.shuffle, n_processes, index, fewest
+            )
             iterator = DataLoader(
                 dataset, batch_sampler=sampler, collate_fn=iterator.collate_fn, generator=iterator.generator
             )
@@ -95,7 +119,23 @@ class AcceleratedNet(AccelerateMixin, RetrievalNet):
     def fit_loop(self, *args, **kwargs):
         """Train, with wrapped networks."""
         self._initialize_accelerator()
-        return super().fit_loop(*args, **kwargs)
+        try:
+            return super().fit_loop(*args, **kwargs)
+        except KeyboardInterrupt:
+            if self.stopped:  # by a callback, in all processes
+                raise
+            raise _ProcessInterrupt from None
+
+    def _measure_batch(self, batch, step):
+        """Return means and the size over processes, for equal callbacks."""
+        loss, size, chance = super()._measure_batch(batch, step)
+        sums = torch.tensor([size, loss * size, chance * size], dtype=torch.float64, device=self.device)
+        size, *means = self.accelerator.reduce(sums).tolist()
+        return means[0] / size, int(size), means[1] / size
+
+
+class _ProcessInterrupt(BaseException):
+    """Ctrl-C, which skorch would take for the end of training."""
 
 
 def _mute(message):
@@ -117,3 +157,13 @@ def make_accelerator():
             "--num_processes 2 script.py` or `torchrun --nproc-per-node 2 script.py`, or set distributed=False."
         )
     return accelerator
+
+
+def check_equal_processes(key):
+    """Raise unless all processes have the same key of data and parameters."""
+    keys = import_extra("accelerate", "distributed=True").utils.gather_object([key])
+    if len(set(keys)) > 1:
+        raise ValueError(
+            "distributed=True requires the same X, y, parameters and versions of packages in all processes, and they differ. "
+            "Read all data in each process, which trains on its share of each batch."
+        )

@@ -229,6 +229,16 @@ class ModuleAdapter(nn.Module):
         parts = {key: part for key, part in self._modules.items() if key != "network"}
         return _restore_adapter, (type(self), content, parts, self.made_by, _list_tensors(self.network))
 
+    def has_unused_weights(self) -> bool:
+        """Return whether the output does not depend on some weights."""
+        weights = [one for one in self.network.parameters() if one.requires_grad]
+        try:
+            total = probe_adapted_module(self, has_gradient=True).sum()
+            found = torch.autograd.grad(total, weights, allow_unused=True) if weights else ()
+        except RuntimeError:  # recurrent layers of cuDNN have no gradient in evaluation
+            return True
+        return any(one is None for one in found)
+
     def draw_from(self, generator: torch.Generator | None) -> None:
         """Set the CPU generator of all random numbers."""
         self.generator = self.augmentation.generator = generator
@@ -331,7 +341,9 @@ def describe_adapter_data(
     }
 
 
-def probe_adapted_module(adapter: ModuleAdapter, n_windows: int = N_PROBED, seed: int = 0) -> Tensor:
+def probe_adapted_module(
+    adapter: ModuleAdapter, n_windows: int = N_PROBED, seed: int = 0, has_gradient: bool = False
+) -> Tensor:
     """Return the output of a network for windows of noise, equal in each call.
 
     ``seed`` is that of the random numbers of the network.
@@ -346,7 +358,7 @@ def probe_adapted_module(adapter: ModuleAdapter, n_windows: int = N_PROBED, seed
     adapter.members = None if members is None else members.to(device)
     adapter.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng([]):
+        with torch.set_grad_enabled(has_gradient), torch.random.fork_rng([]):
             torch.default_generator.manual_seed(seed)
             return adapter(x, subject, subject, positions)
     except _ModuleOutputError as error:

@@ -307,13 +307,18 @@ class RetrievalNet(NeuralNet):
         for batch in batches:
             self.notify("on_batch_begin", batch=batch, training=True)
             step = step_fn(batch, **fit_params)
-            self.history.record_batch("train_loss", step["loss"].item())
-            self.history.record_batch("train_batch_size", len(batch[1][1]))
-            self.history.record_batch("train_chance", float(np.log(len(batch[1][0]))))  # loss at chance
+            loss, size, chance = self._measure_batch(batch, step)
+            self.history.record_batch("train_loss", loss)
+            self.history.record_batch("train_batch_size", size)
+            self.history.record_batch("train_chance", chance)
             self.notify("on_batch_end", batch=batch, training=True, **step)
             if estimate is not None and estimate.is_made():
                 estimate = None
         self.history.record("train_batch_count", len(iterator))
+
+    def _measure_batch(self, batch, step):
+        """Return the loss, the number of windows and the loss at chance."""
+        return step["loss"].item(), len(batch[1][1]), float(np.log(len(batch[1][0])))
 
     @explain_lack_of_memory()
     @allowed_threads()

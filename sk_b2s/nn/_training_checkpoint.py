@@ -152,7 +152,9 @@ def train_net_with_checkpoint(net, pairs, path=None):
         checkpoint.restore(net)
         return
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"checkpoint={str(path.parent)!r} is a folder in which files cannot be written.")
+        raise PermissionError(
+            f"checkpoint={str(path.parent)!r} is a folder in which files cannot be written."
+        )
     if net.verbose and checkpoint.n_epochs:
         log_net_message(f"Continue after epoch {checkpoint.n_epochs} of {path}.")
     callbacks = list(net.callbacks_)

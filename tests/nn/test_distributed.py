@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 import warnings
 from functools import partial
@@ -37,10 +38,12 @@ def fit_encoders(rank, n_processes, port, params):
     warnings.simplefilter("ignore")
     X, y = make_planted_windows()
     fits = []
+    with pytest.raises(ValueError, match="requires the same X, y, parameters and versions"):
+        BrainEncoder(**params[0]).fit(X[: len(X) - 4 * rank], y[: len(X) - 4 * rank])
     for one in params:
         encoder = BrainEncoder(**one).fit(X, y)
         weights = {name: value.numpy() for name, value in encoder.net_.state().items() if value.numel() < 100}
-        fits.append((encoder.digest(), weights))
+        fits.append((encoder.digest(), weights, encoder.history_[:, "train_loss"]))
     return fits
 
 
@@ -50,6 +53,14 @@ def make_linear_network():
     nn.init.constant_(net.weight, 0.1)
     nn.init.zeros_(net.bias)
     return net
+
+
+class PartlyUsedNet(nn.Conv1d):
+    """Convolution with a layer that its output does not depend on."""
+
+    def __init__(self, n_chans, n_outputs):
+        super().__init__(n_chans, n_outputs, 1)
+        self.unused = nn.Linear(2, 2)
 
 
 def find_free_port():
@@ -81,6 +92,13 @@ def test_shared_batches_are_parts_of_batches(n_rows):
 def test_distributed_errors_name_the_way_out(change, message):
     with pytest.raises(ValueError, match=message):
         BrainEncoder(**{**SMALL, **change}).fit(*make_planted_windows())
+
+
+def test_shared_batches_are_not_too_small():
+    with pytest.raises(
+        ValueError, match="at least 2 windows in each batch of each process. 3 windows in 1 b"
+    ):
+        SharedBatchSampler(3, 8, np.random.RandomState(0), 2, 0, fewest=2)
 
 
 def test_distributed_names_its_extra(monkeypatch):
@@ -119,11 +137,62 @@ def test_distributed_processes_end_with_equal_networks():
         "validation": None,
     }
     fit = partial(
-        fit_encoders, n_processes=2, port=find_free_port(), params=[linear, {**SMALL, **small, **trained}]
+        fit_encoders,
+        n_processes=2,
+        port=find_free_port(),
+        params=[linear, {**SMALL, **small, **trained}, {**linear, "module": PartlyUsedNet}],
     )
     first, other = run_in_processes(fit, range(2))
-    assert [digest for digest, _ in first] == [digest for digest, _ in other]
+    assert [digest for digest, *_ in first] == [digest for digest, *_ in other]
+    assert [losses for *_, losses in first] == [losses for *_, losses in other]  # so callbacks act equally
     # Two processes with half the batch have the gradients of one.
     alone = BrainEncoder(**{**linear, "distributed": False, "batch_size": 16}).fit(*make_planted_windows())
     for name, value in alone.net_.state().items():
         np.testing.assert_allclose(first[0][1][name], value, atol=1e-5)
+
+
+SCRIPT = """
+import os
+import numpy as np
+from skorch.callbacks import Callback
+from sk_b2s import BrainEncoder
+
+class InterruptOne(Callback):
+    def on_batch_end(self, net, **kwargs):
+        if os.environ["RANK"] == "1":
+            raise KeyboardInterrupt
+
+X = np.random.default_rng(0).standard_normal((24, 4, 6), "f4")
+encoder = BrainEncoder(
+    hidden=4, depth=1, spatial_attention=False, n_virtual_channels=3, batch_size=4, max_epochs=2, validation=None, k=1,
+    precision="float32", random_state=0, verbose=0, distributed=True,
+)
+print("digest", encoder.fit(X, X[:, :2]).digest(), flush=True)
+encoder.set_params(callbacks=[InterruptOne()]).fit(X, X[:, :2])
+print("digest of a fit that was interrupted", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_ends_after_one_interruption(tmp_path):
+    pytest.importorskip("accelerate", reason="the engine of several processes")
+    path = tmp_path / "train.py"
+    path.write_text(SCRIPT)
+    command = [
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=127.0.0.1:0",
+    ]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", *command, path], env=environment, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith("digest")]
+    assert len(lines) == 2, done.stderr
+    assert lines[0] == lines[1]
+    assert done.returncode != 0
+    assert "KeyboardInterrupt" in done.stderr

@@ -225,7 +225,9 @@ def test_checkpoint_that_cannot_be_written_is_named(data, tmp_path, monkeypatch)
                 shutil.rmtree(tmp_path / "removed")
 
     removed = clone(encoder).set_params(checkpoint=tmp_path / "removed", callbacks=[RemoveFolder()])
-    with pytest.raises(OSError, match=r"cannot be written after epoch 2: .*Is the disk full\? Then fit again"):
+    with pytest.raises(
+        OSError, match=r"cannot be written after epoch 2: .*Is the disk full\? Then fit again"
+    ):
         removed.fit(*data)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PermissionError, match="a folder in which files cannot be written"):
