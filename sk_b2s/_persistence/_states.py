@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -165,14 +166,12 @@ def _records(value, sizes):
     return None if right else "a list of dicts"
 
 
-def _moments(value, sizes):
-    axes = ("n_lags", "n_lagged", "n_features_out_")
+def _moments(lagged, other, value, sizes):
+    axes = ("n_lags", "n_lagged", other)
     right = isinstance(value, dict) and all(
-        isinstance(one, IncrementalMoments) and len(one.x) == sizes[N] and _has_shape(one.cross.shape, sizes, axes)
-        for one in value.values()
-    )  # fmt: skip
-    right = right and _size("n_models", sizes, len(value)) == len(value)
-    return None if right else f"sums of {sizes[N]} channels for each model, with its lags and features"
+        isinstance(one, IncrementalMoments) and len(one.x) == sizes[lagged] and _has_shape(one.cross.shape, sizes, axes)
+        for one in value.values()) and _size("n_models", sizes, len(value)) == len(value)  # fmt: skip
+    return None if right else f"sums of {sizes[lagged]} lagged signals and {sizes[other]} others by model"
 
 
 def _consent(value, sizes):
@@ -251,6 +250,7 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "_lags": state_numbers("n_lags", kinds="i"), "lags_": state_numbers("n_lags"),
         "coef_": state_numbers("n_models", "n_lags", "n_features_out_", N), "intercept_": state_numbers("n_models", N),
         "mean_": state_numbers("n_models", "n_features_out_"), **CHANNELS,
+        "moments_": StateAttribute(partial(_moments, "n_features_out_", N), absent=True),
     },
     "sk_b2s.LikelihoodDecoder": {
         **DECODER, "_frames": state_numbers("n_times_in_", kinds="i", within=(0, "n_frames")),
@@ -280,11 +280,10 @@ STATES: dict[str, dict[str, StateAttribute]] = {
         "coef_": state_numbers("n_models", "n_lags", N, "n_features_out_"),
         "intercept_": state_numbers("n_models", "n_features_out_"), "mean_": state_numbers("n_models", N),
         "patterns_": state_numbers("n_models", "n_lags", N, "n_features_out_", absent=True), **CHANNELS,
-        "moments_": StateAttribute(_moments, absent=True), "_context_frames": state_numbers("n_context_times", kinds="i", absent=True),
+        "moments_": StateAttribute(partial(_moments, N, "n_features_out_"), absent=True),
+        "_context_frames": state_numbers("n_context_times", kinds="i", absent=True),
     },
-    "sk_b2s.RobustChannelScaler": {
-        N: COUNT, "center_": state_numbers(N, absent=True), "scale_": state_numbers(N, absent=True),
-    },
+    "sk_b2s.RobustChannelScaler": {N: COUNT, **{name: state_numbers(N, absent=True) for name in ("center_", "scale_")}},
     "sk_b2s.SpeechReconstructor": {
         "decoder_": state_of_type(BaseEstimator), "sfreq_": state_of_type(Real), "target_": state_of_type(str),
         "mel_mean_": state_numbers("n_mels"), "mel_std_": state_numbers("n_mels"), "mel_map_": state_numbers("n_rows", "n_mels"),

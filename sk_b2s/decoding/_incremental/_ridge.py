@@ -8,13 +8,12 @@ from sklearn.base import _fit_context
 from sklearn.utils.metaestimators import available_if
 
 from sk_b2s.decoding._incremental._inputs import PartialFitInputsMixin
+from sk_b2s.decoding._incremental._models import PartialFitModelsMixin
 from sk_b2s.decoding._incremental._moments import IncrementalMoments
 from sk_b2s.decoding._ridge_base import check_ridge_values, get_ridge_frame_rate, select_ridge_lags
 from sk_b2s.decoding._ridge_solver import compute_ridge_moments, iter_ridge_path, solve_ridge_patterns
 from sk_b2s.decoding._trf._weights import set_trf_channels
-from sk_b2s.preprocessing._windows._checks import check_window_subjects
 
-EVERYBODY = ""  # name of the model of all subjects
 MODEL = ("coef_", "intercept_", "mean_", "alpha_", "cv_scores_", "patterns_")
 
 
@@ -38,7 +37,7 @@ def _can_fit_partially(decoder):
     return True
 
 
-class PartialFitRidgeMixin(PartialFitInputsMixin):
+class PartialFitRidgeMixin(PartialFitModelsMixin, PartialFitInputsMixin):
     """Method ``partial_fit`` of a backward ridge regression."""
 
     @available_if(_can_fit_partially)
@@ -94,12 +93,7 @@ class PartialFitRidgeMixin(PartialFitInputsMixin):
         >>> np.allclose(coef, ridge.fit(eeg, speech).coef_, atol=1e-6)
         True
         """
-        is_first = not hasattr(self, "coef_")
-        if not is_first and not hasattr(self, "moments_"):
-            raise ValueError(
-                "partial_fit cannot continue after fit, which does not keep the sums that it needs. Use partial_fit from the "
-                "first call, or clone the decoder."
-            )
+        is_first = self._is_first_call()
         X = self._check_windows(X, reset=is_first)
         self._check_parameters(X)
         y, targets = self._check_partial_inputs(X, y, is_first)
@@ -122,32 +116,14 @@ class PartialFitRidgeMixin(PartialFitInputsMixin):
                     f"lags={self.lags!r} or sfreq={self.sfreq!r} differs from the former calls of partial_fit, whose lags are "
                     f"{self.lags_[0]:.3g} to {self.lags_[-1]:.3g} s. Restore the parameter, or clone the decoder."
                 )
-        if list(self.moments_) != (list(self.subjects_) if self.per_subject else [EVERYBODY]):
-            raise ValueError(
-                f"per_subject={self.per_subject} differs from the former calls of partial_fit. Restore the parameter, or "
-                f"clone the decoder."
-            )
+        self._check_models_as_fitted()
 
-    def _add_moments(self, X, targets):
-        """Add the sums of windows, and fit the models again."""
-        subjects = check_window_subjects(X)
-        former, models = getattr(self, "moments_", {}), {}
-        if former:
-            models = {name: [getattr(self, key)[i] for key in MODEL] for i, name in enumerate(former)}
-        parts = {
-            name: self._sum_moments(X, targets, np.flatnonzero(subjects == name), former.get(name))
-            for name in (np.unique(subjects) if self.per_subject else ())
-        } or {EVERYBODY: self._sum_moments(X, targets, np.arange(len(X)), former.get(EVERYBODY))}
-        moments = {**former, **parts}
-        self.moments_ = {name: moments[name] for name in sorted(moments)}
-        self.subjects_ = np.unique([*(self.subjects_ if former else ()), *subjects]).astype(object)
-        for name, sums in self.moments_.items():
-            if name in parts or models[name][MODEL.index("alpha_")] != self.alphas[0]:
-                models[name] = self._solve_moments(sums)
-        for key, values in zip(
-            MODEL, zip(*(models[name] for name in self.moments_), strict=True), strict=True
-        ):
-            setattr(self, key, np.stack(values))
+    def _get_model_attributes(self):
+        return MODEL
+
+    def _get_penalty(self):
+        """Return the name and the value of the regularization."""
+        return "alpha_", float(self.alphas[0])
 
     def _sum_moments(self, X, targets, rows, former):
         """Return the sums of rows, with those of former calls."""

@@ -77,6 +77,7 @@ def average_trfs(estimators):
                 f"{sets[0]} at index 0."
             )
     trf = copy.deepcopy(found[0])
+    vars(trf).pop("moments_", None)  # partial_fit cannot continue from an average
     trf.subjects_ = np.unique(np.concatenate([one.subjects_ for one in found]))
     intervals = [one.stimulus_intervals_ for one in found]
     trf.stimulus_intervals_ = None if None in intervals else reduce(or_, intervals)

@@ -19,6 +19,7 @@ from sk_b2s.decoding._candidates import (
     find_distinct_candidates,
     make_candidate_windows,
 )
+from sk_b2s.decoding._incremental._forward import PartialFitForwardMixin
 from sk_b2s.decoding._ridge_base import (
     ALPHAS,
     RidgeMixin,
@@ -51,7 +52,7 @@ from sk_b2s.preprocessing._windows._checks import (
 from sk_b2s.preprocessing._windows._windows import Windows
 
 
-class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
+class ForwardTRF(TRFWeightsMixin, PartialFitForwardMixin, RidgeMixin, BaseEstimator):
     r"""Forward temporal response function fitted by ridge regression.
 
     The model predicts each EEG/MEG channel from lagged speech features
@@ -132,6 +133,8 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
     cv_scores_ : ndarray of shape (n_models, n_alphas)
         Mean correlation over channels and folds for each of ``alphas``, with
         ``bands`` that of the best ratio. NaN without selection.
+    moments_ : dict of str to IncrementalMoments
+        Sums of each model, by subject. Only after :meth:`partial_fit`.
     feature_sets_ : dict of str to (int, int)
         First feature of each set, and the one after its last.
     lags_ : ndarray of shape (n_lags,)
@@ -242,20 +245,8 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
         self : ForwardTRF
             The fitted model.
         """
-        X = _as_windows(X)
-        validate_rows_in_step(X, y)
-        check_not_constant(X, type(self).__name__)
-        if self.bands is None:
-            check_ridge_alphas(self.alphas)
-        self.speech_ = None if self.speech is None else clone(self.speech).fit(validate_table(y))
-        table = validate_table(y)
-        has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
-        self.stimulus_intervals_ = StimulusIntervals.from_table(table) if has_sound else None
-        targets = self._targets(y)
-        check_candidates_vary(targets, np.arange(len(targets)), "ForwardTRF")
-        self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
-        self.feature_sets_ = make_bands_of_features(self.bands, self.speech_, self.n_features_out_)
-        self._fit_frames(X, targets)
+        X = self._check_inputs(X, y)
+        targets = self._fit_inputs(X, y)
         warn_stimulus_artifact_channels(X, y, targets)
         segments = find_distinct_candidates(validate_table(y) if isinstance(y, pd.DataFrame) else y).target
         vars(self).pop("band_alphas_", None)  # of an earlier fit
@@ -263,6 +254,32 @@ class ForwardTRF(TRFWeightsMixin, RidgeMixin, BaseEstimator):
         if self.bands is not None:
             self.band_alphas_, self.alpha_ = self.alpha_, np.exp(np.log(self.alpha_).mean(1))
         return self
+
+    def _check_inputs(self, X, y):
+        """Check parameters, X and y, and return X as Windows."""
+        X = _as_windows(X)
+        validate_rows_in_step(X, y)
+        check_not_constant(X, type(self).__name__, stacklevel=4)
+        if self.bands is None:
+            check_ridge_alphas(self.alphas)
+        return X
+
+    def _fit_inputs(self, X, y):
+        """Fit features, intervals and frames, and return the targets."""
+        self.speech_ = None if self.speech is None else clone(self.speech).fit(validate_table(y))
+        self.stimulus_intervals_ = self._find_stimulus_intervals(y)
+        targets = self._targets(y)
+        check_candidates_vary(targets, np.arange(len(targets)), "ForwardTRF")
+        self.n_features_in_, self.n_features_out_ = X.shape[1], targets.shape[1]
+        self.feature_sets_ = make_bands_of_features(self.bands, self.speech_, self.n_features_out_)
+        self._fit_frames(X, targets)
+        return targets
+
+    def _find_stimulus_intervals(self, y):
+        """Return the intervals of the stimuli, None if unknown."""
+        table = validate_table(y)
+        has_sound = table is not None and {"sound", "sound_onset", "duration"} <= set(table)
+        return StimulusIntervals.from_table(table) if has_sound else None
 
     def _targets(self, y):
         """Compute the features of targets: Windows."""
