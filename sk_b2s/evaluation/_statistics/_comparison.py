@@ -121,9 +121,13 @@ def compare_estimators(
         raise ValueError(f"reference must be one of the estimators {names}. Got {reference!r}.")
     pairs = [(a, reference) for a in names if a != reference] if reference else combinations(names, 2)
     _check_equal_k(results, score, estimator)
+    columns = [subject, *(column for column in over if column != "seed" and column in results)]
+    tested = {
+        name: set(own.itertuples(index=False, name=None)) for name, own in results.groupby(estimator)[columns]
+    }
     rows = []
     for a, b in pairs:
-        _check_paired(results, a, b, [c for c in over if c != "seed" and c in results], estimator, subject)
+        _check_paired(results, a, b, columns, tested, estimator)
         difference = (means[a] - means[b]).round(12)
         better, worse = int((difference > 0).sum()), int((difference < 0).sum())
         rows.append({
@@ -170,7 +174,7 @@ def _check_equal_k(results, score, estimator):
         )
 
 
-def _check_paired(results, a, b, keys, estimator, subject):
+def _check_paired(results, a, b, columns, tested, estimator):
     """Raise unless two estimators were scored on the same data and folds."""
     if "plan" in results:
         plans = [read_plan(results.loc[results[estimator] == n, "plan"].iloc[0]) for n in (a, b)]
@@ -181,15 +185,11 @@ def _check_paired(results, a, b, keys, estimator, subject):
                 f"{a!r} and {b!r} were scored on different folds or data with the same fold numbers. Their plans "
                 f"differ in {describe_plan_differences(*plans)}. Run benchmark on both with the same X, y and cv."
             )
-    columns = [subject, *keys]
-    seen = [
-        set(results.loc[results[estimator] == n, columns].itertuples(index=False, name=None)) for n in (a, b)
-    ]
-    if only := seen[0] ^ seen[1]:
+    if only := tested[a] ^ tested[b]:
         first = dict(zip(columns, sorted(only, key=str)[0], strict=True))
         raise ValueError(
-            f"{a!r} and {b!r} must be scored on the same subjects and folds, but {len(only)} are there for one only, "
-            f"for example {first}. Finish the benchmark, or remove these rows."
+            f"{a!r} and {b!r} must be scored on the same subjects and folds, but {len(only)} of these scores exist for one of "
+            f"them only, for example {first}. Finish the benchmark, or remove these rows."
         )
 
 
