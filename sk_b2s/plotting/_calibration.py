@@ -15,6 +15,7 @@ from sk_b2s.evaluation._statistics._subject_means import select_subject_rows_for
 from sk_b2s.plotting._style import (
     COLORS,
     DASHED,
+    MARKERS,
     MUTED,
     assign_style_colors,
     format_style_means,
@@ -24,8 +25,6 @@ from sk_b2s.plotting._style import (
     style_axes,
     style_score_ticks,
 )
-
-MARKERS = "osD^vPX"  # lines differ without color too
 
 
 @with_visible_text

@@ -104,6 +104,8 @@ def draw_training_curves(histories):
         Training losses have an axis on the right if they are not a
         cross-entropy.
     """
+    from matplotlib.lines import Line2D
+
     name, ax = label_loss_curve(histories[0]["loss"]), get_styled_axes(None)
     valid = [one for one in histories if "valid_loss" in one]
     is_other = bool(valid) and name not in (CROSS_ENTROPY, "loss")
@@ -115,10 +117,10 @@ def draw_training_curves(histories):
         ax.plot(one["epoch"], one["valid_loss"], color=COLORS[1], linewidth=1.6, alpha=alpha)
         best = int(np.argmin(one["valid_loss"]))
         ax.plot(one["epoch"][best], one["valid_loss"][best], "o", color=COLORS[1], markersize=5)
-    handles = [train_ax.lines[0]]
+    handles = [Line2D([], [], color=COLORS[0], linewidth=1.6)]
     labels = [f"training {name}"]
     if valid:
-        handles += ax.lines[-2:]
+        handles += [Line2D([], [], color=COLORS[1], linewidth=1.6), ax.lines[-1]]
         labels += [f"validation {CROSS_ENTROPY}", "best epoch, used"]
     if known := {one["valid_candidates"] for one in valid if "valid_candidates" in one}:
         handles.append(ax.axhline(np.log(np.mean(list(known))), **DASHED))
@@ -276,7 +278,8 @@ def _draw_rank_curve(ax, k, accuracy, n_candidates, label):
         chance_label = f"chance, {n_candidates} candidates" if drawn else "chance"
         at = np.geomspace(1, n_candidates, 100)
         ax.plot(at, at / n_candidates, **DASHED, label=chance_label)
-    ax.plot(k, accuracy, label=label, color=COLORS[n_curves % len(COLORS)], linewidth=1.8)
+    line = ("-", "-.", ":")[n_curves // len(COLORS) % 3]  # colors repeat
+    ax.plot(k, accuracy, label=label, color=COLORS[n_curves % len(COLORS)], linewidth=1.8, linestyle=line)
     ax.set(
         xscale="log",
         xlabel="k, number of guesses",

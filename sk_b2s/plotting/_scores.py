@@ -25,6 +25,7 @@ from sk_b2s.plotting._style import (
     DASHED,
     MUTED,
     assign_style_colors,
+    assign_style_markers,
     draw_styled_chance,
     get_styled_axes,
     place_style_legend,
@@ -197,12 +198,14 @@ def plot_subjects(results, score="top_k", ax=None):
     ax = get_styled_axes(ax, figsize=(max(6.0, 1.5 + len(subjects) * (0.3 + 0.12 * len(labels))), height))
     places, chances = [], []
     width = min(0.22, 0.7 / len(labels))
-    shifts = spread_positions_in_style(len(labels), 0.7)
+    shifts, markers = spread_positions_in_style(len(labels), 0.7), assign_style_markers(labels)
     for (label, color), shift in zip(assign_style_colors(labels).items(), shifts, strict=True):
         own = table.loc[label].reindex(subjects)
         place = np.arange(len(subjects)) + shift
         _shade_null(ax, place, own["null_low"], own["null_high"], 0.4 * width)
-        ax.scatter(place, own["score"], s=42, color=color, linewidth=0, label=label, zorder=3)
+        ax.scatter(
+            place, own["score"], s=42, color=color, linewidth=0, label=label, zorder=3, marker=markers[label]
+        )
         places += list(place)
         chances += list(own["chance"])
     _draw_chances(ax, places, chances, 0.5 * width, summary.is_correlation(score))
@@ -251,6 +254,26 @@ def plot_comparison(results, reference=None, score="top_k", ax=None):
         rows = select_subject_rows_for_statistics(results)
         table = compare_estimators(rows, reference, score)
         table = order_comparison_pairs(table) if reference is None else table
+    return draw_comparisons(rows, table, score, ax)
+
+
+@with_visible_text
+def draw_comparisons(rows, table, score="top_k", ax=None):
+    """Draw the rows of a table of comparisons, see :func:`plot_comparison`.
+
+    Parameters
+    ----------
+    rows : DataFrame of shape (n_rows, ...)
+        Scores of the decoders.
+    table : DataFrame of shape (n_comparisons, ...)
+        Rows of :func:`~sk_b2s.compare_estimators`.
+    score : str, default="top_k"
+    ax : matplotlib.axes.Axes, default=None
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+    """
     means = compute_subject_statistics(rows, score, ["estimator"])
     ax = get_styled_axes(ax, figsize=(6.4, 1.2 + 0.75 * len(table)))
     place = np.arange(len(table))
@@ -301,7 +324,7 @@ def plot_controls(results, ax=None):
     ax = get_styled_axes(
         ax, figsize=(6.4, 1.3 + len(names) * (0.3 + 0.16 * len(labels)) + LEGEND_LINE * len(labels))
     )
-    shifts = spread_positions_in_style(len(labels), 0.7)
+    shifts, markers = spread_positions_in_style(len(labels), 0.7), assign_style_markers(labels)
     for (label, color), shift in zip(assign_style_colors(labels).items(), shifts, strict=True):
         known = [name for name in names if (name, label) in table.index]
         own = table.loc[[(name, label) for name in known]]
@@ -309,7 +332,7 @@ def plot_controls(results, ax=None):
         _shade_null(ax, place, own["null_low"], own["null_high"], 0.42 * height, horizontal=True)
         ax.vlines(own["chance"], place - 0.5 * height, place + 0.5 * height, color=MUTED, linewidth=2,
                   label="chance" if shift == shifts[0] else "_chance")  # fmt: skip
-        ax.errorbar(own["score"], place, xerr=own["sem"], fmt="o", markersize=6, color=color, capsize=3,
+        ax.errorbar(own["score"], place, xerr=own["sem"], fmt=markers[label], markersize=6, color=color, capsize=3,
                     label=label, zorder=3)  # fmt: skip
         for name, at, x in zip(known, place, own["score"] + own["sem"].fillna(0), strict=True):
             if mark := _get_mark(verdicts[name, label]):

@@ -10,6 +10,7 @@ from sk_b2s._utils._text import format_percent_text
 
 # Colors of Okabe and Ito, https://jfly.uni-koeln.de/color, without black and yellow.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = "osD^vPX"  # labels differ without color too
 MUTED = "#808080"  # visible on white and on black: chance, nulls and single subjects
 ALPHA = 0.25
 LONGEST_LABEL = 56  # characters of a line in a legend
@@ -43,6 +44,17 @@ def assign_style_colors(names):
     {'ridge': '#0072b2', 'clip': '#d55e00'}
     """
     return {name: COLORS[place % len(COLORS)] for place, name in enumerate(names)}
+
+
+def assign_style_markers(names):
+    """Assign a marker to each name, the next one where colors repeat.
+
+    Examples
+    --------
+    >>> list(assign_style_markers("abcdefg").values())
+    ['o', 'o', 'o', 'o', 'o', 'o', 's']
+    """
+    return {name: MARKERS[place // len(COLORS) % len(MARKERS)] for place, name in enumerate(names)}
 
 
 def wrap_style_label(text, width=24, max_lines=3):

@@ -177,6 +177,13 @@ def test_plot_subjects_shows_null_of_each():
     assert [tick.get_text() for tick in ax.get_xticklabels()] == list("abcd")
 
 
+def test_plot_subjects_differ_in_color_or_marker():
+    results = make_score_table([f"decoder{place}" for place in range(8)], subjects="ab")
+    points = [c for c in plot_subjects(results).collections if str(c.get_label()).startswith("decoder")]
+    styles = {(tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes()) for c in points}
+    assert len(styles) == len(points) == 8
+
+
 def test_plot_scores_shows_range_of_chance():
     results = make_score_table()
     results.loc[results["estimator"] == "ridge", "chance"] = 0.05
