@@ -37,6 +37,7 @@ LIMITS = (  # problems that nulls and controls do not detect
     "are decoded like a response, and controls of the recordings do not detect them.",
 )
 AUDIO_CHANNELS = f"UserWarning: {HOLD_SOUND}"  # beginning of a warning
+MAX_NAMES = 6  # of decoders in a sentence
 MAX_NOTES = 5  # warnings of one decoder that are shown as notes
 STYLES = {
     Verdict.ABOVE_NULL: "good", Verdict.LEAK: "bad", Verdict.ERROR: "bad", Verdict.BELOW_NULL: "bad",
@@ -100,6 +101,23 @@ def format_finding_count(n, noun):
     ('1 fit', '2000 fits')
     """
     return f"{n if n < 10_000 else f'{n:,}'} {noun}{'s' * int(n != 1)}".replace(",", "\N{NO-BREAK SPACE}")
+
+
+def join_finding_names(names):
+    """Join names into an English list, the first ones if there are many.
+
+    Examples
+    --------
+    >>> join_finding_names(["ridge", "clip"])
+    'ridge and clip'
+    >>> join_finding_names(range(30))
+    '0, 1, 2, 3 and 26 others'
+    """
+    names = list(dict.fromkeys(map(str, names)))
+    many = len(names) > MAX_NAMES
+    return join_text_items(
+        [*names[: MAX_NAMES - 2], f"{len(names) - MAX_NAMES + 2} others"] if many else names
+    )
 
 
 def get_finding_style(verdict):
@@ -166,15 +184,18 @@ def _judge(summary):
     if len(summary.leaking_folds):
         return "bad", "Training and test sets overlap, so the scores are not evidence of decoding."
     if leaks := summary.labels_with(Verdict.LEAK):
-        return "bad", f"There is a leak. The score of {join_text_items(leaks)} is not evidence of decoding."
+        return (
+            "bad",
+            f"There is a leak. The score of {join_finding_names(leaks)} is not evidence of decoding.",
+        )
     if names := summary.warnings_of_decoders(AUDIO_CHANNELS):
         return "bad", (
-            f"Channels of the recordings contain the stimulus audio. The score of {join_text_items(names)} may come from "
+            f"Channels of the recordings contain the stimulus audio. The score of {join_finding_names(names)} may come from "
             f"these channels and not from a neural response."
         )
-    no_evidence = f"For {join_text_items(others)}, there is no evidence of decoding."
+    no_evidence = f"For {join_finding_names(others)}, there is no evidence of decoding."
     if below:
-        texts = [f"{join_text_items(below)} scored below {_format_null_owner(below)}: {BELOW_MEANS}."]
+        texts = [f"{join_finding_names(below)} scored below {_format_null_owner(below)}: {BELOW_MEANS}."]
         texts += [f"{_decode(above)} speech better than the null."] if above else []
         return "bad", " ".join([*texts, no_evidence] if others else texts)
     if above and not others:
@@ -197,7 +218,7 @@ def _explain_missing_null(summary):
 
 
 def _decode(labels):
-    return f"{join_text_items(labels)} decode{'s' * int(len(labels) == 1)}"
+    return f"{join_finding_names(labels)} decode{'s' * int(len(labels) == 1)}"
 
 
 def _format_null_owner(labels):
@@ -235,7 +256,7 @@ def _list_rivals(summary):
     for name in RIVALS:
         lower = own[own[f"{name}_alone"] >= own["top_k"]]
         if len(lower):
-            named = "" if len(lower) == len(own) else f" {join_text_items(list(lower['label']))}"
+            named = "" if len(lower) == len(own) else f" {join_finding_names(list(lower['label']))}"
             comparison = _compare(lower, lower[f"{name}_alone"])
             rivals.append(
                 (f"{name} alone", f"{comparison if named else comparison.rpartition(' ')[0]}{named}")
@@ -250,7 +271,7 @@ def _compare(lower, score):
 
 
 def _list_scores(rows, is_correlation):
-    return join_text_items([
+    return join_finding_names([
         f"{row['label']} ({format_finding_share(row['top_k'], is_correlation)})" for row in rows.to_dict("records")
     ])  # fmt: skip
 
@@ -347,9 +368,9 @@ def _note_word_timing(summary):
     keys = [words[name].round(6) for name in ("word_top_10_timing", "word_timing_chance")]
     for (timing, chance), rows in words.groupby(keys, sort=False, dropna=False):
         own = zip(rows["label"], rows["word_top_10"], strict=True)
-        scores = join_text_items([f"{label} {format_finding_share(score)}" for label, score in own])
+        scores = join_finding_names([f"{label} {format_finding_share(score)}" for label, score in own])
         lower = list(rows.loc[~(rows["word_top_10"] > rows["word_top_10_timing"]), "label"])
-        rhythm = f" The score of {join_text_items(lower)} may come from rhythm alone." if lower else ""
+        rhythm = f" The score of {join_finding_names(lower)} may come from rhythm alone." if lower else ""
         notes.append(
             f"Top-10 accuracy of words: {scores}. The timing of words alone, without neural data, scores "
             f"{format_finding_share(timing)} (chance {format_finding_share(chance)}).{rhythm}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from base64 import b64encode
 from contextlib import contextmanager
 from functools import cache
@@ -165,7 +166,9 @@ def style_html_figures():
         })  # fmt: skip
         before = set(plt.get_fignums())
         try:
-            with plt.ioff():
+            with plt.ioff(), warnings.catch_warnings():
+                # The page is drawn by the fonts of the reader, who may have what is missing here.
+                warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
                 yield
         finally:
             for number in set(plt.get_fignums()) - before:

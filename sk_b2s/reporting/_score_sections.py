@@ -12,13 +12,15 @@ from sk_b2s.evaluation._results._amounts import amounts_in
 from sk_b2s.evaluation._scores import SCORES, is_score_correlation
 from sk_b2s.evaluation._statistics._comparison import describe_comparison_counts
 from sk_b2s.plotting._calibration import plot_adaptation
-from sk_b2s.plotting._scores import plot_comparison, plot_controls, plot_subjects
+from sk_b2s.plotting._scores import draw_comparisons, plot_controls, plot_subjects
 from sk_b2s.reporting._findings import (
+    MAX_NAMES,
     format_finding_count,
     format_finding_error,
     format_finding_null,
     format_finding_share,
     get_finding_style,
+    join_finding_names,
 )
 from sk_b2s.reporting._html import (
     group_html_blocks,
@@ -35,6 +37,7 @@ from sk_b2s.reporting._html import (
 )
 
 MAX_NARROW = 2  # decoders of tables in two columns
+MAX_PAIRS, MAX_DRAWN_PAIRS = 15, 10  # comparisons
 MAX_POINTS = 24  # subjects times decoders of a figure in one of two columns
 
 
@@ -217,6 +220,12 @@ def _count_significant(known):
 
     def count(is_outside, all_labels=True):
         table = is_outside.groupby("label", sort=False).agg(["sum", "size"])
+        if len(table) > MAX_NAMES:
+            kinds = table[(table["sum"] > 0) | all_labels].groupby(["sum", "size"], sort=False).groups
+            return "; ".join(
+                f"{join_finding_names(labels)}: {n} of {format_finding_count(size, 'subject')}"
+                for (n, size), labels in kinds.items()
+            )
         return "; ".join(
             f"{label}: {n['sum']} of {format_finding_count(n['size'], 'subject')}"
             for label, n in table.iterrows() if all_labels or n["sum"]
@@ -253,15 +262,14 @@ def show_score_comparison(summary):
         "smallest possible p of so many subjects is 0.05 or above, no difference can be significant."
     )
     name, is_correlation = summary.score_label, summary.is_correlation()
-    text = "; ".join(
-        f"{row.estimator} minus {row.reference} {_format_difference(row.mean_difference, is_correlation)}"
-        f"{'' if is_correlation else ' points'}, {describe_comparison_counts(row)}, "
-        f"corrected p {row.p_holm:.2g}"
-        for row in found.itertuples()
-    )
+    caption = "Diamonds: mean ± standard error over subjects, which is not a confidence interval. Small points: subjects."
+    drawn = found
+    if len(found) > MAX_PAIRS:
+        best = summary.scored.sort_values("top_k", ascending=False)["estimator"].iloc[0]
+        drawn = found[found["estimator"] == best].nsmallest(MAX_DRAWN_PAIRS, "mean_difference")
+        caption = f"{best} minus the {len(drawn)} next decoders. The table has all {len(found)} comparisons. {caption}"
     figure = make_html_figure(
-        plot_comparison(summary).figure, f"Differences in {name}: {text}.",
-        "Diamonds: mean ± standard error over subjects, which is not a confidence interval. Small points: subjects.",
+        draw_comparisons(summary.decoders, drawn).figure, f"Differences in {name}: {_describe_differences(drawn, is_correlation)}.", caption
     )  # fmt: skip
     columns = ["comparison", "difference", "subjects", "corrected p", "p"]
     body = [
@@ -271,10 +279,18 @@ def show_score_comparison(summary):
          make_html_cell(f"{row.p_holm:.2g}", f"smallest {row.smallest_p_holm:.2g}"), f"{row.p:.2g}"]
         for row in found.itertuples()
     ]  # fmt: skip
-    table = make_html_table(
-        columns, body, f"Differences in {name}{'' if is_correlation else ', percentage points'}"
-    )
+    unit = "" if is_correlation else ", percentage points"
+    table = make_html_table(columns, body, f"Differences in {name}{unit}", is_tall=len(found) > MAX_PAIRS)
     yield pair_html_blocks(group_html_blocks(figure), group_html_blocks(table))
+
+
+def _describe_differences(table, is_correlation):
+    """Describe a table of comparisons in words, for an alternative text."""
+    return "; ".join(
+        f"{row.estimator} minus {row.reference} {_format_difference(row.mean_difference, is_correlation)}"
+        f"{'' if is_correlation else ' points'}, {describe_comparison_counts(row)}, corrected p {row.p_holm:.2g}"
+        for row in table.itertuples()
+    )
 
 
 def _format_difference(difference, is_correlation):

@@ -38,6 +38,17 @@ def test_write_findings_headline_follows_verdicts(verdicts, style, text):
     assert text in found[1]
 
 
+def test_write_headline_shortens_many_names():
+    summary = BenchmarkSummary(make_score_table([f"decoder{place}" for place in range(9)], subjects="ab"))
+    _, text, notes = write_findings_headline(summary)
+    names = "decoder0, decoder1, decoder2, decoder3 and 5 others"
+    assert text == f"{names} decode speech better than their nulls."
+    ranking = next(note for note in notes if note.startswith("The highest score"))
+    assert "that of decoder8" in ranking
+    assert "decoder4 (" in ranking
+    assert "decoder3 (" not in ranking
+
+
 def test_write_headline_notes_unknown_controls():
     results = make_score_table(("ridge",))
     notes = write_findings_headline(BenchmarkSummary(results))[2]

@@ -1,6 +1,7 @@
 """Blocks and figures of the page: texts are escaped and visible."""
 
 import re
+import warnings
 
 import matplotlib
 import pytest
@@ -142,6 +143,16 @@ def test_figure_keeps_text_of_labels(text):
     read = Reader(page)
     assert make_text_visible(text) in "".join(read.words)
     assert read.all("svg")[0]["aria-label"] == f"Alt {make_text_visible(text)}"
+
+
+def test_figure_has_letters_of_other_fonts():
+    with warnings.catch_warnings(), style_html_figures():
+        figure = matplotlib.figure.Figure()
+        figure.subplots().set_title("\u8a9e")
+        with warnings.catch_warnings(record=True) as caught:
+            svg = make_html_figure(figure, "A title.")["svg"]
+    assert not caught
+    assert "\u8a9e" in svg
 
 
 def test_figure_requires_text():

@@ -22,7 +22,9 @@ from helpers.score_tables import (
 
 from sk_b2s import score_similarities, summarize, write_report
 from sk_b2s._utils._text import HIDDEN, make_text_visible
+from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.events._stimuli import get_stimulus_digest
+from sk_b2s.reporting._score_sections import show_score_comparison
 
 
 def read_page(results, folder, **options):
@@ -269,7 +271,28 @@ def test_page_opens_offline_in_browser(browser, full_page, scheme, width):
     assert [url for url in browser.requests if not url.startswith("data:")] == [full_page.as_uri()]
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_of_long_names_fits_in_browser(browser, tmp_path, width):
+    results = add_details(
+        make_score_table((40 * "long", f"Ridge({20 * 'alpha=1, '})"), subjects=("a" * 50, "b"))
+    )
+    page = write_report(results, tmp_path / "report.html", title="word" * 60)
+    browser.open(page.as_uri(), width, "light")
+    browser.wait_for("document.readyState === 'complete'")
+    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.evaluate(BEYOND) == []
+    assert browser.evaluate(CLIPPED) == []
+
+
 # --- details ---------------------------------------------------------------------------------------
+
+
+def test_report_draws_comparisons_of_best_decoder(empty_figures):
+    results = make_score_table([f"decoder{place}" for place in range(8)], subjects="ab")
+    figure, table = list(show_score_comparison(BenchmarkSummary(results)))[-1]["blocks"]
+    caption, table = figure["blocks"][0]["caption"], table["blocks"][0]
+    assert caption.startswith("decoder7 minus the 7 next decoders. The table has all 28 comparisons.")
+    assert (len(table["rows"]), table["is_tall"]) == (28, True)
 
 
 def test_write_report_shows_details(tmp_path, empty_figures):
