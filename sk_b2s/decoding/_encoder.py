@@ -263,7 +263,8 @@ class BrainEncoder(
         is ``valid_loss`` without a temperature.
     interrupted_ : bool
         Whether training was interrupted by Ctrl-C. The encoder then has its
-        best weights until the interruption.
+        best weights until the interruption, or its last ones without
+        validation.
     subjects_ : ndarray of shape (n_subjects,)
         Sorted subjects of the training rows. Subjects that occur only in the
         validation rows are not included.

@@ -321,7 +321,8 @@ def check_encoder_network_parameters(encoder):
             f"negatives. Got 1. Increase batch_size or set loss='mse'."
         )
     for callback in encoder.callbacks or ():
-        if not hasattr(callback[1] if isinstance(callback, tuple) else callback, "on_train_begin"):
+        one = callback[1] if isinstance(callback, tuple) else callback
+        if not (hasattr(one, "on_train_begin") and hasattr(one, "set_params")):
             raise ValueError(
                 f"callbacks must contain skorch callbacks or (name, callback) tuples. Got {callback!r}."
             )
@@ -380,7 +381,8 @@ def warn_encoder_network_learned_nothing(encoder, n_valid):
     if encoder.interrupted_:
         warnings.warn(
             f"training was interrupted in epoch {len(history)} of at most {encoder.max_epochs}, and the encoder "
-            f"has its best weights until then. Fit again to complete the training.",
+            f"has its {'last' if 'valid_loss' not in history[0] else 'best'} weights until then. Fit again to complete the "
+            f"training.",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -203,7 +203,13 @@ class RetrievalNet(NeuralNet):
         encoded = self.encode_speech(segments)
         if inside and self.speech_module is not None:  # whose output is not zero in the padding
             encoded = encoded * inside[0]
-        return self.criterion_(y_pred, encoded, target)
+        loss = self.criterion_(y_pred, encoded, target)
+        if training and not loss.requires_grad:
+            raise ValueError(
+                "The network has no weights to train any more, because a callback set requires_grad=False for all. Let it "
+                "freeze fewer layers."
+            )
+        return loss
 
     @explain_lack_of_memory()
     @allowed_threads()
@@ -223,6 +229,14 @@ class RetrievalNet(NeuralNet):
         except KeyboardInterrupt:
             self.stopped = method_name == "on_epoch_end"
             raise
+        except KeyError as error:
+            if "not found in history" not in str(error):
+                raise
+            columns = ", ".join(str(name) for name in self.history[-1] if name != "batches")
+            raise ValueError(
+                f"A callback reads what the history does not have: {error.args[0]} It has the columns {columns}. Those of "
+                f"validation require validation=0.1 or a splitter. Validation windows are scored at once, without batches."
+            ) from error
 
     def train_step(self, batch, **fit_params):
         """Take a step, or raise if the loss is not finite."""

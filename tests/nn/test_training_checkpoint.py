@@ -3,17 +3,28 @@
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from helpers.windows import make_planted_windows
 from sklearn.base import clone
-from skorch.callbacks import Callback, Checkpoint, GradientNormClipping, LoadInitState, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    Freezer,
+    GradientNormClipping,
+    LoadInitState,
+    LRScheduler,
+)
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from sk_b2s import BrainEncoder, StimulusLeakWarning, load, save
+from sk_b2s.metrics import ranks, similarity
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SMALL = {
@@ -274,3 +285,28 @@ def test_skorch_checkpoint_stores_the_best_epoch(data, tmp_path):
     assert best == [loss < min(losses[:i], default=np.inf) for i, loss in enumerate(losses)]
     stored = torch.load(tmp_path / "params.pt", weights_only=True)
     assert stored.keys() == encoder.net_.module_.state_dict().keys()
+
+
+def test_skorch_scoring_reads_validation_pairs(data):
+    def score_top1(net, pairs, _):
+        segments, target = pairs.distinct()
+        scores = similarity(net.embed(pairs.brain, pairs.rows).numpy(), np.asarray(segments))
+        return (ranks(scores, target) < 1).mean()
+
+    scoring = EpochScoring(score_top1, name="top1", use_caching=False)
+    history = BrainEncoder(**SMALL, callbacks=[scoring]).fit(*data).history_
+    assert history[:, "top1"] == history[:, "valid_top1"]
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        ([EarlyStopping("valid_loss")], "A callback reads .*valid_loss.*has the columns epoch, .*train_loss.*validation=0.1"),
+        ([Freezer("*")], "because a callback set requires_grad=False for all"),
+        ([SimpleNamespace(on_train_begin=print)], "callbacks must contain skorch callbacks"),
+    ],
+    ids=["no validation", "all frozen", "no callback"],
+)  # fmt: skip
+def test_skorch_callback_errors_name_the_way_out(data, callbacks, message):
+    with pytest.raises(ValueError, match=message):
+        BrainEncoder(**{**SMALL, "validation": None}, callbacks=callbacks).fit(*data)
