@@ -94,7 +94,8 @@ def iter_server_body(response, timeout, decode=False):
     response : requests.Response
         Response of :func:`open_server_response`.
     timeout : float
-        Duration in seconds over which the rate is measured.
+        Duration in seconds over which the rate is measured. The time between
+        two chunks, in which they are written, does not count.
     decode : bool, default=False
         If True, decompress the body.
 
@@ -113,8 +114,9 @@ def iter_server_body(response, timeout, decode=False):
     raw = response.raw
     # read1 returns the available bytes, while read waits for all requested bytes.
     read = getattr(raw, "read1", None)
-    since, n_bytes = time.monotonic(), 0
+    elapsed, n_bytes = 0.0, 0
     while True:
+        began = time.monotonic()
         try:
             chunk = (
                 raw.read(1024, decode_content=decode) if read is None else read(CHUNK, decode_content=decode)
@@ -123,13 +125,13 @@ def iter_server_body(response, timeout, decode=False):
             raise requests.ConnectionError(f"{type(error).__name__}: {error}") from error
         if not chunk:
             return
+        elapsed += time.monotonic() - began
         yield chunk
         n_bytes += len(chunk)
-        elapsed = time.monotonic() - since
         if elapsed > timeout:
             if n_bytes < MIN_RATE * elapsed:
                 raise StalledServerError(f"received only {n_bytes:,} bytes in {elapsed:.0f} s")
-            since, n_bytes = time.monotonic(), 0
+            elapsed, n_bytes = 0.0, 0
 
 
 def read_server_content_length(response):

@@ -22,15 +22,13 @@ def server(monkeypatch):
     monkeypatch.setattr(downloading, "WAIT", 0.01)
     server = Server()
     yield server
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
 
 
 @pytest.fixture
 def impatient_server(server, monkeypatch):
-    """Local server, with two attempts and a short timeout."""
+    """Local server, with two attempts."""
     monkeypatch.setattr(downloading, "ATTEMPTS", 2)
-    monkeypatch.setattr(downloading, "TIMEOUT", 5.0)
     return server
 
 

@@ -2,24 +2,29 @@
 
 import gzip
 import hashlib
+import io
 import os
 import shutil
-import time
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers.servers import (
     CONTENT,
-    MAX_SECONDS,
+    MOST_SENT,
+    SimulatedClock,
     download_file,
     iter_endless,
     list_files,
     make_file,
+    send_chunks,
     send_head,
-    send_slowly,
+    stop_waiting_for_heads,
 )
 
 from sk_b2s.datasets import _download as downloading
+from sk_b2s.datasets import _servers
 from sk_b2s.datasets._download import DownloadFile, download
 from sk_b2s.datasets._listings import request_file_listing
 
@@ -181,17 +186,20 @@ def test_download_stops_at_the_known_size(impatient_server, tmp_path, monkeypatc
 
     monkeypatch.setattr(downloading, "open_part_file_name", open_and_record)
 
+    sent, is_over = [], threading.Event()
+
     def respond(request):
         send_head(request, **({} if announced is None else {"Content_Length": str(announced)}))
-        send_slowly(request, iter_endless())
+        sent.append(send_chunks(request, iter_endless()))
+        is_over.set()
 
     impatient_server.special["/f.bin"] = respond
-    began = time.monotonic()
     with pytest.raises(
         ConnectionError, match=r"'a/f\.bin'.*f\.bin (sends more than|announces).*listed size is 300,000"
     ):
         download_file(make_file(impatient_server), tmp_path)
-    assert time.monotonic() - began < MAX_SECONDS
+    assert is_over.wait(300)
+    assert sent[0] < MOST_SENT, "the connection is closed early"
     assert len(impatient_server.requests) == 1
     assert list_files(tmp_path) == []
     assert (announced == 10**9) == (not written), "nothing is written if the announced size is too large"
@@ -209,7 +217,7 @@ def test_download_writes_at_most_the_size(impatient_server, tmp_path, monkeypatc
     monkeypatch.setattr(type(tmp_path), "unlink", record_size)
     impatient_server.special["/f.bin"] = lambda request: (
         send_head(request),
-        send_slowly(request, iter_endless()),
+        send_chunks(request, iter_endless()),
     )
     with pytest.raises(ConnectionError, match="sends more than"):
         download_file(make_file(impatient_server, size=12_345), tmp_path)
@@ -221,7 +229,7 @@ def test_download_of_unknown_size_checks_disk(impatient_server, tmp_path, monkey
     monkeypatch.setattr(downloading.shutil, "disk_usage", lambda path: usage)
     impatient_server.special["/f.bin"] = lambda request: (
         send_head(request),
-        send_slowly(request, iter_endless()),
+        send_chunks(request, iter_endless()),
     )
     with pytest.raises(OSError, match=r"f\.bin sent .* without an end"):
         download_file(make_file(impatient_server, size=None, checksum=None), tmp_path)
@@ -235,7 +243,7 @@ def test_download_rejects_compressed_body(impatient_server, tmp_path, size, pack
 
     def respond(request):
         send_head(request, Content_Encoding=packing, Content_Length=str(len(body)))
-        send_slowly(request, [body])
+        send_chunks(request, [body])
 
     impatient_server.special["/f.bin"] = respond
     with pytest.raises(
@@ -246,27 +254,19 @@ def test_download_rejects_compressed_body(impatient_server, tmp_path, size, pack
     assert len(impatient_server.requests) == 1
 
 
-@pytest.mark.parametrize("where", ["body", "head"])
-def test_download_stops_at_slow_server(impatient_server, tmp_path, monkeypatch, where):
-    monkeypatch.setattr(downloading, "TIMEOUT", 0.3)
+STALLED = r"f\.bin', from .*the server stalled.*2 attempts.* bytes received are kept"
 
+
+def test_download_stops_at_slow_body(impatient_server, tmp_path, monkeypatch):
     def respond(request):
-        if where == "body":
-            send_head(request, Content_Length=str(len(CONTENT)))
-            send_slowly(request, (CONTENT[i : i + 1] for i in range(1000)), 0.05)
-        else:
-            send_slowly(request, [b"HTTP/1.0 200 OK\r\n", *[b"A: b\r\n"] * 1000], 0.05)
+        send_head(request, Content_Length=str(len(CONTENT)))
+        send_chunks(request, (CONTENT[i : i + 1] for i in range(1000)))
 
     impatient_server.special["/f.bin"] = respond
-    began = time.monotonic()
-    with pytest.raises(
-        ConnectionError,
-        match=r"f\.bin', from .*the server stalled.*2 attempts.* bytes received are kept",
-    ):
-        download_file(make_file(impatient_server), tmp_path)
-    assert time.monotonic() - began < 3 * MAX_SECONDS
-    if where == "head":
-        return
+    with monkeypatch.context() as patch:
+        patch.setattr(_servers, "time", SimulatedClock(2 * downloading.TIMEOUT))
+        with pytest.raises(ConnectionError, match=STALLED):
+            download_file(make_file(impatient_server), tmp_path)
     part = tmp_path / "a/f.bin.part"
     assert CONTENT.startswith(part.read_bytes())
     assert part.stat().st_size > 0
@@ -276,23 +276,35 @@ def test_download_stops_at_slow_server(impatient_server, tmp_path, monkeypatch, 
     assert (tmp_path / "a/f.bin").read_bytes() == CONTENT
 
 
-def test_download_accepts_modest_rate(impatient_server, tmp_path, monkeypatch):
-    monkeypatch.setattr(downloading, "TIMEOUT", 0.5)
+def test_download_stops_at_slow_head(impatient_server, tmp_path, monkeypatch):
+    with stop_waiting_for_heads(monkeypatch) as (waits, is_over):
 
-    def respond(request):
-        send_head(request, Content_Length=str(len(CONTENT)))
-        send_slowly(request, (CONTENT[i : i + 15_000] for i in range(0, len(CONTENT), 15_000)), 0.05)
+        def respond(request):
+            send_chunks(request, [b"HTTP/1.0 200 OK\r\n"])
+            is_over.wait()
 
-    impatient_server.special["/f.bin"] = respond
-    download_file(make_file(impatient_server), tmp_path)
-    assert (tmp_path / "a/f.bin").read_bytes() == CONTENT
+        impatient_server.special["/f.bin"] = respond
+        with pytest.raises(ConnectionError, match=STALLED):
+            download_file(make_file(impatient_server), tmp_path)
+    assert waits == [3 * downloading.TIMEOUT] * 2
+
+
+def test_iter_server_body_counts_reading_only(monkeypatch):
+    """A server is not slow because its chunks are written slowly."""
+    clock = SimulatedClock(1.0)
+    monkeypatch.setattr(_servers, "time", clock)
+    body = io.BytesIO(bytes(20_000))
+    raw = SimpleNamespace(read1=lambda size, decode_content: body.read(2000))  # 2000 bytes per second
+    for _ in _servers.iter_server_body(SimpleNamespace(raw=raw), timeout=5.0):
+        clock.now += 100.0
+    assert body.tell() == 20_000
 
 
 @pytest.mark.parametrize("length", ["abc", "-5", "1e5", None])
 def test_download_ignores_invalid_length(impatient_server, tmp_path, length):
     def respond(request):
         send_head(request, **({} if length is None else {"Content_Length": length}))
-        send_slowly(request, [CONTENT])
+        send_chunks(request, [CONTENT])
 
     impatient_server.special["/f.bin"] = respond
     download_file(make_file(impatient_server), tmp_path / "one")
@@ -306,9 +318,9 @@ def test_download_rejects_other_range(impatient_server, tmp_path):
     def respond(request):
         if request.headers.get("Range"):
             send_head(request, 206, Content_Range=f"bytes 0-9/{len(CONTENT)}", Content_Length="10")
-            return send_slowly(request, [CONTENT[:10]])
+            return send_chunks(request, [CONTENT[:10]])
         send_head(request, Content_Length=str(len(CONTENT)))
-        send_slowly(request, [CONTENT])
+        send_chunks(request, [CONTENT])
 
     impatient_server.special["/f.bin"] = respond
     (tmp_path / "a").mkdir()
@@ -391,7 +403,7 @@ def test_download_rejects_part_linked_later(impatient_server, tmp_path):
         part.unlink(missing_ok=True)
         part.symlink_to(victim)
         send_head(request, Content_Length=str(len(CONTENT)))
-        send_slowly(request, [CONTENT])
+        send_chunks(request, [CONTENT])
 
     impatient_server.special["/f.bin"] = respond
     with pytest.raises(FileExistsError, match="is a link"):

@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from helpers.servers import iter_endless, list_files, send_head, send_slowly
+from helpers.servers import SimulatedClock, iter_endless, list_files, send_chunks, send_head
 
 from sk_b2s.datasets import (
     _brennan2019 as brennan2019,
@@ -21,6 +21,7 @@ from sk_b2s.datasets import (
     _listings as listings,
 )
 from sk_b2s.datasets import (
+    _servers,
     fetch_brennan2019,
     fetch_broderick2019,
     fetch_gwilliams2022,
@@ -165,7 +166,7 @@ def test_request_listing_rejects_endless_list(impatient_server, osf_page, tmp_pa
 
     def respond(request):
         send_head(request, **({"Content_Encoding": "gzip"} if packed else {}))
-        send_slowly(request, [gzip.compress(bytes(10**7))] if packed else iter_endless())
+        send_chunks(request, [gzip.compress(bytes(10**7))] if packed else iter_endless())
 
     impatient_server.special[osf_page] = respond
     with pytest.raises(ConnectionError, match="sent a list of more than 1 MB"):
@@ -174,13 +175,12 @@ def test_request_listing_rejects_endless_list(impatient_server, osf_page, tmp_pa
 
 
 def test_request_listing_stops_at_slow_server(impatient_server, osf_page, tmp_path, monkeypatch):
-    monkeypatch.setattr(downloading, "TIMEOUT", 0.3)
-
     def respond(request):
         send_head(request, Content_Length="1000")
-        send_slowly(request, [b" "] * 1000, 0.05)
+        send_chunks(request, [b" "] * 1000)
 
     impatient_server.special[osf_page] = respond
+    monkeypatch.setattr(_servers, "time", SimulatedClock(2 * downloading.TIMEOUT))
     with pytest.raises(ConnectionError, match="does not respond: received only .* bytes in"):
         fetch_gwilliams2022(tmp_path, progress=False)
 

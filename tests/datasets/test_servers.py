@@ -4,7 +4,8 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -23,7 +24,14 @@ MANUAL = "Open the page in a browser."
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
     remove_proxies(monkeypatch)
-    monkeypatch.setattr(downloading, "WAIT", 0.01)
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch):
+    """Seconds before further attempts, which do not pass."""
+    waits = []
+    monkeypatch.setattr(downloading, "time", SimpleNamespace(sleep=waits.append))
+    return waits
 
 
 @pytest.fixture
@@ -33,25 +41,25 @@ def proxy():
         yield start
 
 
-def find_unused_port():
+@pytest.fixture
+def closed_port():
+    """A port that is taken, so that no other program responds there."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+        yield one.getsockname()[1]
 
 
 def check_error(call, error, *texts):
-    """Check that a call fails quickly, with texts in its error."""
-    began = time.monotonic()
+    """Check that a call fails, with texts in its error."""
     with pytest.raises(error) as caught:
         call()
-    assert time.monotonic() - began < 20, "without the waits between attempts"
     for text in texts:
         assert text in str(caught.value)
     return caught.value
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-def test_fetch_stops_at_blocking_proxy(proxy, tmp_path, monkeypatch, variable):
+def test_fetch_stops_at_blocking_proxy(proxy, waits, tmp_path, monkeypatch, variable):
     address = proxy(403)
     monkeypatch.setenv(variable, address)
     fetchers = [
@@ -72,6 +80,7 @@ def test_fetch_stops_at_blocking_proxy(proxy, tmp_path, monkeypatch, variable):
         check_error(fetch, PermissionError, *texts, f"{page} in a browser", repr(str(tmp_path)))
         assert len(proxy.requests) == index
     assert proxy.requests[0] == "api.osf.io:443"
+    assert not waits
 
 
 def test_download_behind_blocking_proxy(proxy, tmp_path, monkeypatch):
@@ -113,7 +122,7 @@ def test_request_listing_of_http_is_blocked(proxy, monkeypatch):
     assert len(proxy.requests) == 1
 
 
-def test_request_listing_repeats_after_proxy_error(proxy, monkeypatch):
+def test_request_listing_repeats_after_proxy_error(proxy, waits, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy(503, "Busy"))
     check_error(
         lambda: request_file_listing("https://api.osf.io/v2", "data", manual=MANUAL),
@@ -121,6 +130,7 @@ def test_request_listing_repeats_after_proxy_error(proxy, monkeypatch):
         "Tunnel connection failed: 503 Busy",
     )
     assert len(proxy.requests) == downloading.ATTEMPTS
+    assert waits == [2.0, 4.0, 8.0, 16.0, 32.0]
 
 
 @pytest.mark.parametrize(("address", "text"), [
@@ -133,8 +143,16 @@ def test_request_listing_repeats_after_proxy_error(proxy, monkeypatch):
     ("http://127.0.0.1:abc", "The proxy http://127.0.0.1:abc (set by HTTPS_PROXY) cannot be used"),
     ("http://", "The proxy http:// (set by HTTPS_PROXY) cannot be used"),
 ])  # fmt: skip
-def test_make_final_server_error_of_invalid_proxy(monkeypatch, tmp_path, address, text):
-    port = find_unused_port()
+def test_make_final_server_error_of_invalid_proxy(monkeypatch, closed_port, tmp_path, address, text):
+    port, find = closed_port, socket.getaddrinfo
+
+    def find_local(host, *args, **kwargs):
+        """Find no other hosts, for which some networks take long."""
+        if host != "127.0.0.1":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return find(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", find_local)
     monkeypatch.setattr(downloading, "iter_download_attempts", lambda: iter([0]))  # a second attempt fails
     monkeypatch.setenv("HTTPS_PROXY", address.format(port=port))
     errors = [
@@ -160,8 +178,7 @@ def test_describe_proxy_respects_no_proxy(proxy, monkeypatch):
         assert describe_server_proxy(server.url) == ""
         assert describe_server_proxy("http://api.osf.io") != ""
     finally:
-        server.http.shutdown()
-        server.http.server_close()
+        server.close()
     assert proxy.requests == []
 
 
@@ -199,11 +216,9 @@ def secure_server(tmp_path):
         pytest.skip("requires openssl to make a certificate")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
-    server = Server()
-    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+    server = Server(partial(context.wrap_socket, server_side=True))
     yield server, f"https://localhost:{server.http.server_port}"
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
 
 
 def test_make_final_server_error_of_certificate(secure_server):
@@ -224,5 +239,4 @@ def test_make_final_server_error_of_http_for_https():
             "is not trusted",
         )
     finally:
-        server.http.shutdown()
-        server.http.server_close()
+        server.close()

@@ -4,22 +4,29 @@ import hashlib
 import io
 import json
 import re
-import time
 import zipfile
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import numpy as np
 
+from sk_b2s.datasets import _servers
 from sk_b2s.datasets._download import DownloadFile, download
 
 
 class Server:
-    """Server that drops the connection halfway, ``drops`` times."""
+    """Server that drops the connection halfway, ``drops`` times.
 
-    def __init__(self):
+    Parameters
+    ----------
+    secure : callable, default=None
+        Returns the encrypted socket of a socket.
+    """
+
+    def __init__(self, secure=None):
         self.files, self.drops, self.ranges, self.requests, self.status = {}, 0, True, [], {}
         self.kinds: dict = {}
         self.special: dict = {}  # functions of the request, by path
@@ -34,7 +41,13 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
+        if secure is not None:  # before the thread waits for this socket
+            self.http.socket = secure(self.http.socket)
         Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
 
     def respond(self, request):
         path, wanted = unquote(request.path), request.headers.get("Range")
@@ -111,7 +124,7 @@ def start_proxies():
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
-MAX_SECONDS = 5  # of sending
+MOST_SENT = 10**8  # bytes of an endless response
 
 
 def send_head(request, status=200, **headers):
@@ -121,18 +134,48 @@ def send_head(request, status=200, **headers):
     request.end_headers()
 
 
-def send_slowly(request, chunks, pause=0.0):
-    """Send chunks until the client disconnects, or time is up."""
-    until = time.monotonic() + MAX_SECONDS
+def send_chunks(request, chunks):
+    """Send chunks until the client disconnects: number of bytes sent."""
+    n_bytes = 0
     try:
         for chunk in chunks:
             request.wfile.write(chunk)
             request.wfile.flush()
-            time.sleep(pause)
-            if time.monotonic() > until:
-                return
+            n_bytes += len(chunk)
     except OSError:
-        return
+        pass
+    return n_bytes
+
+
+class SimulatedClock:
+    """Module ``time`` whose clock advances by some seconds at each call."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds = 0.0, seconds
+
+    def monotonic(self):
+        self.now += self.seconds
+        return self.now
+
+
+@contextmanager
+def stop_waiting_for_heads(monkeypatch):
+    """Let the client wait for no head of a response: the list of waits.
+
+    Also yields an event, until which the server can keep its heads back.
+    """
+    waits, is_over = [], Event()
+
+    class Impatient(Thread):
+        def join(self, timeout=None):
+            waits.append(timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_servers, "threading", SimpleNamespace(Thread=Impatient))
+        try:
+            yield waits, is_over
+        finally:
+            is_over.set()
 
 
 def list_files(root):
@@ -140,7 +183,8 @@ def list_files(root):
 
 
 def iter_endless():
-    while True:
+    """Yield chunks far beyond the size of any file of the tests."""
+    for _ in range(MOST_SENT // 10_000):
         yield 10_000 * b"x"
 
 
