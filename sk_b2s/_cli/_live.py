@@ -278,14 +278,17 @@ def open_cli_live_source(args, ch_names, stack):
     return iter_live_replay(outlet, source), source.sfreq
 
 
-def iter_live_replay(outlet, source, patience=1.0):
-    """Yield what a source reads, until the replay is done and all has come."""
-    latest = time.monotonic()
+def iter_live_replay(outlet, source, patience=60.0):
+    """Yield what a source reads, until the replay is done and all has come.
+
+    ``patience`` is the longest wait in seconds for samples that were sent.
+    """
+    n_read, latest = 0, time.monotonic()
     while (read := source.read()) is not None:
-        if read[0].shape[1]:
-            latest = time.monotonic()
+        if n_new := read[0].shape[1]:
+            n_read, latest = n_read + n_new, time.monotonic()
             yield read
-        elif outlet.is_done and time.monotonic() - latest > patience:
+        elif outlet.is_done and (n_read >= outlet.n_sent or time.monotonic() - latest > patience):
             return
         else:
             time.sleep(0.01)

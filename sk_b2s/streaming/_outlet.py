@@ -36,6 +36,13 @@ class ReplayOutlet:
         recording, and time stamps are those of the recording.
     chunk : float, default=0.04
         Seconds of the recording in a chunk.
+
+    Attributes
+    ----------
+    is_done : bool
+        Whether all samples were sent.
+    n_sent : int
+        Number of samples sent.
     """
 
     def __init__(self, raw, ch_names, speed=1.0, chunk=0.04):
@@ -46,7 +53,7 @@ class ReplayOutlet:
         info.set_channel_names(list(ch_names))
         info.set_channel_units(["0"] * len(ch_names))  # exponent of ten: volts and tesla as in MNE
         self._outlet = lsl.StreamOutlet(info)
-        self.is_done, self._stop = False, threading.Event()
+        self.is_done, self.n_sent, self._stop = False, 0, threading.Event()
         self._thread = threading.Thread(
             target=self._send, args=(raw, list(ch_names), sfreq, speed, chunk, lsl.local_clock), daemon=True
         )
@@ -64,6 +71,7 @@ class ReplayOutlet:
             self._outlet.push_chunk(
                 raw[picks, first:last][0].T.copy("C"), timestamp=started + (last - 1) / sfreq
             )
+            self.n_sent = last
         self.is_done = True
 
     def close(self):
