@@ -16,16 +16,17 @@ def send_and_read():
     """Send predictions of both forms, and print what an inlet received."""
     from mne_lsl.lsl import StreamInlet, resolve_streams
 
+    patience = 300  # s, which only a failure needs
     name = f"posterior-{os.getpid()}"
     with PosteriorOutlet({"a": None, "b": None}, name) as outlet:
-        inlet = StreamInlet(resolve_streams(timeout=5, name=name)[0])
-        inlet.open_stream(timeout=5)
+        inlet = StreamInlet(resolve_streams(timeout=patience, name=name)[0])
+        inlet.open_stream(timeout=patience)
         table = pd.DataFrame(
             {"a": [0.25, 0.5], "b": [0.75, 0.5], "stimulus_time": [3.0, 3.5], "age": [0.1, 0.1]}
         )
         outlet(table)
         outlet({"probabilities": {"a": 1.0, "b": 0.0}, "stimulus_time": 4.0, "age": 0.2})
-        received = [inlet.pull_sample(timeout=5)[0].tolist() for _ in range(3)]
+        received = [inlet.pull_sample(timeout=patience)[0].tolist() for _ in range(3)]
         print(inlet.get_sinfo().get_channel_names(), received)
         del inlet
 
@@ -37,7 +38,7 @@ def test_posterior_outlet_sends_each_prediction(tmp_path):
     environment = {**os.environ, "LSLAPICFG": str(tmp_path / "lsl.cfg"), "MNE_LSL_LOG_LEVEL": "ERROR"}
     code = "from tests.streaming.test_outlet import send_and_read; send_and_read()"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=1200
     )
     expected = [[0.25, 0.75, 3.0, 0.1], [0.5, 0.5, 3.5, 0.1], [1.0, 0.0, 4.0, 0.2]]
     assert done.stdout.strip() == f"{['a', 'b', 'stimulus_time', 'age']} {expected}", done.stderr

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import shutil
 import subprocess
 from importlib.resources import files
@@ -10,6 +11,7 @@ import pytest
 from helpers.hidden import ALL_NAMES
 from helpers.pages import EVIL, Reader
 
+from sk_b2s.streaming import _page
 from sk_b2s.streaming._page import N_CLIENTS, LivePage
 
 PAGE = files("sk_b2s.streaming") / "page"
@@ -25,14 +27,16 @@ def make_line(number, trial=0):
 
 
 @pytest.fixture
-def page():
+def page(monkeypatch):
+    """Page that sends a message when ``_sent`` is set to -infinity only."""
+    monkeypatch.setattr(_page, "SEND_EVERY", 1e9)
     page = LivePage(NAMES)
     yield page
     page.close(wait=0.1)
 
 
 def request(page, path="/", **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=300)
     connection.request("GET", path, headers=headers)
     return connection.getresponse()
 
@@ -78,7 +82,7 @@ def test_page_sends_history_updates_and_end(page):
     assert state["names"][0] == EVIL
     assert not set(state["names"][1]) & set("\0\x1b\u202e\u2066\ud800")
     page.show(make_line(2, trial=1))
-    page._sent = -1
+    page._sent = -math.inf
     page.show_status(3.0, 3)
     kind, update = read_event(response)
     assert (kind, update["trial"], update["rows"]) == ("update", 1, [[2, 0.25, 0.75]])
@@ -90,9 +94,11 @@ def test_page_sends_history_updates_and_end(page):
 def test_page_sends_predictions_of_a_long_chunk(page):
     client = page.add_client()
     client.get()  # the state
-    page._sent = -1
     page.show(make_line(1))
-    assert b'"rows": [[1, 0.25, 0.75]]' in client.get(timeout=5)
+    assert client.empty()
+    page._sent = -math.inf
+    page.show(make_line(2))
+    assert b'"rows": [[1, 0.25, 0.75], [2, 0.25, 0.75]]' in client.get(timeout=300)
 
 
 def test_page_limits_pages_and_waiting_messages(page):
@@ -101,7 +107,7 @@ def test_page_limits_pages_and_waiting_messages(page):
     assert request(page, "/events").status == 503
     for number in range(300):
         page.show(make_line(number))
-        page._sent = -1
+        page._sent = -math.inf
         page.show_status(number, 0)
     assert kept[0].qsize() == 1
     assert kept[0].get() is None
@@ -123,6 +129,6 @@ def test_script_computes_points():
         "s.formatNumber(null, 1), s.formatNumber(.256, 2), s.extendRange(3, 3), s.styleOf(9)]))"
     )
     printed = subprocess.run(
-        [node, "-e", code], capture_output=True, text=True, check=True, timeout=30
+        [node, "-e", code], capture_output=True, text=True, check=True, timeout=1200
     ).stdout
     assert json.loads(printed) == ["40.0,62.0 90.0,12.0 140.0,37.0", 101, "-", "0.26", [3, 4], "s1 d1"]
