@@ -2,11 +2,9 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import joblib
-import numpy as np
 import pandas as pd
 import pytest
 from helpers.decoders import FAST, ONE, Counting, counting, people, ridge, same
@@ -14,11 +12,14 @@ from helpers.processes import run_in_processes
 from sklearn.exceptions import FitFailedWarning
 
 from sk_b2s import (
+    RidgeDecoder,
     StimulusKFold,
     benchmark,
     read_results,
     summarize,
 )
+from sk_b2s._utils._json_lines import JsonLinesLock
+from sk_b2s.evaluation._results import _fits
 
 
 def test_benchmark_reuses_stored_fits(done, fits, tmp_path):
@@ -124,12 +125,55 @@ def run_two(path):
     return benchmark(estimators, X, y, StimulusKFold(2), path, n_candidates=30, **FAST)
 
 
-def fork(path):
-    """Run in another process: its id."""
+POINTS = ("fit", "score", "write", "truncate", "release")  # where a process ends
+
+
+def end_process(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_at(point):
+    """Let this process end at a point of its second fit."""
+    write, n_calls, n_lines = os.write, [0], [0]
+
+    def end_after(function):
+        def call(*args):
+            result = function(*args)
+            n_calls[0] += 1
+            return result if n_calls[0] < 2 else end_process()
+
+        return call
+
+    def write_half(file, content):
+        write(file, content[: len(content) // 2])
+        end_process()
+
+    def write_line(claim, line):
+        n_lines[0] += 1
+        if n_lines[0] == 2 and point == "write":
+            end_process()
+        if n_lines[0] == 2 and point == "truncate":
+            os.write = write_half
+        store(claim, line)
+        if n_lines[0] == 2:
+            end_process()
+
+    if point == "fit":
+        RidgeDecoder.fit = end_after(RidgeDecoder.fit)  # no other class, whose code is a part of the keys
+    elif point == "score":
+        _fits._score = end_after(_fits._score)
+    else:
+        store, JsonLinesLock.write = JsonLinesLock.write, write_line
+
+
+def fork(path, point=None):
+    """Run in another process, which may end early: its id."""
     child = os.fork()
     if not child:
         status = 1
         try:
+            if point is not None:
+                end_at(point)
             run_two(path)
             status = 0
         finally:
@@ -138,27 +182,20 @@ def fork(path):
 
 
 def interrupt_and_share(folder):
-    """Interrupt a benchmark eight times, and run one in three processes.
+    """Interrupt a benchmark at each point, and run one in three processes.
 
-    Times are counted in fits and not in seconds, so that they do not depend on
-    the load of the machine.
+    The points are places in the code, so that they depend neither on the speed
+    nor on the load of the machine.
     """
-    log = Path(os.environ["FITS"])
-    random, path, interruptions = np.random.default_rng(3), folder / "interrupted.jsonl", 0
-    for _ in range(8):
-        child, enough = fork(path), min(count_fits(log) + random.integers(3), 12)
-        while count_fits(log) < enough:
-            time.sleep(0.005)
-        time.sleep(random.uniform(0.0, 0.05))  # in the fit, the score or the writing
-        os.kill(child, signal.SIGKILL)
-        interruptions += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    assert interruptions >= 4
-    assert path.stat().st_size > 0
+    log, path = Path(os.environ["FITS"]), folder / "interrupted.jsonl"
+    for number, point in enumerate(POINTS, 1):
+        assert os.WTERMSIG(os.waitpid(fork(path, point), 0)[1]) == signal.SIGKILL
+        assert count_fits(log) == 2 * number
     assert os.waitpid(fork(path), 0)[1] == 0
-    assert 12 <= count_fits(log) <= 12 + interruptions
+    assert count_fits(log) == 12 + len(POINTS) - 1  # all but the last point lose a fit
     log.write_text("")
     children = [fork(folder / "shared.jsonl") for _ in range(3)]
-    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     assert count_fits(log) == 12
 
 
@@ -173,7 +210,8 @@ def test_benchmark_survives_interruptions_and_sharing(fits, tmp_path):
     interrupted, shared, whole = (tmp_path / f"{name}.jsonl" for name in ("interrupted", "shared", "whole"))
     expected = run_two(whole)
     assert fits() == 24
-    same(read_results(interrupted), expected)
+    with pytest.warns(UserWarning, match="an invalid line was skipped"):
+        same(read_results(interrupted), expected)
     same(run_two(interrupted), expected)
     same(read_results(shared), expected)
     same(read_results([whole, shared, interrupted]), expected)
