@@ -1,7 +1,6 @@
 """Tests of training by several processes."""
 
 import os
-import socket
 import subprocess
 import sys
 import warnings
@@ -10,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from helpers.processes import run_in_processes
 from helpers.windows import make_planted_windows
 from torch import nn
@@ -33,7 +33,7 @@ def fit_encoders(rank, n_processes, port, params):
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n_processes), "MASTER_ADDR": "127.0.0.1",
         "LOCAL_WORLD_SIZE": str(n_processes), "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1", "TORCHELASTIC_USE_AGENT_STORE": "True",
     }  # fmt: skip
     warnings.simplefilter("ignore")
     X, y = make_planted_windows()
@@ -61,13 +61,6 @@ class PartlyUsedNet(nn.Conv1d):
     def __init__(self, n_chans, n_outputs):
         super().__init__(n_chans, n_outputs, 1)
         self.unused = nn.Linear(2, 2)
-
-
-def find_free_port():
-    """Return a port that no other program uses."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 @pytest.mark.parametrize("n_rows", [64, 61])
@@ -136,10 +129,12 @@ def test_distributed_processes_end_with_equal_networks():
         "verbose": 1,
         "validation": None,
     }
+    # The port of this process, as that of a launcher, can be taken by no other program until the processes meet.
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     fit = partial(
         fit_encoders,
         n_processes=2,
-        port=find_free_port(),
+        port=store.port,
         params=[linear, {**SMALL, **small, **trained}, {**linear, "module": PartlyUsedNet}],
     )
     first, other = run_in_processes(fit, range(2))
@@ -189,7 +184,7 @@ def test_torchrun_ends_after_one_interruption(tmp_path):
         environment.pop(name, None)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", *command, path], env=environment, capture_output=True, text=True,
-        timeout=300, check=False,
+        timeout=1200, check=False,
     )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("digest")]
     assert len(lines) == 2, done.stderr
