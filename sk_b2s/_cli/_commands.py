@@ -149,7 +149,8 @@ def run_report_command(args):
         raise ValueError("--title requires an HTML report. Remove --title, or --page none.")
     results = read_results(args.results, args.conflicts)
     print(make_text_visible(format_scores(summarize(results))))
-    print(f"\n{wrap_scores_text(generate_methods_text(results))}\n")
+    paragraphs = map(wrap_scores_text, generate_methods_text(results).split("\n\n"))
+    print("\n" + "\n\n".join(paragraphs) + "\n")
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
         results.drop(columns="details").to_csv(args.csv, index=False)

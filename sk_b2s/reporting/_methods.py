@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import groupby
 
 import jinja2
 import pandas as pd
@@ -40,6 +41,7 @@ from sk_b2s.reporting._methods_details import (
     list_training_sentences,
 )
 
+END = "---"  # line of the template that ends a paragraph
 # What pretraining has seen, by its name in the column transductive_steps.
 SEEN = {
     "test windows": "test windows",
@@ -51,12 +53,14 @@ SEEN = {
 
 @with_visible_text
 def generate_methods_text(results, cv=None):
-    """Generate a paragraph for a methods section from a results table.
+    """Generate the text of a methods section from a results table.
 
-    It has the numbers of windows, folds, candidates and shifts, filters and
-    sampling rate, speech features, training of networks, hyperparameters
-    chosen within the training set, paired tests, scores and versions. Facts
-    that the table does not contain are listed in a last sentence in brackets.
+    Short paragraphs describe subjects and recordings (duration of windows,
+    filters, sampling rate), stimuli and features, decoders (training,
+    hyperparameters chosen within the training set), evaluation (windows,
+    folds, candidates), statistics (null, controls), scores with paired tests,
+    and versions. Facts that the table does not contain are listed in a last
+    sentence in brackets, and a paragraph without facts is left out.
     Other parameters of estimators, which are in the column ``parameters``, and
     preprocessing before the windows must be added by the author.
 
@@ -75,7 +79,8 @@ def generate_methods_text(results, cv=None):
     Returns
     -------
     text : str
-        One paragraph, or one per task if there are several.
+        Paragraphs with an empty line between them. If there are several tasks,
+        those of each.
 
     Raises
     ------
@@ -92,9 +97,8 @@ def generate_methods_text(results, cv=None):
     ...     "n_windows": [80, 90], "k": 10, "chance": 0.2, "top_k": [0.5, 0.7],
     ... })
     >>> text = generate_methods_text(results, cv="LeaveOneSubjectOut(None)")
-    >>> print(text.split(". ")[0])
-    Decoding was tested on 170 windows of 2 subjects (80 to 90 each), in 2
-    folds made by LeaveOneSubjectOut(None), each of which tested one subject
+    >>> print(text.split(".")[0])
+    Decoding was tested in 2 subjects
     """
     if missing := [column for column in ("estimator", "subject") if column not in results]:
         raise ValueError(
@@ -113,8 +117,9 @@ def generate_methods_text(results, cv=None):
     has_plan = {"control", "fold", "seed", "error", "plan"} <= set(results)
     facts = _describe_data(summary, cv)
     facts |= {"missing": summary.unfinished if has_plan else [], "n_failed": len(summary.failed)}
-    text = _load_template().render(facts)
-    return " ".join(line.strip() for line in text.split("\n") if line.strip())
+    lines = [line.strip() for line in _load_template().render(facts).split("\n")]
+    paragraphs = [" ".join(filter(None, group)) for is_end, group in groupby(lines, END.__eq__) if not is_end]
+    return "\n\n".join(filter(None, paragraphs))
 
 
 @cache
@@ -261,8 +266,9 @@ def _describe_task(mine):
     settings = (plan or {}).get("settings", {})
     own = _describe_own_candidates(mine)
     return {
-        "question": spec.question, "source": spec.source, "rows": settings.get("rows", ""),
-        "candidates": own["text"] if own else spec.candidates, "label": spec.label.format(k=k), "chance": spec.chance,
+        "name": spec.name, "question": spec.question, "source": spec.source, "rows": settings.get("rows", ""),
+        "candidates": own["text"] if own else spec.candidates, "label": spec.label.format(k=k),
+        "chance": re.sub(r"^k\b", str(k), spec.chance),
         "shifted": spec.shifted, "compared": spec.compared, "averaged": spec.averaged,
     }  # fmt: skip
 

@@ -35,7 +35,10 @@ def show_provenance(results, cv):
     """Show methods text, command, table, parameters and versions."""
     methods = [
         make_html_heading("Methods text"),
-        {"kind": "quote", "text": generate_methods_text(results.dropna(axis=1, how="all"), cv)},
+        {
+            "kind": "quote",
+            "texts": generate_methods_text(results.dropna(axis=1, how="all"), cv).split("\n\n"),
+        },
     ]
     yield pair_html_blocks(group_html_blocks(*methods), group_html_blocks(*_show_origin(results)))
     yield from show_parameters_in_appendix_section(results)

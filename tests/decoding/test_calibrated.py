@@ -365,7 +365,7 @@ def test_summarize_keeps_amounts_separate(curve):
     n_windows = results.query("estimator == 'plain' and control == 'decoder' and calibration_minutes == 0")[
         "n_windows"
     ]
-    assert f"Decoding was tested on {n_windows.sum()} windows of 3 subjects" in said
+    assert f"Decoding was tested on {n_windows.sum()} windows (" in said
     assert "used without labels to fit RobustChannelScaler and CovarianceAlignment." in said
     assert "adapted, 0.3 min: top-5 accuracy" in said
     assert "adapted, all minutes: top-5 accuracy" in said

@@ -47,7 +47,7 @@ def make_blocks(text):
     return [
         make_html_heading(text), make_html_paragraph(text, badge=mark, code=text), make_html_items([text]), make_html_items([text], code=True),
         make_html_table([text, text], [[text, make_html_cell(text, text, mark)], [text, make_html_cell(text, is_code=True)]], text),
-        make_html_details(text, make_html_paragraph(text)), pair_html_blocks(make_html_heading(text, 3)), {"kind": "quote", "text": text},
+        make_html_details(text, make_html_paragraph(text)), pair_html_blocks(make_html_heading(text, 3)), {"kind": "quote", "texts": [text]},
         {"kind": "terms", "terms": {text: text}}, {"kind": "cards", "cards": [card]},
         {"kind": "statement", "label": text, "style": "bad", "text": text, "notes": [text], "texts": [text],
          "code": False},

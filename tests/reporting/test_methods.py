@@ -38,9 +38,10 @@ def results():
 
 def test_generate_methods_text_has_numbers_of_table(results):
     text = generate_methods_text(results, cv="LeaveOneSubjectOut(stimulus_folds=5)")
-    assert "tested on 363 windows of 3 subjects (120 to 122 each) (story)" in text
+    assert text.startswith("Decoding was tested in 3 subjects (story).\n\n")
     assert (
-        "in 3 folds made by LeaveOneSubjectOut(stimulus_folds=5), each of which tested one subject." in text
+        "tested on 363 windows (120 to 122 of each subject), in 3 folds made by LeaveOneSubjectOut(stimulus_folds=5), each of "
+        "which tested one subject." in text
     )
     assert "ridge and clip were each fitted on 400 to 402 windows with 2 random seeds." in text
     assert "the distinct segments of its test set (100 to 102) were ranked" in text
@@ -66,7 +67,7 @@ def test_generate_methods_text_has_numbers_of_fits():
     text = generate_methods_text(results)
     for sentence in (
         "Windows had a duration of 0.3 to 2 s (median 0.5 s) and covered 1.5 hours of recordings.",
-        "Speech features were Mel at 50 Hz for ridge and Mel, Phones for encoder.",
+        "Features of the stimuli were Mel at 50 Hz for ridge and Mel, Phones for encoder.",
         "For ridge, alpha was chosen among 3 values (0.1 to 10) by 3-fold cross-validation within the training "
         "set: 0.1 to 1.",
         "ridge and encoder were trained on the contrastive loss (clip) with Adam (learning rate 0.001, batches of 64 windows) "
@@ -95,6 +96,26 @@ def test_generate_methods_text_weights_folds(results):
 def test_describe_window_duration_of_long_windows():
     fits = pd.DataFrame({"details": [{"window_seconds": [8.0, 60.0, 123.4]}]})
     assert describe_window_duration(fits) == "8 to 123 s (median 60 s)"
+
+
+def test_generate_methods_text_has_paragraphs_by_topic():
+    results = add_details(make_score_table(), "alpha").assign(
+        features="Mel at 50 Hz; digest ab", versions="sk_b2s 1"
+    )
+    found = generate_methods_text(results).split("\n\n")
+    starts = (
+        "Decoding was tested in 4 subjects", "Features of the stimuli were Mel", "ridge and encoder were each fitted",
+        "Decoding was tested on ", "Scores were averaged", "ridge: top-10", "Software: ",
+    )  # fmt: skip
+    assert len(found) == len(starts)
+    for paragraph, start in zip(found, starts, strict=True):
+        assert paragraph.startswith(start)
+        assert "\n" not in paragraph
+    assert " Windows had a duration of" in found[0]
+    assert "The recordings had" in found[0]
+    assert "Training took 3 epochs." in found[2]
+    assert "null distribution" in found[4]
+    assert "Wilcoxon" in found[5]
 
 
 def test_list_training_sentences_of_few_epochs():
@@ -170,7 +191,7 @@ def test_generate_methods_text_rejects_empty_table(results):
 def test_generate_methods_text_of_similarities():
     y = pd.DataFrame({"segment": np.arange(60), "onset": 3.0 * np.arange(60), "duration": 3.0})
     text = generate_methods_text(score_similarities(np.eye(60), y))
-    assert "60 windows of 1 subject" in text
+    assert "tested in 1 subject." in text
     assert "does not contain: how folds were made, numbers of windows" in text
 
 

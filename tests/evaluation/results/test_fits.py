@@ -346,7 +346,7 @@ def test_benchmark_table_works_with_statistics(tmp_path):
         assert row["mean_difference"] == pytest.approx(by["sharp"] - by["blunt"])
         text = generate_methods_text(results)
         for part in (
-            "240 windows of 4 subjects", "in 4 folds, each of which tested one subject (neither the subject nor the",
+            "tested in 4 subjects", "on 240 windows (60 of each subject), in 4 folds, each of which tested one subject (neither the subject nor the",
             "with 2 random seeds", "No test window contained a stimulus of the training windows", "phase-randomized",
             "mean ± s.e.m. over subjects", "sharp: top-10 accuracy", "blunt: top-10 accuracy", "sk_b2s 0",
         ):  # fmt: skip

@@ -127,7 +127,10 @@ def test_benchmark_task_resumes_and_shares_a_file(fits, tmp_path):
     assert all(
         TASKS[name].question in text and TASKS[name].candidates in text for name in ("segment", "word")
     )
-    assert "top-10 accuracy of words, each with equal weight" in text
+    assert (
+        "top-10 accuracy of words, each with equal weight, with a chance level of 10 divided by the number"
+        in text
+    )
 
 
 def test_benchmark_task_always_runs_required_controls(monkeypatch):
