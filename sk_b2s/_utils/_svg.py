@@ -9,6 +9,7 @@ import numpy as np
 WIDTH, HEIGHT, EDGE = 320, 150, 22  # pixels
 MAX_POINTS = 200  # of a line
 STRIP_WIDTH, STRIP_LEFT, STRIP_HEIGHT, MAX_BARS = 640, 80, 20, 200  # pixels, and bars of a strip
+NARROWEST = 480  # pixels, below which strips scroll
 
 
 def draw_svg_lines(lines, labels, is_dashed=(), height=HEIGHT, show_range=True):
@@ -125,8 +126,9 @@ def draw_svg_strips(strips, stop, start=0.0):
     ]
     labels = ", ".join(f"{len(onsets)} {label}" for label, onsets, _, _ in strips)
     return (
-        f'<svg role="img" aria-label="{html.escape(labels)}" style="max-width: 100%; height: auto" width="{STRIP_WIDTH}" '
-        f'height="{height}" viewBox="0 0 {STRIP_WIDTH} {height}">{"".join(parts)}</svg>'
+        f'<div style="overflow-x: auto"><svg role="img" aria-label="{html.escape(labels)}" '
+        f'style="max-width: 100%; min-width: {NARROWEST}px; height: auto" width="{STRIP_WIDTH}" '
+        f'height="{height}" viewBox="0 0 {STRIP_WIDTH} {height}">{"".join(parts)}</svg></div>'
     )
 
 

@@ -12,7 +12,8 @@ from sk_b2s._utils._svg import draw_svg_strips
 from sk_b2s.events._images import OTHER_TYPES
 from sk_b2s.events._stimuli import stimulus_name
 
-SHOWN = 12  # recordings in HTML
+SHOWN = 12  # recordings
+TEXT_WIDTH, SHORTEST = 80, 16  # characters of the table, and of a shortened column
 SEGMENTS = "segment"  # type of the rows of a table of segments
 NEEDED = ("subject", "recording", "onset", "duration")
 
@@ -113,7 +114,7 @@ class EventsDescription:
         shown = self.table.head(SHOWN).assign(minutes=self.table["minutes"].map("{:.1f}".format))
         shown = shown if shown["stimuli"].any() else shown.drop(columns="stimuli")
         more = len(self.table) - len(shown)
-        lines = [self._summarize(), shown.to_string(index=False), *[f"... and {more} more"] * (more > 0)]
+        lines = [self._summarize(), _format_table(shown), *[f"... and {more} more"] * (more > 0)]
         return "\n".join(lines)
 
     def _repr_html_(self):
@@ -128,6 +129,26 @@ class EventsDescription:
         if more := len(self.table) - len(recordings):
             parts.append(f"<p>and {more} more</p>")
         return f"<div>{''.join(parts)}</div>"
+
+
+def _format_table(table):
+    """Format a table as text, with long stimuli and recordings shortened."""
+    text = table.to_string(index=False)
+    for name in ("stimuli", "recording"):
+        excess = max(map(len, text.splitlines())) - TEXT_WIDTH
+        if name in table and excess > 0:
+            width = max(table[name].str.len().max() - excess, SHORTEST)
+            table = table.assign(**{name: [_shorten(value, width, name) for value in table[name]]})
+            text = table.to_string(index=False)
+    return text
+
+
+def _shorten(text, width, name):
+    """Shorten a text at its end, that of a recording in its middle."""
+    if len(text) <= width:
+        return text
+    n_last = (width - 1) // 2 if name == "recording" else 0
+    return f"{text[: width - 1 - n_last]}…{text[len(text) - n_last :]}"
 
 
 def _count(n, noun):

@@ -90,3 +90,12 @@ def test_describe_events_refuses_other_tables():
         describe_events(make_events().drop(columns="duration"))
     with pytest.raises(ValueError, match="at least one row"):
         describe_events(make_events().iloc[:0])
+
+
+def test_describe_events_fits_into_80_columns():
+    found = describe_events(make_events(name=f"{'very_' * 12}long.wav"))
+    found.table["recording"] = f"sub-01{'_ses-1' * 12}_meg.fif"
+    lines = repr(found).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "_meg.fif" in lines[2]
+    assert lines[2].endswith("…")
