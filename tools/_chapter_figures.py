@@ -11,6 +11,8 @@ from draw_figures import FAINT, INK, draws
 import sk_b2s
 from sk_b2s.plotting._style import COLORS, style_axes
 
+DARK_TEXT = "#111418"  # on orange, in both color schemes
+
 
 def compute_mel(sound, start, stop, n_mels=20, sfreq=32):
     """Compute the mel spectrogram of a part of a stimulus."""
@@ -79,7 +81,8 @@ def draw_start(axes, results):
         hit = segment == result.target[3]
         axes[2].barh(-place, scores[segment], 0.8, color=COLORS[4] if hit else FAINT, alpha=1 if hit else 0.5)
         text = f"{place + 1}. {result.candidates['text'].iloc[segment]}" + ("   (the target)" if hit else "")
-        axes[2].text(0.01 * scores.max(), -place, text, va="center", fontsize=9, color=INK)
+        color = DARK_TEXT if hit else INK
+        axes[2].text(0.01 * scores.max(), -place, text, va="center", fontsize=9, color=color)
     axes[2].set_xlim(0, scores[order[0]])
     axes[2].set_yticks([])
     axes[2].set_xticks([])
@@ -101,10 +104,10 @@ def draw_preprocessing(ax, results):
     for place, name in enumerate(("block", "block", "...")):
         draw_line(ax, 2, 2 + 10 * place, min(11.9 + 10 * place, 28), COLORS[5], name)
     draw_line(ax, 1, 7.5, 13.2, COLORS[4], "segment (y)", alpha=0.7)
-    draw_line(ax, 0, 8.5, 14.2, COLORS[1], "window (X)", alpha=0.6)
+    draw_line(ax, 0, 10.0, 15.7, COLORS[1], "window (X)", alpha=0.6)
     ax.plot([8.5, 8.5], [0.72, 1.28], color=INK, linewidth=1.5)
-    ax.text(7.2, 1.0, "anchor: word onset", fontsize=9, ha="right", va="center")
-    ax.annotate("", (8.5, 0.5), (7.5, 0.5), arrowprops={"arrowstyle": "<->", "color": INK})
+    ax.text(7.2, 1.0, "word onset", fontsize=9, ha="right", va="center")
+    ax.annotate("", (10.0, 0.5), (7.5, 0.5), arrowprops={"arrowstyle": "<->", "color": INK})
     ax.text(7.2, 0.42, "lag", fontsize=9, ha="right", va="center")
     for left in (0, 28.6):
         ax.axvspan(left, left + 1.4, 0.02, 0.98, color=COLORS[3], alpha=0.3, linewidth=0)
@@ -308,8 +311,8 @@ def draw_saving(ax, results):
     draw_line(ax, 0, -3.3, -1.2, COLORS[0], "fitted pipeline", 0.8)
     draw_line(ax, 0, 4.4, 6.5, COLORS[0], "equal pipeline", 0.8)
     for place, part in enumerate(parts):
-        draw_line(ax, 1.2 - 0.8 * place, 0, 3.2, COLORS[4], part, 0.7)
-    for left, right, text in ((-1.1, -0.1, "save"), (3.3, 4.3, "load")):
+        draw_line(ax, 1.2 - 0.8 * place, -0.15, 3.35, COLORS[4], part, 0.7)
+    for left, right, text in ((-1.1, -0.25, "save"), (3.45, 4.3, "load")):
         ax.annotate("", (right, 0), (left, 0), arrowprops={"arrowstyle": "->", "color": FAINT})
         ax.text((left + right) / 2, 0.2, text, ha="center", fontsize=9)
     ax.set_title("model.safetensors, no code, no pickle", fontsize=9)

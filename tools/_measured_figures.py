@@ -61,10 +61,10 @@ def draw_simulated(ax, results):
     labels = ["ridge", "network", "likelihood", "oracle"]
     cells = np.array([[found[group, label] for label in labels] for group in groups])
     draw_groups(ax, groups, labels, cells[..., 0], cells[..., 1])
-    ax.axhline(0.0093, color=FAINT, linestyle="--", linewidth=1)
+    ax.axhline(0.0093, color=FAINT, linestyle="--", linewidth=1, label="chance")
     ax.set_ylabel("top-10 accuracy, 1,079 candidates")
-    ax.legend(ncols=4, fontsize=9, loc="upper right")
-    ax.set_ylim(0, 1.12)
+    ax.legend(ncols=3, fontsize=9, loc="upper right")
+    ax.set(ylim=(0, 1.22), yticks=np.arange(0, 1.1, 0.2))
 
 
 @draws("measured_eeg", height=3.2)
@@ -176,6 +176,7 @@ def draw_streaming(ax, results):
                 label=f"{decoder}, {kind}",
             )
     ax.axhline(0.25, color=FAINT, linewidth=0.8)
+    ax.text(28.8, 0.235, "chance", fontsize=8, color=FAINT, ha="right", va="top")
     ax.set_xlabel("seconds of evidence")
     ax.set_ylabel("accuracy, four passages")
     ax.set_ylim(0, 1)
