@@ -7,9 +7,10 @@ the story of four participants, 1.6 to 9.6 minutes together, and scored on the
 other half (k=1 of eight segments, all ten repeats). MaskedEncoder is fitted on
 the other four participants without labels, and only on the half of the story
 that is also used for training. Both halves are tested in turn, and both
-groups of participants are labeled in turn. The starts are those of ``bench_pretraining.py``, and
-``longer``: random weights, with the steps of pretraining added to those of
-training. Participants 1 to 8 were used for development.
+groups of participants are labeled in turn. The starts are those of
+``bench_pretraining.py``, and ``longer``: random weights, with the steps of
+pretraining added to those of training. Participants 1 to 8 were used for
+development.
 """
 
 import argparse

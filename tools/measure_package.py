@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from prose import find_avoided, find_long_lines
+from prose import FOLDERS, files_of, find_avoided, find_long_lines
 
 MOST_TEST_NAME = 50
 N_IMPORTS = 5
@@ -72,14 +72,14 @@ def main(root):
         print(f"  {folder.relative_to(package)}: {n}")
     print(f"files: {len(files)}, lines: {sum(lines)}, longest: {max(lines)}")
     print(f"import sk_b2s: {measure_import(root, 'import sk_b2s'):.2f} s")
-    long = sum(len(find_long_lines(path)) for path in files)
+    texts = [path for name in FOLDERS for path in files_of([root / name])]
+    long = sum(len(find_long_lines(path)) for path in texts)
     firsts = [line for path in files for line in first_lines(path)]
     bad_firsts = [line for line in firsts if len(line) > 79 or not line.endswith(".")]
     print(f"docstring lines over 79 characters: {long}")
     print(f"first docstring lines over 79 characters or without a period: {len(bad_firsts)} of {len(firsts)}")
-    for name in ("sk_b2s", "tests", "docs", "examples", "benchmarks"):
-        paths = [p for p in sorted((root / name).rglob("*")) if p.suffix in (".py", ".md", ".rst")]
-        print(f"avoided words in {name}: {sum(len(find_avoided(path)) for path in paths)}")
+    for name in FOLDERS:
+        print(f"avoided words in {name}: {sum(len(find_avoided(path)) for path in files_of([root / name]))}")
     names = [name for path in sorted(tests.rglob("test_*.py")) for name in test_names(path)]
     print(
         f"test names over {MOST_TEST_NAME} characters: {sum(len(n) > MOST_TEST_NAME for n in names)} of {len(names)}"
