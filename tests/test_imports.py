@@ -83,6 +83,19 @@ def test_modules_import_each_other_without_cycles():
     TopologicalSorter(graph).prepare()  # raises CycleError with the modules of the cycle
 
 
+def test_modules_import_no_private_name_of_another():
+    """Names with an underscore are those of modules, or of one file."""
+    wrong = [
+        f"{name} imports {node.module}.{alias.name}"
+        for name, path in MODULES.items()
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("sk_b2s")
+        for alias in node.names
+        if alias.name.startswith("_") and f"{node.module}.{alias.name}" not in MODULES
+    ]
+    assert not wrong
+
+
 def test_modules_import_matplotlib_in_functions():
     """Sub-packages import lazily, so importing one does not show this."""
     heavy = {"matplotlib", "IPython", "transformers"}

@@ -48,7 +48,7 @@ def run_benchmark_command(args):
     """Fit and score decoders on all folds. Return 1 if a fit failed."""
     results = _run_folds(args)
     print(make_text_visible(f"write an HTML report: sk-b2s report {shlex.quote(args.out)}"))
-    return _get_status(results)
+    return _get_exit_status(results)
 
 
 def _run_folds(args):
@@ -69,7 +69,7 @@ def _run_folds(args):
         verbose=int(args.verbose),
     )
     apply_settings(estimators, args.set)
-    dataset, X, y = _load_windows(args)
+    dataset, X, y = _load_command_windows(args)
     n_folds = _print_plan(args, X, y, cv)
     if args.fold is not None and not 0 <= args.fold < n_folds:
         raise ValueError(f"--fold must be between 0 and {n_folds - 1}. Got {args.fold} instead.")
@@ -107,7 +107,7 @@ def _check_features(estimators):
                 part._check_rate()
 
 
-def _get_status(results):
+def _get_exit_status(results):
     return int((results["error"] != "").any())
 
 
@@ -116,14 +116,14 @@ def run_demo_command(args):
     print(f"$ {args.shown_command}", flush=True)
     results = _run_folds(args)  # only of this command: the file may hold results of other demos
     _write_page(results, Path(args.out).with_name("report.html"), "Decoding of simulated listening")
-    return _get_status(results)
+    return _get_exit_status(results)
 
 
 def run_folds_command(args):
     """Print folds, their sizes, and what training and test sets share."""
     complete_task_options_of_windows(args)
     cv = _make_splitter(args)
-    _, X, y = _load_windows(args)
+    _, X, y = _load_command_windows(args)
     _print_plan(args, X, y, cv)
     table = cv.summary(X, y).rename_axis("fold").round(1)
     leakage = check_leakage(X, y, cv)
@@ -157,7 +157,7 @@ def run_report_command(args):
         print(f"table of {len(results)} rows: {args.csv}")
     if args.page != "none":
         _write_page(results, args.page, args.title, args.stimuli_dir)
-    return _get_status(results)
+    return _get_exit_status(results)
 
 
 # --- data, splitter, report ------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def check_command_arguments(args):
         raise ValueError(f"--cache must be a folder, or none. Got the file {args.cache!r} instead.")
 
 
-def _get_given(args, *names):
+def _get_given_options(args, *names):
     """Return the options that were given, as a dict."""
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
@@ -241,9 +241,9 @@ def _write_page(results, path, title=None, stimuli=None):
         ) from error
 
 
-def _load_windows(args):
+def _load_command_windows(args):
     """Load a data set and cut its windows: Dataset, X and y."""
-    options = _get_given(args, *DATASET_OPTIONS)
+    options = _get_given_options(args, *DATASET_OPTIONS)
     if len(args.anchor) > 1 and args.cv != "hashed":
         raise ValueError(
             "Several anchors require --cv hashed, which trains on a regular grid and tests at word onsets. "

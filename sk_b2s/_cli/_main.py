@@ -95,7 +95,7 @@ def main(argv=None):
         args.shown_command = shlex.join(["sk-b2s", "benchmark", *argv[1:]])
     _configure_streams()
     try:
-        with _interruptible(), warnings.catch_warnings():
+        with _raise_on_interrupt(), warnings.catch_warnings():
             commands = importlib.import_module("sk_b2s._cli._commands")
             warnings.showwarning = print_main_warning
             if args.command in ("live", "listen"):
@@ -190,7 +190,7 @@ def _configure_streams():
 
 
 @contextmanager
-def _interruptible():
+def _raise_on_interrupt():
     """Raise `MainInterrupted` on Ctrl-C, which no library catches."""
 
     def stop(number, frame):

@@ -37,7 +37,7 @@ DEMO = {
 
 def make_parser():
     """Make the argument parser of all commands."""
-    parser = _Parser(
+    parser = _CommandParser(
         prog="sk-b2s",
         description="Decode from EEG or MEG which segment of speech was presented.",
         epilog=(
@@ -52,7 +52,9 @@ def make_parser():
         ),
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show versions and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser
+    )
     _add_demo(commands)
     _add_benchmark(commands)
     _add_folds(commands)
@@ -62,11 +64,11 @@ def make_parser():
     return parser
 
 
-class _Parser(argparse.ArgumentParser):
+class _CommandParser(argparse.ArgumentParser):
     """Parser without abbreviations. ``listing`` makes a text for the help."""
 
     def __init__(self, *, listing=None, **kwargs):
-        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **kwargs)
+        super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **kwargs)
         self.listing = listing
 
     def format_help(self):
@@ -75,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help in two columns, wide enough for most options."""
 
     def __init__(self, prog):
@@ -109,7 +111,7 @@ def _add_demo(commands):
     for action in parser._actions:
         if action.dest in DEMO:
             text = re.sub(r"(^|[ (]+)default: .*", "", str(action.help))
-            action.help = f"{text} (default: {_format_value(DEMO[action.dest])})".lstrip()
+            action.help = f"{text} (default: {_format_option_value(DEMO[action.dest])})".lstrip()
     parser.set_defaults(command="demo", **{**DEMO, "estimator": None, "tmax": None})
 
 
@@ -118,7 +120,9 @@ def format_demo_command_of_parser(args=None, argv=()):
     defaults = {name: value for name, value in DEMO.items() if name != "dataset"}
     if args is not None:
         defaults = {name: value for name, value in defaults.items() if getattr(args, name) == value}
-    options = [f"--{name.replace('_', '-')} {_format_value(value)}" for name, value in defaults.items()]
+    options = [
+        f"--{name.replace('_', '-')} {_format_option_value(value)}" for name, value in defaults.items()
+    ]
     return " ".join(["sk-b2s benchmark", DEMO["dataset"], *options, *map(shlex.quote, argv)])
 
 
@@ -128,7 +132,7 @@ def _wrap_command(text):
     return " \\\n".join(f"  {line}" for line in lines)
 
 
-def _format_value(value):
+def _format_option_value(value):
     if isinstance(value, list):
         return ",".join(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -14,14 +14,14 @@ from sklearn.utils._metadata_requests import SIMPLE_METHODS
 from sklearn.utils._param_validation import validate_parameter_constraints
 
 from sk_b2s._persistence._registry import NEWER, PANDAS_TYPES, PARTS, READABLE
-from sk_b2s._persistence._states import (
+from sk_b2s._persistence._state_checks import (
     check_part_state,
     check_state,
     check_state_frames,
     check_state_names,
     find_nonfinite_states,
-    get_state_schema,
 )
+from sk_b2s._persistence._states import get_state_schema
 
 MEMORY = 2**26, 16  # bytes of memory that any file may use, and per byte of the file
 LONGEST = 1024  # characters by which a string width may exceed the longest string

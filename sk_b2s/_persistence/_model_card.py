@@ -37,9 +37,9 @@ def make_model_card(estimator, repo_id, license_id=None, description=None):
         ) from error
     kinds = ", ".join(f"`{type(one).__name__}`" for one in iter_nested_estimators(estimator))
     header = ["---", "library_name: sk_b2s", "tags:", *(f"- {tag}" for tag in TAGS)]
-    header += [f"license: {_one_line(license_id)}"] if license_id else []
+    header += [f"license: {_make_card_line(license_id)}"] if license_id else []
     versions = ", ".join(f"{name} {version}" for name, version in get_versions().items())
-    facts = _list_facts(estimator)
+    facts = _list_training_facts(estimator)
     return "\n".join([
         *header, "---", "",
         f"# {repo_id.partition('/')[2]}", "",
@@ -51,7 +51,7 @@ def make_model_card(estimator, repo_id, license_id=None, description=None):
         "## Training", "",
         "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts), "",
         "## Parameters", "",
-        "```text", *_list_parameters(estimator), "```", "",
+        "```text", *_list_changed_parameters(estimator), "```", "",
         "## Use", "",
         "Windows must have the channels, the sampling rate and the length of training. A score depends on the number of "
         "candidates and on the split of the stimuli. Report it with its chance level, for stimuli that were not in training.",
@@ -60,7 +60,7 @@ def make_model_card(estimator, repo_id, license_id=None, description=None):
     ])  # fmt: skip
 
 
-def _list_facts(estimator):
+def _list_training_facts(estimator):
     """List names and values of what an estimator was trained on."""
     last, _ = find_innermost_estimator(estimator, fitted=True)
     facts = []
@@ -83,7 +83,7 @@ def _list_facts(estimator):
     intervals = getattr(last, "stimulus_intervals_", None)
     add("distinct stimuli", None if intervals is None else f"{intervals.seconds / 60:.1f} min")
     if isinstance(segments, pd.DataFrame) and "language" in segments:
-        add("languages", ", ".join(sorted(set(segments["language"].dropna().map(_one_line)))) or None)
+        add("languages", ", ".join(sorted(set(segments["language"].dropna().map(_make_card_line)))) or None)
     if (history := getattr(last, "history_", None)) is not None and len(history):
         add("epochs", len(history))
         add("training loss", f"{history[-1]['train_loss']:.4g}")
@@ -94,7 +94,7 @@ def _list_facts(estimator):
     return facts
 
 
-def _list_parameters(estimator):
+def _list_changed_parameters(estimator):
     """List the parameters that differ from their defaults."""
     lines, params = [], estimator.get_params()
     for name, value in list(params.items()):  # the parameters of init cannot be set, and are not listed
@@ -106,16 +106,16 @@ def _list_parameters(estimator):
         known = inspect.signature(type(holder)).parameters
         is_plain = value is None or isinstance(value, (bool, int, float, str, tuple))
         default = known[own].default if own in known else inspect.Parameter.empty
-        if own in LOCAL or not is_plain or isinstance(holder, Pipeline) or _equals(value, default):
+        if own in LOCAL or not is_plain or isinstance(holder, Pipeline) or _equals_default(value, default):
             continue
-        lines.append(f"{name}={_one_line(repr(value))}")
+        lines.append(f"{name}={_make_card_line(repr(value))}")
     return lines or ["defaults"]
 
 
-def _equals(value, default):
+def _equals_default(value, default):
     return type(value) is type(default) and value == default
 
 
-def _one_line(text):
+def _make_card_line(text):
     """Return text that cannot end a line, a table cell or a code block."""
     return " ".join(str(text).split()).replace("|", "/").replace("```", "'''")[:200]

@@ -240,8 +240,8 @@ def load(path, *, parent=None, memory=None, trusted=None):
     A checksum detects accidental damage. It is not a signature, and does not
     detect intentional changes.
     """
-    path, parent = _resolve(path), None if parent is None else _resolve(parent)
-    estimator, parent_name = _read_file(path, memory, trusted)
+    path, parent = _resolve_hub_path(path), None if parent is None else _resolve_hub_path(parent)
+    estimator, parent_name = _read_saved_file(path, memory, trusted)
     if parent_name is None:
         return estimator
     parent = path.parent / _check_parent_name(parent_name, path) if parent is None else parent
@@ -258,19 +258,19 @@ def load(path, *, parent=None, memory=None, trusted=None):
     return _join_parent(estimator, _read_parent(parent, memory, trusted), path, parent)
 
 
-def _resolve(path):
+def _resolve_hub_path(path):
     """Return the path of a file, downloaded if it is on the hub."""
     return download_from_hub(path) if is_hub_download_address(path) else Path(path)
 
 
-def _read_file(path, memory, trusted):
+def _read_saved_file(path, memory, trusted):
     """Read the estimator of a file, and the name of its parent or None."""
     if not path.is_file():
         raise FileNotFoundError(f"The file {str(path)!r} does not exist.")
     known = _merge_trusted(trusted)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            content = _read_header(file)
+            content = _read_saved_header(file)
             reader = Deserializer(file.get_tensor, known, memory, path.stat().st_size)
             estimator = reader.decode(content["estimator"])
             if not isinstance(estimator, BaseEstimator):
@@ -283,19 +283,19 @@ def _read_file(path, memory, trusted):
                     "its checksum does not match its content, so the file was changed after it was saved. Copy it "
                     "again from its source, or save the estimator again."
                 )
-            _warn_versions(content["versions"], reader.names, path)
+            _warn_saved_versions(content["versions"], reader.names, path)
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"{path} is not a safetensors file, or truncated or damaged: {_truncate(error)}."
+            f"{path} is not a safetensors file, or truncated or damaged: {_truncate_load_error(error)}."
         ) from error
     except MemoryError as error:
         raise MemoryError(
             f"{path} has {path.stat().st_size / 1e6:,.0f} MB, and there is not enough memory to load it: "
-            f"{_truncate(error)}"
+            f"{_truncate_load_error(error)}"
         ) from error
     except (ValueError, *DAMAGE) as error:
         what = error if type(error) is ValueError else f"it is damaged, {type(error).__name__}: {error}"
-        raise ValueError(f"{path} cannot be loaded: {_truncate(what)}") from error
+        raise ValueError(f"{path} cannot be loaded: {_truncate_load_error(what)}") from error
     for nonfinite in reader.nonfinite:
         warnings.warn(
             f"{path}: the {nonfinite} contains NaN or infinite values, which lead to NaN or infinite results. Fit again "
@@ -305,7 +305,7 @@ def _read_file(path, memory, trusted):
     return estimator, content.get("parent")
 
 
-def _truncate(error, most=2000):
+def _truncate_load_error(error, most=2000):
     """Truncate the text of an error, which may repeat content of a file."""
     text = str(error)
     return text if len(text) <= most else f"{text[:most]} ..."
@@ -342,7 +342,7 @@ def _check_parent_name(name, path):
 def _read_parent(path, memory, trusted):
     """Read the estimator of a parent file, which has no parent itself."""
     path = Path(path)
-    estimator, parent_name = _read_file(path, memory, trusted)
+    estimator, parent_name = _read_saved_file(path, memory, trusted)
     if parent_name is not None:
         raise ValueError(
             f"{str(path)!r} contains only the difference to the encoder in {parent_name!r}. Pass that file, of the "
@@ -398,7 +398,7 @@ def _join_parent(estimator, parent, path, parent_path):
         return replace_innermost_estimator(estimator, encoder._join_parent(known))
     except (ValueError, *DAMAGE) as error:
         raise ValueError(
-            f"{path} cannot be loaded: it is damaged, {type(error).__name__}: {_truncate(error)}"
+            f"{path} cannot be loaded: it is damaged, {type(error).__name__}: {_truncate_load_error(error)}"
         ) from error
 
 
@@ -417,7 +417,7 @@ def _check_parent(encoder, parent, path):
     )
 
 
-def _read_header(file):
+def _read_saved_header(file):
     """Parse the JSON text of the header, and check its size and format."""
     text = (file.metadata() or {}).get("sk_b2s")
     if text is None:
@@ -436,7 +436,7 @@ def _read_header(file):
     return content
 
 
-def _warn_versions(written, names, path):
+def _warn_saved_versions(written, names, path):
     """Warn if another minor version wrote classes of the file."""
     here = get_versions()
     for package in ("sk_b2s", "sklearn"):

@@ -63,13 +63,13 @@ class Serializer:
         return TypeError(f"{'.'.join(where)} is {value!r}, which cannot be saved. {way_out}{trust}.")
 
     def _items(self, values, where):
-        return [self.encode(v, (*where, _label(v, i))) for i, v in enumerate(values)]
+        return [self.encode(v, (*where, _label_saved_step(v, i))) for i, v in enumerate(values)]
 
     def _float(self, value, where):
         return repr(value)
 
     def _tuple(self, value, where):
-        if _label(value, "") == "":
+        if _label_saved_step(value, "") == "":
             return self._items(value, where)
         return [value[0], *(self.encode(item, where) for item in value[1:])]
 
@@ -197,7 +197,7 @@ class Serializer:
             raise self._refuse(value, where, way_out)
         state = {argument: getattr(value, attribute) for argument, attribute in arguments.items()}
         if isinstance(value, Windows):
-            state["signals"] = _load_signals(value)
+            state["signals"] = _load_saved_signals(value)
         return {"class": name, "state": self._dict(state, where)}
 
     def _estimator(self, estimator, where):
@@ -234,7 +234,7 @@ class Serializer:
         return self.encode(value, where)
 
 
-def _label(value, otherwise):
+def _label_saved_step(value, otherwise):
     """Return the name of a (name, step) tuple, or the index in a list."""
     named = type(value) is tuple and len(value) > 1 and type(value[0]) is str
     return value[0] if named else str(otherwise)
@@ -252,7 +252,7 @@ def _get_fitted_state(estimator, params):
     return state
 
 
-def _load_signals(windows):
+def _load_saved_signals(windows):
     """Load the signals of windows, with unused ones empty."""
     used = set(windows.which.tolist())
     return [

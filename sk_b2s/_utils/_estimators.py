@@ -60,11 +60,11 @@ def iter_nested_estimators(estimator):
     ``speech`` and ``init`` of a decoder are left out.
     """
     yield estimator
-    for part in _list_parts(estimator):
+    for part in _list_held_estimators(estimator):
         yield from iter_nested_estimators(part)
 
 
-def _list_parts(estimator):
+def _list_held_estimators(estimator):
     """Return the estimators that an estimator holds, the decoder last."""
     if isinstance(estimator, Pipeline):
         return [step for _, step in estimator.steps if hasattr(step, "fit")]
@@ -74,17 +74,18 @@ def _list_parts(estimator):
         return inner
     params = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
     parts = [
-        _find_estimators(getattr(estimator, f"{name}_", None)) or _find_estimators(value)
+        _find_estimators_in_container(getattr(estimator, f"{name}_", None))
+        or _find_estimators_in_container(value)
         for name, value in params.items()
         if name not in ("estimator", "speech", "init")
     ]
     return [*(one for found in parts for one in found), *inner]
 
 
-def _find_estimators(value):
+def _find_estimators_in_container(value):
     """Return the estimators in nested lists and tuples."""
     if isinstance(value, (list, tuple)):
-        return [one for part in value for one in _find_estimators(part)]
+        return [one for part in value for one in _find_estimators_in_container(part)]
     return [value] if hasattr(value, "fit") and not isinstance(value, type) else []
 
 

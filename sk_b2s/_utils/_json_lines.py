@@ -75,7 +75,7 @@ class JsonLinesFile:
             return [], 0
         content = self._read_bytes()
         skipped: dict[int, str] = {}
-        found = _parsed(content, None, self.find_problem, skipped)
+        found = _parse_json_lines(content, None, self.find_problem, skipped)
         if skipped:
             n = len(skipped)
             what = f"{n} invalid lines were" if n > 1 else "an invalid line was"
@@ -91,7 +91,7 @@ class JsonLinesFile:
         """Read the whole file while no other process writes a line."""
         with open(self.path, "rb") as file:
             with suppress(OSError):  # a file system without locks
-                _lock(file, WRITING, wait=True, shared=True)
+                _lock_json_lines_byte(file, WRITING, wait=True, shared=True)
             return file.read()
 
     def size(self):
@@ -131,7 +131,7 @@ class JsonLinesFile:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         file = os.open(self.path, flags, 0o666)
         try:
-            mine = _lock(file, CLAIMS + int(key[:13], 16), wait=False)
+            mine = _lock_json_lines_byte(file, CLAIMS + int(key[:13], 16), wait=False)
             yield JsonLinesLock(file, key, self) if mine else None
         finally:
             os.close(file)  # releases the lock
@@ -163,12 +163,14 @@ class JsonLinesLock:
         os.lseek(self.file, start, os.SEEK_SET)
         while part := os.read(self.file, 2**24):
             parts.append(part)
-        return _parsed(b"".join(parts), self.key, self.owner.find_problem)
+        return _parse_json_lines(b"".join(parts), self.key, self.owner.find_problem)
 
     def write(self, line):
         """Append a line and flush it to the disk."""
-        content = b"\n" + json.dumps(line | {"key": self.key}, default=_plain).encode() + b"\n"
-        _lock(self.file, WRITING, wait=True)  # appending is not atomic on network file systems
+        content = b"\n" + json.dumps(line | {"key": self.key}, default=_convert_json_value).encode() + b"\n"
+        _lock_json_lines_byte(
+            self.file, WRITING, wait=True
+        )  # appending is not atomic on network file systems
         try:
             written = os.write(self.file, content)
             if written < len(content):
@@ -188,7 +190,7 @@ class JsonLinesLock:
                 fcntl.lockf(self.file, fcntl.LOCK_UN, 1, WRITING, os.SEEK_SET)
 
 
-def _parsed(content, of=None, find_problem=None, skipped=None):
+def _parse_json_lines(content, of=None, find_problem=None, skipped=None):
     """Return the valid lines of a content, and add others to ``skipped``."""
     found = []
     for number, text in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
@@ -213,7 +215,7 @@ def _parsed(content, of=None, find_problem=None, skipped=None):
     return found
 
 
-def _lock(file, byte, wait, shared=False):
+def _lock_json_lines_byte(file, byte, wait, shared=False):
     """Lock one byte of a file, and return False if another process has it."""
     if fcntl is None:
         return True
@@ -227,6 +229,6 @@ def _lock(file, byte, wait, shared=False):
     return True
 
 
-def _plain(value):
+def _convert_json_value(value):
     """Convert a value that JSON cannot represent."""
     return value.item() if isinstance(value, np.generic) else str(value)

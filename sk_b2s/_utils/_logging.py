@@ -21,7 +21,7 @@ LONG = 60.0  # seconds of work that is announced without a terminal
 logger = logging.getLogger("sk_b2s")
 
 
-class _Output(logging.Handler):
+class _LogOutput(logging.Handler):
     """Print messages, unless the root logger has handlers that do so."""
 
     def emit(self, record):
@@ -185,14 +185,14 @@ def _iterate_with_lines(items, title, total, verbose, n_ahead, announce, n_at_on
             message = f"{title}: {done} of {total}, about {format_logged_seconds(left)} left"
             if announce and now - began + left >= LONG:
                 announce, said = False, now
-                _announce(message, verbose)
+                _log_or_print(message, verbose)
             elif now - said >= EVERY:
                 said = now
                 log(message, verbose)
         yield item
 
 
-def _announce(message, verbose):
+def _log_or_print(message, verbose):
     """Log a message, or write it where a bar would be below the level INFO."""
     level = logger.getEffectiveLevel() if verbose is None else _get_level(verbose)
     if level <= logging.INFO or has_root_logging_handlers():
@@ -217,6 +217,6 @@ def run_in_parallel_with_logging(calls, title, n_jobs=None):
         )
 
 
-logger.addHandler(_Output())
+logger.addHandler(_LogOutput())
 if logger.level == logging.NOTSET:  # a level that was set before the import remains
     set_log_level()

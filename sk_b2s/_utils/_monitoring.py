@@ -60,7 +60,7 @@ def monitor_warnings():
             _CAUGHT.__enter__()
             # After all other filters. By default a line of code warns only once, in whatever thread.
             warnings.simplefilter("always", append=True)
-            _set_hooks(_enter, _exit, _collect_or_show)
+            _set_warning_hooks(_enter_catch_warnings, _exit_catch_warnings, _collect_or_show)
         _COLLECTING.append(collected)
     try:
         yield collected
@@ -69,7 +69,7 @@ def monitor_warnings():
         with _LOCK:
             _COLLECTING[:] = [other for other in _COLLECTING if other is not collected]
             if not _COLLECTING:
-                _set_hooks(*_FORMER)
+                _set_warning_hooks(*_FORMER)
                 _CAUGHT.__exit__(None, None, None)
 
 
@@ -89,13 +89,13 @@ def show_warnings_once():
         yield
 
 
-def _set_hooks(enter, leave, show):
+def _set_warning_hooks(enter, leave, show):
     """Replace what is called by catch_warnings and for each warning."""
     warnings.catch_warnings.__enter__, warnings.catch_warnings.__exit__ = enter, leave  # type: ignore[method-assign]
     warnings._showwarnmsg = show  # type: ignore[attr-defined]
 
 
-def _enter(self):
+def _enter_catch_warnings(self):
     """Enter catch_warnings, and note the thread that records warnings."""
     log = _FORMER[0](self)
     if log is not None and hasattr(_OWN, "recording"):
@@ -103,7 +103,7 @@ def _enter(self):
     return log
 
 
-def _exit(self, *exception):
+def _exit_catch_warnings(self, *exception):
     """Leave catch_warnings."""
     if hasattr(_OWN, "recording"):
         _OWN.recording.discard(id(self))

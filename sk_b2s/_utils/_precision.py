@@ -284,7 +284,7 @@ class Precision:
 
         def results(*contexts):
             with ExitStack() as stack:
-                for context in (_unchanged(networks), torch.set_grad_enabled(gradients), *contexts):
+                for context in (_restore_networks(networks), torch.set_grad_enabled(gradients), *contexts):
                     stack.enter_context(context)
                 outputs = compute()
                 return outputs, _gradients_of(outputs, weights)
@@ -306,20 +306,24 @@ class Precision:
             "estimates": [
                 compute_precision_deviation(a, b, (0, 2)) for a, b in zip(values, exact, strict=True)
             ],
-            "gradients": [compute_precision_deviation(_flat(of_values), _flat(of_exact))] if of_exact else [],
+            "gradients": [
+                compute_precision_deviation(_flatten_tensors(of_values), _flatten_tensors(of_exact))
+            ]
+            if of_exact
+            else [],
         }
         known = {what: [apart for apart in found if apart is not None] for what, found in kinds.items()}
         return {what: max(found) for what, found in known.items() if found}
 
 
-def _flat(tensors):
+def _flatten_tensors(tensors):
     """Return all numbers of some tensors."""
     real = (torch.view_as_real(one) if one.is_complex() else one for one in tensors)
     return torch.cat([tensor.flatten().float() for tensor in real])
 
 
 @contextmanager
-def _unchanged(networks):
+def _restore_networks(networks):
     """Restore buffers and random generators at the end, and disable hooks."""
     modules = [module for network in networks for module in network.modules()]
     hooks = [(vars(module), name, vars(module)[name]) for module in modules for name in HOOKS]

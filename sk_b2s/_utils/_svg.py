@@ -39,7 +39,7 @@ def draw_svg_lines(lines, labels, is_dashed=(), height=HEIGHT, show_range=True):
     1
     """
     lines = [tuple(np.asarray(values, float) for values in line) for line in lines]
-    limits = [_find_limits([line[axis] for line in lines]) for axis in range(2)]
+    limits = [_find_svg_limits([line[axis] for line in lines]) for axis in range(2)]
     parts = []
     for index, (x, y) in enumerate(lines):
         chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).round().astype(int))
@@ -54,10 +54,10 @@ def draw_svg_lines(lines, labels, is_dashed=(), height=HEIGHT, show_range=True):
     y_range = f", {limits[1][0]:.2g} to {limits[1][1]:.2g}" if show_range else ""
     parts += [
         f'<path fill="none" stroke="currentColor" opacity="0.4" d="M{EDGE} {EDGE}V{height - EDGE}H{WIDTH - EDGE}"/>',
-        _write(EDGE, height - 7, f"{low:.4g}"),
-        _write(WIDTH - EDGE, height - 7, f"{high:.4g}", "end"),
-        _write(WIDTH / 2, height - 7, labels[0], "middle"),
-        _write(EDGE, EDGE - 8, f"{labels[1]}{y_range}"),
+        _write_svg_text(EDGE, height - 7, f"{low:.4g}"),
+        _write_svg_text(WIDTH - EDGE, height - 7, f"{high:.4g}", "end"),
+        _write_svg_text(WIDTH / 2, height - 7, labels[0], "middle"),
+        _write_svg_text(EDGE, EDGE - 8, f"{labels[1]}{y_range}"),
     ]
     return (
         f'<svg role="img" aria-label="{html.escape(labels[1])}" width="{WIDTH}" height="{height}" '
@@ -106,7 +106,7 @@ def draw_svg_strips(strips, stop, start=0.0):
     scale, parts = (STRIP_WIDTH - STRIP_LEFT - EDGE) / length, []
     for place, (label, onsets, durations, texts) in enumerate(strips):
         top = 4 + STRIP_HEIGHT * place
-        parts.append(_write(STRIP_LEFT - 6, top + 11, label[:14], "end"))
+        parts.append(_write_svg_text(STRIP_LEFT - 6, top + 11, label[:14], "end"))
         bars = zip(onsets, durations, np.full(len(onsets), 0.55), texts or [""] * len(onsets), strict=True)
         if len(onsets) > MAX_BARS:
             bars = _cover_bins(np.asarray(onsets, float) - start, np.asarray(durations, float), length)
@@ -121,8 +121,8 @@ def draw_svg_strips(strips, stop, start=0.0):
     height = 4 + STRIP_HEIGHT * len(strips) + 18
     unit, factor = ("min", 60) if stop >= 120 else ("s", 1)
     parts += [
-        _write(STRIP_LEFT, height - 5, f"{start / factor:.1f} {unit}" if start else "0"),
-        _write(STRIP_WIDTH - EDGE, height - 5, f"{stop / factor:.1f} {unit}", "end"),
+        _write_svg_text(STRIP_LEFT, height - 5, f"{start / factor:.1f} {unit}" if start else "0"),
+        _write_svg_text(STRIP_WIDTH - EDGE, height - 5, f"{stop / factor:.1f} {unit}", "end"),
     ]
     labels = ", ".join(f"{len(onsets)} {label}" for label, onsets, _, _ in strips)
     return (
@@ -149,7 +149,7 @@ def _cover_bins(onsets, durations, stop):
     ]
 
 
-def _find_limits(parts):
+def _find_svg_limits(parts):
     """Return the finite range of values, widened if it is a point."""
     values = np.concatenate(parts) if parts else np.zeros(0)
     values = values[np.isfinite(values)]
@@ -157,5 +157,5 @@ def _find_limits(parts):
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def _write(x, y, text, anchor="start"):
+def _write_svg_text(x, y, text, anchor="start"):
     return f'<text x="{x:g}" y="{y:g}" font-size="11" fill="currentColor" text-anchor="{anchor}">{html.escape(text)}</text>'

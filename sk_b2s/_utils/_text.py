@@ -30,10 +30,10 @@ def make_text_visible(text):
     ('a␀b␛[31m', 'a\\u202eb')
     """
     text = text.replace("\r\n", "\n")
-    return HIDDEN.sub(_shown, text) if HIDDEN.search(text) else str(text)
+    return HIDDEN.sub(_show_hidden_character, text) if HIDDEN.search(text) else str(text)
 
 
-def _shown(match):
+def _show_hidden_character(match):
     code = ord(match[0])
     return (
         chr(0x2400 + code) if code < 0x20 else "\N{SYMBOL FOR DELETE}" if code == 0x7F else f"\\u{code:04x}"
@@ -90,10 +90,10 @@ def _has_hidden(column):
     if isinstance(column, pd.MultiIndex) or pd.api.types.is_numeric_dtype(column.dtype):
         return False
     values = column.categories if isinstance(column, pd.CategoricalIndex) else column
-    return any(HIDDEN.search(value) is not None for value in set(map(_text_of, values)))
+    return any(HIDDEN.search(value) is not None for value in set(map(_get_plan_text, values)))
 
 
-def _text_of(value):
+def _get_plan_text(value):
     return value if type(value) is str else ""
 
 

@@ -140,7 +140,7 @@ def validate_rows_in_step(X, y):
         )
     one, other = of_x.index, of_y.index
     if not one.equals(other):
-        if set(one) == set(other) or not (_is_count(one) or _is_count(other)):
+        if set(one) == set(other) or not (_is_index(one) or _is_index(other)):
             row = int(np.argmin(np.asarray(one == other)))
             labels = one.tolist()[row], other.tolist()[row]
             raise ValueError(
@@ -153,7 +153,7 @@ def validate_rows_in_step(X, y):
     _check_pace(of_x, of_y)
 
 
-def _is_count(index):
+def _is_index(index):
     """Return whether an index is 0, 1, 2, ..."""
     return np.array_equal(index, np.arange(len(index)))
 
@@ -237,17 +237,17 @@ def validate_table(data):
 def get_validated_groups(data, column, groups, owner, side):
     """Return one label per row, from ``groups`` or else from the table."""
     if groups is not None:
-        return _complete(np.asarray(groups), "groups", owner)
+        return _check_labels_complete(np.asarray(groups), "groups", owner)
     table = validate_table(data)
     if table is None or column not in table:
         raise ValueError(
             f"{owner} needs the column {column!r} in {side} (as make_segments returns it) or groups=, one label "
             f"per row; got {type(data).__name__} without it."
         )
-    return _complete(table[column].to_numpy(), f"the column {column!r} of {side}", owner)
+    return _check_labels_complete(table[column].to_numpy(), f"the column {column!r} of {side}", owner)
 
 
-def _complete(labels, what, owner):
+def _check_labels_complete(labels, what, owner):
     """Raise a ValueError if labels are missing, else return them."""
     if (missing := np.flatnonzero(pd.isna(labels))).size:
         raise ValueError(

@@ -45,25 +45,25 @@ def show_versions(file=None):
     >>> import sk_b2s
     >>> sk_b2s.show_versions()  # doctest: +SKIP
     """
-    rows = [*_system_rows(), ("", ""), *_torch_rows(), ("", ""), *_library_rows()]
+    rows = [*_list_system_rows(), ("", ""), *_list_torch_rows(), ("", ""), *_list_library_rows()]
     text = "\n".join(f"{name:<20} {value}".rstrip() for name, value in rows)
     print(text, file=file or sys.stdout)
 
 
-def _system_rows():
+def _list_system_rows():
     """Rows about the system: (name, value)."""
-    field, flags = _processor()
+    field, flags = _name_processor()
     known = [name for flag, name in INSTRUCTIONS.items() if flag in flags]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return [
         ("Platform", platform.platform()),
         ("Python", f"{platform.python_version()} ({sys.executable})"),
         ("Processor", ", ".join([field, f"{cores} cores available", *known])),
-        ("Memory", _memory()),
+        ("Memory", _get_physical_memory()),
     ]
 
 
-def _processor():
+def _name_processor():
     """Name of the processor and the set of its instructions."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.is_file() else []
@@ -75,7 +75,7 @@ def _processor():
     return name, set((fields.get("flags") or fields.get("Features") or "").split())
 
 
-def _memory():
+def _get_physical_memory():
     """Return the physical memory in GiB, if known."""
     try:
         n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -84,7 +84,7 @@ def _memory():
     return f"{n_bytes / 2**30:.1f} GiB"
 
 
-def _torch_rows():
+def _list_torch_rows():
     """Rows about torch: threads, environment, devices and precision."""
     import torch
 
@@ -105,11 +105,11 @@ def _torch_rows():
     ]
 
 
-def _library_rows():
+def _list_library_rows():
     """Rows of the package and of its dependencies, optional ones included."""
     try:
         found = [one for one in requires("sk_b2s") or () if not one.endswith(DEVELOPMENT)]
-        names = {_name_of(requirement): "extra ==" in requirement for requirement in found}
+        names = {_get_distribution_name(requirement): "extra ==" in requirement for requirement in found}
     except PackageNotFoundError:  # a checkout that is not installed
         names = dict.fromkeys(DECISIVE, False)
     rows = [("sk_b2s", sys.modules["sk_b2s"].__version__)]
@@ -121,7 +121,7 @@ def _library_rows():
     return rows
 
 
-def _name_of(requirement):
+def _get_distribution_name(requirement):
     """Name of the distribution in a requirement such as ``"mne>=1.8"``."""
     return "".join(letter if letter.isalnum() or letter in "-_." else " " for letter in requirement).split()[
         0

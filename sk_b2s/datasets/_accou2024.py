@@ -168,7 +168,9 @@ def load_accou2024(
     if data == "split" and sessions is not None:
         raise ValueError(f"{STUDY}: 'sessions' must be None with data='split'. Got {sessions!r} instead.")
     derivatives = root if root.name == "derivatives" else root / "derivatives"
-    found = _find_parts(derivatives) if data == "split" else _find_recordings(derivatives)
+    found = (
+        _find_sparrkulee_parts(derivatives) if data == "split" else _find_sparrkulee_recordings(derivatives)
+    )
     if not found:
         raise FileNotFoundError(
             f"{STUDY}: {str(derivatives)!r} has no split_data/train_-_sub-*_-_*_-_eeg.npy. {SPLIT_HINT}"
@@ -189,12 +191,12 @@ def load_accou2024(
         if need_recordings:
             require_study_file(path, STUDY, HINT)
         try:
-            sound = _find_stimulus(derivatives, path, row, stimuli, arrays)
+            sound = _find_sparrkulee_stimulus(derivatives, path, row, stimuli, arrays)
         except FileNotFoundError as error:
             missing.append((path.name, error))
             continue
         duration = stimulus_duration(sound)
-        if path.is_file() and (eeg := _read_duration(path)) is not None:
+        if path.is_file() and (eeg := _read_sparrkulee_duration(path)) is not None:
             if abs(eeg - duration) > MAX_DIFFERENCE:
                 differing.append(f"{path.name} ({eeg:.1f} s, and {duration:.1f} s of its stimulus)")
             duration = min(duration, eeg)
@@ -214,7 +216,7 @@ def load_accou2024(
     return combine_study_tables(tables, STUDY, need_recordings)
 
 
-def _find_recordings(derivatives):
+def _find_sparrkulee_recordings(derivatives):
     """Find whole recordings, without those that could not be aligned."""
     found, unaligned = [], []
     for path in sorted((derivatives / "preprocessed_eeg").glob("**/sub-*_eeg.npy")):
@@ -228,7 +230,7 @@ def _find_recordings(derivatives):
     return found
 
 
-def _find_parts(derivatives):
+def _find_sparrkulee_parts(derivatives):
     """Find the parts of recordings of the challenges."""
     found = []
     for path in sorted((derivatives / "split_data").glob("*_-_eeg.npy")):
@@ -240,14 +242,16 @@ def _find_parts(derivatives):
 # --- stimuli -----------------------------------------------------------------------------------------
 
 
-def _find_stimulus(derivatives, path, row, stimuli, arrays):
+def _find_sparrkulee_stimulus(derivatives, path, row, stimuli, arrays):
     """Return the stimulus of a recording, equal for all subjects."""
     if "part" in row:
         file = require_study_file(
             path.with_name(path.name.replace("_-_eeg.npy", f"_-_{stimuli}.npy")), STUDY, SPLIT_HINT
         )
         name = f"{row['name']} ({row['partition']})"
-        return _share(arrays, name, StimulusArray(_read_array(file), SFREQ, name))
+        return _share_equal_features(
+            arrays, name, StimulusArray(_read_sparrkulee_features(file), SFREQ, name)
+        )
     if stimuli == "audio":
         audio = derivatives.parent / "stimuli/eeg" / f"{row['name']}.npz.gz"
         return convert_accou2024_audio(
@@ -258,11 +262,11 @@ def _find_stimulus(derivatives, path, row, stimuli, arrays):
         files = [folder / f"{row['name']}{middle}{stimuli}.npy" for middle in ("_-_", "_")]
         file = next((file for file in files if file.exists()), files[-1])
         file = require_study_file(file, STUDY, f"Its name may also be {files[0].name!r}. {HINT}")
-        arrays[row["name"]] = StimulusArray(_read_array(file), SFREQ, row["name"])
+        arrays[row["name"]] = StimulusArray(_read_sparrkulee_features(file), SFREQ, row["name"])
     return arrays[row["name"]]
 
 
-def _share(arrays, name, array):
+def _share_equal_features(arrays, name, array):
     """Return an earlier array with the same features, or the array."""
     for other in arrays.setdefault(name, []):
         size = min(len(array.data), len(other.data))
@@ -273,7 +277,7 @@ def _share(arrays, name, array):
     return array
 
 
-def _read_array(path):
+def _read_sparrkulee_features(path):
     """Read features at 64 Hz, (n_times, n_features)."""
     try:
         data = np.load(path, allow_pickle=False)
@@ -295,7 +299,7 @@ def _read_array(path):
 
 
 @lru_cache(maxsize=4096)
-def _read_duration(path):
+def _read_sparrkulee_duration(path):
     """Read the duration (s) of EEG from the header, None if unreadable."""
     try:
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
@@ -385,10 +389,12 @@ def fetch_accou2024(root, subjects=None, audio=False, progress=True):
         f"which describes how to mount it with rclone. Pass the mounted folder to load_accou2024."
     )
     files, restricted = read_dataverse_listing(RDR, DOI, manual)
-    available = {_find_subject(file.path) for file in files} | {_find_subject(path) for path in restricted}
+    available = {_find_sparrkulee_subject(file.path) for file in files} | {
+        _find_sparrkulee_subject(path) for path in restricted
+    }
     check_download_subjects(requested, available - {None})
-    wanted = [file for file in files if _is_wanted(file.path, requested, audio)]
-    refused = [path for path in restricted if _is_wanted(path, requested, audio)]
+    wanted = [file for file in files if _is_sparrkulee_file_wanted(file.path, requested, audio)]
+    refused = [path for path in restricted if _is_sparrkulee_file_wanted(path, requested, audio)]
     warn_of_missing_study_parts(
         STUDY, f"files are restricted and were not downloaded (write to {MAIL})", refused
     )
@@ -397,18 +403,18 @@ def fetch_accou2024(root, subjects=None, audio=False, progress=True):
     return download(wanted, root, progress)
 
 
-def _find_subject(path):
+def _find_sparrkulee_subject(path):
     """Return the subject of a path, None for a common file."""
     match = re.search(r"(?:^|/)sub-(\d+)", path)
     return match and match[1]
 
 
-def _is_wanted(path, requested, audio):
+def _is_sparrkulee_file_wanted(path, requested, audio):
     """Return whether a file is needed for the requested subjects."""
     if path.startswith("stimuli/eeg/"):
         name = path.rpartition("/")[2]
         return audio and name.endswith(".npz.gz") and not name.startswith(("t_", "noise_"))
     if not path.startswith("derivatives/") or not path.endswith(".npy"):
         return False
-    subject = _find_subject(path)
+    subject = _find_sparrkulee_subject(path)
     return subject is None or requested is None or subject in requested

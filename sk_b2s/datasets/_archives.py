@@ -59,13 +59,13 @@ def unpack_archive(archive, root, choose_path, source=""):
     advice = "Remove it and download it again. If the error persists, contact the data set's maintainers."
     try:
         with zipfile.ZipFile(archive) as packed:
-            members, omitted = _select_members(packed, choose_path)
-            _check_limits(packed, [member for member, _ in members], archive, origin, advice)
+            members, omitted = _select_archive_members(packed, choose_path)
+            _check_archive_limits(packed, [member for member, _ in members], archive, origin, advice)
             check_download_space(
-                root, sum(m.file_size for m, where in members if not _is_there(root / where, m))
+                root, sum(m.file_size for m, where in members if not _is_extracted(root / where, m))
             )
             for member, where in members:
-                _extract(packed, member, root / where)
+                _extract_member(packed, member, root / where)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         if isinstance(error, InvalidArchiveError):
             raise
@@ -82,7 +82,7 @@ def unpack_archive(archive, root, choose_path, source=""):
     return [root / where for _, where in members]
 
 
-def _select_members(packed, choose_path):
+def _select_archive_members(packed, choose_path):
     """Return pairs (member, path) to unpack, and (name, reason) to omit."""
     members, omitted, taken = [], [], {}
     for member in packed.infolist():
@@ -106,7 +106,7 @@ def _select_members(packed, choose_path):
     return members, omitted
 
 
-def _check_limits(packed, members, archive, origin, advice):
+def _check_archive_limits(packed, members, archive, origin, advice):
     """Raise for an archive whose content is suspiciously large."""
     size, total = Path(archive).stat().st_size, sum(member.file_size for member in members)
     limit = max(MAX_RATIO * size, MIN_LIMIT)
@@ -118,12 +118,12 @@ def _check_limits(packed, members, archive, origin, advice):
         )
 
 
-def _is_there(target, member):
+def _is_extracted(target, member):
     return target.is_file() and target.stat().st_size == member.file_size
 
 
-def _extract(packed, member, target):
-    if _is_there(target, member):
+def _extract_member(packed, member, target):
+    if _is_extracted(target, member):
         return
     if target.is_dir():
         raise IsADirectoryError(

@@ -170,7 +170,7 @@ def load_bel2026(
     root = check_study_root(root, STUDY, HINT)
     if bad_runs not in ("drop", "keep"):
         raise ValueError(f"{STUDY}: 'bad_runs' must be 'drop' or 'keep'. Got {bad_runs!r} instead.")
-    found = _find_runs(root)
+    found = _find_bel_runs(root)
     texts: dict[str, tuple] = {}
     tables, report, missing, omitted = [], [], [], []
     for subject in select_study_names("subjects", subjects, sorted({key[0] for key in found}), STUDY):
@@ -188,9 +188,9 @@ def load_bel2026(
                 advice = f"{HINT} To load only the tables, pass need_recordings=False."
                 recording = require_study_file(recording, STUDY, advice)
             if run not in texts:
-                texts[run] = _read_text(root, run, phonemes)
-            words, agreement = _read_words(Path(f"{stem}_events.tsv"), recording, memory)
-            rows, agreement["n_text"], agreement["residual"] = _place_text(words, *texts[run], name)
+                texts[run] = _read_bel_text(root, run, phonemes)
+            words, agreement = _read_bel_words(Path(f"{stem}_events.tsv"), recording, memory)
+            rows, agreement["n_text"], agreement["residual"] = _place_bel_text(words, *texts[run], name)
             seconds = read_study_duration(f"{stem}_meg.json", STUDY)
             if not np.isnan(seconds):
                 rows["recording_duration"] = seconds
@@ -218,7 +218,7 @@ def load_bel2026(
     return (events, report[columns]) if return_report else events
 
 
-def _find_runs(root):
+def _find_bel_runs(root):
     """Find {(subject, run): path without its last part}."""
     found: dict = {}
     for path in sorted(root.glob("sub-*/ses-01/meg/sub-*_task-listen_*")):
@@ -236,7 +236,7 @@ def _find_runs(root):
 # --- text and audio ----------------------------------------------------------------------------------
 
 
-def _read_text(root, run, phonemes):
+def _read_bel_text(root, run, phonemes):
     """Read the audio, words and phonemes of a run."""
     folder, chapters = root / "sourcedata", CHAPTERS[int(run) - 1]
     sound = require_study_file(folder / f"stimuli/audio/ch{chapters}.wav", STUDY, HINT)
@@ -261,11 +261,11 @@ def _read_text(root, run, phonemes):
     if phonemes is not False:
         grid = folder / f"stimuli/phonemes/ch{chapters}.TextGrid"
         advice = f"{HINT} Without phonemes, pass phonemes=False."
-        spoken = _read_phonemes(require_study_file(grid, STUDY, advice), phonemes)
+        spoken = _read_bel_phonemes(require_study_file(grid, STUDY, advice), phonemes)
     return sound, words, spoken
 
 
-def _read_phonemes(path, phonemes):
+def _read_bel_phonemes(path, phonemes):
     """Read the tier of phonemes of a TextGrid."""
     tiers = read_textgrid(path)
     fits = [
@@ -285,7 +285,7 @@ def _read_phonemes(path, phonemes):
 # --- recordings --------------------------------------------------------------------------------------
 
 
-def _read_words(path, recording, memory):
+def _read_bel_words(path, recording, memory):
     """Read the words of a run, at the times of their triggers."""
     path = require_study_file(path, STUDY, HINT)
     table = read_study_tsv(path, STUDY, ["onset", "duration", "trial_type", "stimulus"])
@@ -312,12 +312,14 @@ def _read_words(path, recording, memory):
     if not recording.exists():
         unknown = dict.fromkeys(("n_triggers", "n_matched", "shift", "largest"), np.nan)
         return words, {**agreement, **unknown}
-    triggers, first_time = CachedFromFile(_find_triggers, str(recording), digest_recording_identity, memory)()
-    words["onset"], matched = _match_triggers(words["onset"].to_numpy(), triggers, first_time, recording)
+    triggers, first_time = CachedFromFile(
+        _find_bel_triggers, str(recording), digest_recording_identity, memory
+    )()
+    words["onset"], matched = _match_bel_triggers(words["onset"].to_numpy(), triggers, first_time, recording)
     return words, {**agreement, **matched}
 
 
-def _find_triggers(path, stamp):
+def _find_bel_triggers(path, stamp):
     """Find the times (s) of STI008 returning to 0, and the first time."""
     raw = read_raw(path)
     if TRIGGER not in raw.ch_names:
@@ -330,7 +332,7 @@ def _find_triggers(path, stamp):
     return (np.flatnonzero(is_on[:-1] & ~is_on[1:]) + 1) / raw.info["sfreq"], float(raw.first_time)
 
 
-def _match_triggers(onset, triggers, first_time, recording):
+def _match_bel_triggers(onset, triggers, first_time, recording):
     """Return onsets in the recording, and the agreement with triggers.
 
     Words without a trigger are shifted as their neighbors.
@@ -371,7 +373,7 @@ def _count_near(expected, triggers):
     return int((np.abs(triggers[match_nearest_time(expected, triggers)] - expected) <= EXPECTED).sum())
 
 
-def _place_text(words, sound, text, phonemes, name):
+def _place_bel_text(words, sound, text, phonemes, name):
     """Combine words of a recording with their times in the audio.
 
     Returns the rows, the number of words that are in the text, and their

@@ -181,10 +181,10 @@ def load_brennan2019(
     if is_set:
         subjects = SUBJECTS[subjects]
     audio = root / "stimuli" if is_bids else _find_unpacked(root, "audio", "*.wav")
-    stimuli, durations = _read_stimuli(source, audio, textgrids)
+    stimuli, durations = _read_alice_stimuli(source, audio, textgrids)
     tables, missing = [], []
     for subject in select_study_names("subjects", subjects, available, STUDY):
-        recording = _find_recording(root, subject, is_bids)
+        recording = _find_alice_recording(root, subject, is_bids)
         if need_recordings and is_bids and is_set and not recording.exists():
             missing.append(recording.name)
             continue
@@ -192,11 +192,11 @@ def load_brennan2019(
             require_study_file(
                 recording, STUDY, f"{HINT} To load only the trials, pass need_recordings=False."
             )
-        trials = _read_trials(folder / f"{subject}.mat")
+        trials = _read_alice_trials(folder / f"{subject}.mat")
         if is_bids:
-            _check_table(recording, trials)
+            _check_alice_table(recording, trials)
         onsets = _find_audio_onsets(trials, durations, folder / f"{subject}.mat")
-        table = _place_events(stimuli, trials, onsets, onset_shift, folder / f"{subject}.mat")
+        table = _place_alice_events(stimuli, trials, onsets, onset_shift, folder / f"{subject}.mat")
         tables.append(table.assign(subject=subject, recording=str(recording)))
     if not tables:
         raise FileNotFoundError(
@@ -213,7 +213,7 @@ def _find_unpacked(root, name, pattern):
     return inner if inner.is_dir() and not any(folder.glob(pattern)) else folder
 
 
-def _find_recording(root, subject, is_bids):
+def _find_alice_recording(root, subject, is_bids):
     """Return the path of a recording in BrainVision or MATLAB format."""
     if is_bids:
         name = f"sub-{int(subject[1:]):03d}"
@@ -222,7 +222,7 @@ def _find_recording(root, subject, is_bids):
     return next((path for path in paths if path.exists()), root / f"{subject}.mat")
 
 
-def _check_table(recording, trials):
+def _check_alice_table(recording, trials):
     """Check that a table of NEMAR has the onsets of the trials."""
     path = recording.with_name(recording.name.replace("_eeg.vhdr", "_events.tsv"))
     if not path.exists():
@@ -240,7 +240,7 @@ def _check_table(recording, trials):
         )
 
 
-def _read_stimuli(root, audio, textgrids):
+def _read_alice_stimuli(root, audio, textgrids):
     """Read the events in each audio file, and the durations of the files."""
     path = require_study_file(root / "AliceChapterOne-EEG.csv", STUDY, HINT)
     table = pd.read_csv(path, keep_default_na=False, encoding="utf-8-sig")
@@ -284,11 +284,11 @@ def _read_stimuli(root, audio, textgrids):
                           "sound_onset": 0.0, "duration": list(durations.values())})  # fmt: skip
     parts = [audio_rows, words]
     if textgrids is not None:
-        parts += [_read_phonemes(textgrids, number, sounds[number], words) for number in sounds]
+        parts += [_read_alice_phonemes(textgrids, number, sounds[number], words) for number in sounds]
     return pd.concat(parts, ignore_index=True).assign(language="en"), durations
 
 
-def _read_phonemes(folder, number, sound, words):
+def _read_alice_phonemes(folder, number, sound, words):
     """Read the phonemes of an audio file, with the word of each."""
     path = require_study_file(
         Path(folder) / f"DownTheRabbitHoleFinal_SoundFile{number}.TextGrid",
@@ -305,7 +305,7 @@ def _read_phonemes(folder, number, sound, words):
     return rows.assign(number=number, sound=sound).join(word)
 
 
-def _read_trials(path):
+def _read_alice_trials(path):
     """Read the trials of a recording.
 
     Columns are ``label`` of the audio file, and the ``onset`` of the word in
@@ -348,10 +348,10 @@ def _find_audio_onsets(trials, durations, path):
             f"{STUDY}: {str(path)!r}: the onset of audio file {spread.idxmax()} differs by {spread.max():.3f} s between "
             f"trials. Check that words and trials belong to the same edition."
         )
-    return _identify_audio(onsets.median(), durations, path)
+    return _identify_alice_audio(onsets.median(), durations, path)
 
 
-def _identify_audio(onsets, durations, path):
+def _identify_alice_audio(onsets, durations, path):
     """Identify audio files by the intervals between their onsets."""
     numbers, intervals = np.array(sorted(durations)), np.diff(onsets.to_numpy())
     seconds = np.array([durations[number] for number in numbers])
@@ -369,7 +369,7 @@ def _identify_audio(onsets, durations, path):
     return dict(zip(numbers[first : first + len(onsets)], onsets, strict=True))
 
 
-def _place_events(stimuli, trials, onsets, shift, path):
+def _place_alice_events(stimuli, trials, onsets, shift, path):
     """Place events at their trials, or after the onset of their audio."""
     events = stimuli[stimuli["number"].isin(list(onsets))]
     onset = events["number"].map(onsets) + events["sound_onset"]
@@ -436,11 +436,11 @@ def fetch_brennan2019(root, subjects=None, progress=True, edition="matlab"):
     sources = {file.path: file.url for file in files}
     for folder in ("audio", "proc"):
         if (archive := root / f"{folder}.zip").is_file():
-            unpack_archive(archive, root, partial(_choose_path, folder), sources.get(archive.name, ""))
+            unpack_archive(archive, root, partial(_choose_alice_path, folder), sources.get(archive.name, ""))
     return root
 
 
-def _choose_path(folder, name):
+def _choose_alice_path(folder, name):
     """Return the path of a member, whose name may include the folder."""
     path = PurePosixPath(name)
     return None if "__MACOSX" in path.parts or path.name.startswith(".") else f"{folder}/{path.name}"

@@ -182,7 +182,7 @@ def load_broderick2019(
                     recording, STUDY, f"{HINT} To load only the tables, pass need_recordings=False."
                 )
             if run not in stimuli_by_run:
-                stimuli_by_run[run] = _read_stimulus(stimuli, run, texts, sentence_gap)
+                stimuli_by_run[run] = _read_natural_speech_stimulus(stimuli, run, texts, sentence_gap)
             columns = {
                 "subject": subject,
                 "run": run,
@@ -224,12 +224,12 @@ def find_broderick2019_openneuro(root):
             f"..._channels.tsv.{named} {HINT} For files of Dryad, pass edition='dryad'."
         )
     warn_of_missing_study_parts(STUDY, "recordings with other names are ignored", others)
-    unmarked = [path.name for path, _ in found.values() if not _has_channels(path)]
+    unmarked = [path.name for path, _ in found.values() if not _has_channel_table(path)]
     warn_of_missing_study_parts(STUDY, "no channels.tsv lists bad channels of", unmarked)
     return found
 
 
-def _has_channels(recording):
+def _has_channel_table(recording):
     """Return whether a channel table exists, possibly in an outer folder."""
     return find_sidecar(recording, "channels.tsv", root=recording.parents[2]) is not None
 
@@ -250,32 +250,34 @@ def _find_dryad(root):
     return found
 
 
-def _read_stimulus(stimuli, run, texts, sentence_gap):
+def _read_natural_speech_stimulus(stimuli, run, texts, sentence_gap):
     """Read audio, words and phonemes of a run."""
     number = int(run)
-    wav = _find_either(stimuli, f"audio{run}.wav", f"audio{number}.wav")
+    wav = _find_natural_speech_file(stimuli, f"audio{run}.wav", f"audio{number}.wav")
     grid = find_study_file_on_disk(stimuli / wav.with_suffix(".TextGrid").name)
     if grid.exists() or is_placeholder(grid):
         rows = textgrid_events(require_study_file(grid, STUDY, HINT), sentence_gap=sentence_gap)
     else:
         rows = _read_gentle(
-            _find_either(
+            _find_natural_speech_file(
                 stimuli, wav.with_suffix(".TextGrid").name, f"align{run}.json", f"align{number}.json"
             ),
             sentence_gap,
         )
     if texts is not None:
-        text = _find_either(Path(texts), f"oldman_run{number}.txt", f"oldman_run{run}.txt", f"{run}.txt")
-        rows = _assign_sentences(rows, text)
+        text = _find_natural_speech_file(
+            Path(texts), f"oldman_run{number}.txt", f"oldman_run{run}.txt", f"{run}.txt"
+        )
+        rows = _assign_dryad_sentences(rows, text)
     else:
-        rows["sequence"] = _number_sentences(rows)
+        rows["sequence"] = _number_natural_speech_sentences(rows)
     rows["sequence"] = run + "/" + rows["sequence"].astype(str)
     sound = pd.DataFrame([{"type": "sound", "sound_onset": 0.0, "duration": stimulus_duration(str(wav))}])
     rows = pd.concat([sound, rows], ignore_index=True)
     return rows.assign(sound=str(wav), onset=rows["sound_onset"], condition="sentence")
 
 
-def _find_either(folder, *names):
+def _find_natural_speech_file(folder, *names):
     """Return the first existing file of several names."""
     found = [path for name in names if (path := find_study_file_on_disk(folder / name)).exists()]
     return require_study_file(
@@ -283,7 +285,7 @@ def _find_either(folder, *names):
     )
 
 
-def _number_sentences(rows):
+def _number_natural_speech_sentences(rows):
     """Number the sentences of a run in order. A sentence may be repeated."""
     words = rows[rows["type"] == "word"]
     number = pd.Series((words["word_index"] == 0).cumsum() - 1, words.index)
@@ -320,7 +322,7 @@ def _read_gentle(path, sentence_gap):
     return rows.sort_values("sound_onset", kind="stable", ignore_index=True)
 
 
-def _assign_sentences(rows, path):
+def _assign_dryad_sentences(rows, path):
     """Assign words to the sentences of a text.
 
     An unmatched word belongs to the sentence of the previous word.
@@ -405,14 +407,14 @@ def _fetch_dryad(root, progress):
     pending = [(root / file.path, file.url, 0) for file in files if file.path.endswith(".zip")]
     while pending:
         archive, url, depth = pending.pop(0)
-        inner = unpack_archive(archive, root, _choose_path, url)
+        inner = unpack_archive(archive, root, _choose_dryad_path, url)
         if depth < MAX_NESTED_ZIPS:
             source = f"{url}, {archive.name}"
             pending += [(path, source, depth + 1) for path in inner if path.suffix == ".zip"]
     return root
 
 
-def _choose_path(name):
+def _choose_dryad_path(name):
     """Return the path of a member, None for archives of other experiments."""
     return None if name.endswith(".zip") and not _is_natural_speech(name) else name
 

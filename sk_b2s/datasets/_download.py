@@ -82,17 +82,17 @@ def download(files, root, progress=True):
     OSError
         If the disk is full, or if something else has the name of a file.
     """
-    root, files = Path(root), [_check_entry(file) for file in files]
+    root, files = Path(root), [_check_download_entry(file) for file in files]
     root.mkdir(parents=True, exist_ok=True)
-    missing = [file for file in files if not _is_complete(file, root)]
-    n_bytes = sum(_downloaded_bytes(_part_path(root / file.path)) for file in missing)
+    missing = [file for file in files if not _is_download_complete(file, root)]
+    n_bytes = sum(_downloaded_bytes(_get_partial_path(root / file.path)) for file in missing)
     check_download_space(root, sum(file.size or 0 for file in missing) - n_bytes)
     for index, file in enumerate(missing, start=1):
-        _Download(file, root, f"{index} of {len(missing)}: {file.path}", progress).run()
+        _FileDownload(file, root, f"{index} of {len(missing)}: {file.path}", progress).run()
     return root
 
 
-def _check_entry(file):
+def _check_download_entry(file):
     """Check the name, address, checksum and size that a server listed."""
     source = f"the list of the server of {shorten_text(file.url, 80)}"
     check_file_name(file.path, source)
@@ -112,7 +112,7 @@ def _check_entry(file):
     return file._replace(size=check_file_name_size(file.size, file.path, source))
 
 
-def _is_complete(file, root):
+def _is_download_complete(file, root):
     """Return whether a file exists with the listed size.
 
     Its checksum was verified when it was downloaded.
@@ -126,7 +126,7 @@ def _is_complete(file, root):
     return path.is_file() and (file.size is None or path.stat().st_size == file.size)
 
 
-def _part_path(path):
+def _get_partial_path(path):
     return path.with_name(path.name + ".part")
 
 
@@ -155,13 +155,13 @@ def iter_download_attempts():
         yield attempt
 
 
-class _Download:
+class _FileDownload:
     """Download of one file that resumes a partial file."""
 
     def __init__(self, file, root, title, progress):
         self.file, self.root, self.title, self.progress = file, root, title, progress
         self.target = root / file.path
-        self.part = _part_path(self.target)
+        self.part = _get_partial_path(self.target)
         self.manual = (
             f"Open {file.url} in a browser, save the file as {str(self.target)!r} and run the download again. "
             f"Existing files are not downloaded again."

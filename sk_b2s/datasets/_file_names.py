@@ -130,7 +130,7 @@ def open_part_file_name(path, append):
     file = os.fdopen(descriptor, "ab" if append else "wb")
     if (kind := _describe_non_file(os.fstat(descriptor))) is not None:
         file.close()
-        raise _make_part_error(path, kind)
+        raise _make_file_name_error(path, kind)
     file.truncate(None if append else 0)
     return file
 
@@ -142,7 +142,7 @@ def check_file_name_part(path):
     except (FileNotFoundError, NotADirectoryError):
         return
     if (kind := _describe_non_file(found)) is not None:
-        raise _make_part_error(path, kind)
+        raise _make_file_name_error(path, kind)
 
 
 def _describe_non_file(found):
@@ -155,7 +155,7 @@ def _describe_non_file(found):
     return "a file with a second hard link" if found.st_nlink > 1 else None
 
 
-def _make_part_error(path, kind):
+def _make_file_name_error(path, kind):
     return FileExistsError(
         f"{str(path)!r} is {kind}, not a partial download. Nothing was written to it. Remove it, and run the "
         f"download again."

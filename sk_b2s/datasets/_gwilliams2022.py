@@ -139,8 +139,8 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
     available = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir())
     tables, missing = [], []
     for subject in select_study_names("subjects", subjects, available, STUDY):
-        found = list(_iter_tables(root / f"sub-{subject}", subject, sessions, tasks, need_recordings))
-        missing += _find_missing(found, subject, sessions, tasks)
+        found = list(_iter_masc_tables(root / f"sub-{subject}", subject, sessions, tasks, need_recordings))
+        missing += _find_missing_masc_stories(found, subject, sessions, tasks)
         tables += found
     if not tables:
         raise FileNotFoundError(
@@ -160,7 +160,7 @@ def load_gwilliams2022(root, subjects=None, sessions=None, tasks=None, need_reco
     return events
 
 
-def _find_missing(tables, subject, sessions, tasks):
+def _find_missing_masc_stories(tables, subject, sessions, tasks):
     """List requested stories of a subject that do not exist."""
     published = SESSIONS[:1] if subject in ONE_SESSION else SESSIONS
     requested = (
@@ -202,14 +202,14 @@ def _check_row_counts(events):
         )
 
 
-def _iter_tables(folder, subject, sessions, tasks, need_recordings):
+def _iter_masc_tables(folder, subject, sessions, tasks, need_recordings):
     existing = sorted(path.name.removeprefix("ses-") for path in folder.glob("ses-*") if path.is_dir())
     requested = existing if sessions is None else select_study_names("sessions", sessions, SESSIONS, STUDY)
     wanted = [session for session in requested if session in existing]  # five subjects have one session
     for session in wanted:
         for task in select_study_names("tasks", tasks, list(STORIES), STUDY):
             stem = folder / f"ses-{session}" / "meg" / f"sub-{subject}_ses-{session}_task-{task}"
-            recording = _recording(stem)
+            recording = _find_masc_recording(stem)
             table = Path(f"{stem}_events.tsv")
             if recording.exists() or table.exists() or table.is_symlink():
                 require_study_file(table, STUDY, HINT)
@@ -217,20 +217,20 @@ def _iter_tables(folder, subject, sessions, tasks, need_recordings):
                     require_study_file(
                         recording, STUDY, f"{HINT} To load only the tables, pass need_recordings=False."
                     )
-                yield _read_recording(table, recording, folder.parent, subject, session, task)
+                yield _read_masc_recording(table, recording, folder.parent, subject, session, task)
 
 
-def _recording(stem):
+def _find_masc_recording(stem):
     """Return the path of a recording in the first existing format."""
     paths = [Path(f"{stem}_meg{suffix}") for suffix in SUFFIXES]
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def _read_recording(path, recording, root, subject, session, task):
+def _read_masc_recording(path, recording, root, subject, session, task):
     """Read one table of events."""
     table = read_study_tsv(path, STUDY, ["onset", "duration"])
     if "kind" not in table:
-        table = _expand_literals(read_study_tsv(path, STUDY, ["trial_type"]), path)
+        table = _expand_masc_literals(read_study_tsv(path, STUDY, ["trial_type"]), path)
     if missing := [key for key in KEYS if key not in table and key not in OPTIONAL]:
         raise ValueError(f"{STUDY}: {str(path)!r} lacks the columns {missing}. It has {list(table)}.")
     table = table.assign(**{key: None for key in OPTIONAL if key not in table})
@@ -239,22 +239,22 @@ def _read_recording(path, recording, root, subject, session, task):
     events = pd.DataFrame({
         "subject": subject, "session": session, "task": task, "recording": str(recording),
         "type": table["kind"], "onset": table["onset"], "duration": table["duration"],
-        "sound": _find_audio(table["sound"], root, path), "sound_onset":
+        "sound": _find_masc_audio(table["sound"], root, path), "sound_onset":
             table["start"].where(is_spoken, 0.0).astype(float),
         "text": table["word"].where(table["kind"] == "word", table["phoneme"]).astype(object),
-        "sequence": _name_sentences(table["sequence_id"], story), "word_index": table["word_index"].astype(float),
+        "sequence": _name_masc_sentences(table["sequence_id"], story), "word_index": table["word_index"].astype(float),
         "condition": table["condition"].astype(object), "story": story,
         "speaker": table["voice"].astype(object),
         "speech_rate": table["speech_rate"].astype(float), "language": "en",
     })  # fmt: skip
-    _check_onsets(events, path)
+    _check_masc_onsets(events, path)
     sidecar = Path(str(path).replace("_events.tsv", "_meg.json"))
     if sidecar.is_file():
         events["recording_duration"] = read_study_duration(sidecar, STUDY)
     return events
 
 
-def _expand_literals(table, path):
+def _expand_masc_literals(table, path):
     """Expand the literals of ``trial_type`` into columns."""
     if "start" in table and table["trial_type"].isin(["sound", "word", "phoneme"]).all():
         return table.rename(columns={"trial_type": "kind"})  # name of the column in BIDS
@@ -262,7 +262,7 @@ def _expand_literals(table, path):
     rows = []
     for index, literal in enumerate(literals):
         try:
-            rows.append(_read_literal(literal))
+            rows.append(_read_masc_literal(literal))
         except (ValueError, SyntaxError, AttributeError, RecursionError):
             row = int(np.flatnonzero(codes == index)[0])
             raise ValueError(
@@ -274,7 +274,7 @@ def _expand_literals(table, path):
 
 
 @lru_cache(maxsize=2**17)
-def _read_literal(text):
+def _read_masc_literal(text):
     """Parse a literal once, as recordings of a story share it."""
     values = ast.literal_eval(text)
     if "kind" not in values:
@@ -282,7 +282,7 @@ def _read_literal(text):
     return tuple(values.get(key) for key in KEYS)
 
 
-def _find_audio(names, root, path):
+def _find_masc_audio(names, root, path):
     """Find audio files, which tables spell in capitals and with ".0"."""
     codes, distinct = pd.factorize(names)
     found = []
@@ -303,14 +303,14 @@ def _find_audio(names, root, path):
     return np.array(found, object)[codes]
 
 
-def _name_sentences(numbers, story):
+def _name_masc_sentences(numbers, story):
     """Name the sentences of a story by its number, equal for all subjects."""
     codes, distinct = pd.factorize(numbers)
     names = [f"{story}/{int(number)}" for number in distinct]
     return np.array([*names, None], object)[codes]  # code -1 is a missing number
 
 
-def _check_onsets(events, path):
+def _check_masc_onsets(events, path):
     """Raise if onsets differ from those computed from the audio."""
     sounds = events[events["type"] == "sound"].drop_duplicates("sound").set_index("sound")["onset"]
     error = events["onset"] - events["sound"].map(sounds) - events["sound_onset"]

@@ -46,24 +46,24 @@ def read_osf_listing(url, subjects, manual):
     files, pending, seen = [], [url], {}
     while pending:
         url = pending.pop()
-        _check_new(url, seen, manual)
+        _check_listed_once(url, seen, manual)
         page = request_file_listing(url, "data", "links", manual=manual)
         folders = []
-        for entry in _get_field(page, list, url, manual, "data"):
-            path = _get_field(entry, str, url, manual, "attributes", "materialized_path").strip("/")
+        for entry in _get_listing_field(page, list, url, manual, "data"):
+            path = _get_listing_field(entry, str, url, manual, "attributes", "materialized_path").strip("/")
             check_file_name(path, url)
             if subjects is not None and get_listing_subject(path) not in {None, *subjects}:
                 continue
-            if _get_field(entry, str, url, manual, "attributes", "kind") == "folder":
+            if _get_listing_field(entry, str, url, manual, "attributes", "kind") == "folder":
                 below = ("relationships", "files", "links", "related", "href")
-                folders.append(_get_field(entry, str, url, manual, *below))
+                folders.append(_get_listing_field(entry, str, url, manual, *below))
                 continue
-            link = _get_field(entry, str, url, manual, "links", "download")
-            extra = _get_field(entry, dict, url, manual, "attributes", "extra", optional=True) or {}
-            checksum = _get_field(extra, str, url, manual, "hashes", "sha256", optional=True)
+            link = _get_listing_field(entry, str, url, manual, "links", "download")
+            extra = _get_listing_field(entry, dict, url, manual, "attributes", "extra", optional=True) or {}
+            checksum = _get_listing_field(extra, str, url, manual, "hashes", "sha256", optional=True)
             size = check_file_name_size(entry["attributes"].get("size"), path, url)
             files.append(DownloadFile(path, link, size, f"sha256:{checksum}" if checksum else None))
-        following = _get_field(page, str, url, manual, "links", "next", optional=True)
+        following = _get_listing_field(page, str, url, manual, "links", "next", optional=True)
         pending += [*([following] if following else []), *reversed(folders)]
     return files
 
@@ -78,13 +78,17 @@ def read_deep_blue_listing(server, work, manual):
     """List the files of a data set at Deep Blue Data."""
     url = f"{server}/concern/data_sets/{work}.json"
     files = []
-    for entry in _get_field(
+    for entry in _get_listing_field(
         request_file_listing(url, "file_sets", manual=manual), list, url, manual, "file_sets"
     ):
-        name = _get_field({"title": _first(_get(entry, "title"))}, str, url, manual, "title")
-        number = _get_field(entry, str, url, manual, "id")
-        checksum = _parse_checksum(_first(_get(entry, "original_checksum")), None, url)
-        size = check_file_name_size(_first(_get(entry, "file_size")), name, url)
+        name = _get_listing_field(
+            {"title": _take_first_listed(_get_listed_value(entry, "title"))}, str, url, manual, "title"
+        )
+        number = _get_listing_field(entry, str, url, manual, "id")
+        checksum = _parse_checksum(
+            _take_first_listed(_get_listed_value(entry, "original_checksum")), None, url
+        )
+        size = check_file_name_size(_take_first_listed(_get_listed_value(entry, "file_size")), name, url)
         files.append(DownloadFile(name, f"{server}/downloads/{number}", size, checksum))
     return files
 
@@ -92,7 +96,7 @@ def read_deep_blue_listing(server, work, manual):
 def read_dryad_listing(server, doi, manual):
     """List the files of the last version of a data set at Dryad."""
     url = f"{server}/api/v2/datasets/{doi}/versions"
-    versions = _get_field(
+    versions = _get_listing_field(
         request_file_listing(url, "_embedded", manual=manual),
         list,
         url,
@@ -102,20 +106,22 @@ def read_dryad_listing(server, doi, manual):
     )
     if not versions:
         raise _make_format_error(url, "_embedded.stash:versions", "at least one version", versions, manual)
-    version = _get_field(versions[-1], str, url, manual, "_links", "self", "href")
+    version = _get_listing_field(versions[-1], str, url, manual, "_links", "self", "href")
     url, files, seen = f"{server}{version}/files?per_page=100", [], {}
     while url:
-        _check_new(url, seen, manual)
+        _check_listed_once(url, seen, manual)
         page = request_file_listing(url, "_embedded", "_links", manual=manual)
-        for entry in _get_field(page, list, url, manual, "_embedded", "stash:files"):
+        for entry in _get_listing_field(page, list, url, manual, "_embedded", "stash:files"):
             kinds = ("stash:download", "stash:file-download")
-            kind = next((k for k in kinds if k in _get_field(entry, dict, url, manual, "_links")), kinds[0])
-            link = _get_field(entry, str, url, manual, "_links", kind, "href")
-            name = _get_field(entry, str, url, manual, "path")
+            kind = next(
+                (k for k in kinds if k in _get_listing_field(entry, dict, url, manual, "_links")), kinds[0]
+            )
+            link = _get_listing_field(entry, str, url, manual, "_links", kind, "href")
+            name = _get_listing_field(entry, str, url, manual, "path")
             size = check_file_name_size(entry.get("size"), name, url)
             checksum = _parse_checksum(entry.get("digest"), entry.get("digestType"), url)
             files.append(DownloadFile(name, f"{server}{link}", size, checksum))
-        next_page = _get_field(page, str, url, manual, "_links", "next", "href", optional=True)
+        next_page = _get_listing_field(page, str, url, manual, "_links", "next", "href", optional=True)
         url = f"{server}{next_page}" if next_page else None
     return files
 
@@ -124,11 +130,11 @@ def read_hugging_face_listing(server, repository, manual):
     """List the files of a data set at Hugging Face."""
     url = f"{server}/api/datasets/{repository}?blobs=true"
     files = []
-    for entry in _get_field(
+    for entry in _get_listing_field(
         request_file_listing(url, "siblings", manual=manual), list, url, manual, "siblings"
     ):
-        name = _get_field(entry, str, url, manual, "rfilename")
-        checksum = _get_field(entry, str, url, manual, "lfs", "sha256", optional=True)
+        name = _get_listing_field(entry, str, url, manual, "rfilename")
+        checksum = _get_listing_field(entry, str, url, manual, "lfs", "sha256", optional=True)
         size = check_file_name_size(entry.get("size"), name, url)
         link = f"{server}/datasets/{repository}/resolve/main/{quote(name)}"
         files.append(DownloadFile(name, link, size, _parse_checksum(checksum, "sha256", url)))
@@ -147,16 +153,18 @@ def read_dataverse_listing(server, doi, manual):
     """
     url = f"{server}/api/datasets/:persistentId/versions/:latest-published/files?persistentId={doi}"
     files, restricted = [], []
-    for entry in _get_field(request_file_listing(url, "data", manual=manual), list, url, manual, "data"):
-        about = _get_field(entry, dict, url, manual, "dataFile")
-        folder = _get_field(entry, str, url, manual, "directoryLabel", optional=True)
-        name = _get_field(about, str, url, manual, "filename")
+    for entry in _get_listing_field(
+        request_file_listing(url, "data", manual=manual), list, url, manual, "data"
+    ):
+        about = _get_listing_field(entry, dict, url, manual, "dataFile")
+        folder = _get_listing_field(entry, str, url, manual, "directoryLabel", optional=True)
+        name = _get_listing_field(about, str, url, manual, "filename")
         path = f"{folder}/{name}" if folder else name
         if entry.get("restricted"):
             restricted.append(path)
             continue
-        number = _get_field(about, int, url, manual, "id")
-        original = _get_field(about, str, url, manual, "originalFileName", optional=True)
+        number = _get_listing_field(about, int, url, manual, "id")
+        original = _get_listing_field(about, str, url, manual, "originalFileName", optional=True)
         if original:  # a table that the server converted
             path, size = (f"{folder}/{original}" if folder else original), about.get("originalFileSize")
             size = check_file_name_size(size, path, url)
@@ -164,23 +172,23 @@ def read_dataverse_listing(server, doi, manual):
                 DownloadFile(path, f"{server}/api/access/datafile/{number}?format=original", size, None)
             )
             continue
-        checksum = _get_field(about, str, url, manual, "checksum", "value", optional=True)
-        kind = _get_field(about, str, url, manual, "checksum", "type", optional=True)
+        checksum = _get_listing_field(about, str, url, manual, "checksum", "value", optional=True)
+        kind = _get_listing_field(about, str, url, manual, "checksum", "type", optional=True)
         size = check_file_name_size(about.get("filesize"), path, url)
         link = f"{server}/api/access/datafile/{number}"
         files.append(DownloadFile(path, link, size, _parse_checksum(checksum, kind, url)))
     return files, restricted
 
 
-def _first(value):
+def _take_first_listed(value):
     return (value[0] if value else None) if isinstance(value, list) else value
 
 
-def _get(entry, key):
+def _get_listed_value(entry, key):
     return entry.get(key) if isinstance(entry, dict) else None
 
 
-def _check_new(url, seen, manual):
+def _check_listed_once(url, seen, manual):
     """Raise for a list with a loop of pages, or with too many pages."""
     if url in seen:
         raise ValueError(f"{url}: the pages of this list form a loop. Nothing was downloaded. {manual}")
@@ -192,7 +200,7 @@ def _check_new(url, seen, manual):
         )
 
 
-def _get_field(value, kind, url, manual, *keys, optional=False):
+def _get_listing_field(value, kind, url, manual, *keys, optional=False):
     """Return a nested field of a list, and check its type."""
     whole = value
     for key in keys:
@@ -251,8 +259,8 @@ def request_file_listing(url, *keys, manual):
         try:
             with open_server_response(url, {"Accept": "application/json"}, downloads.TIMEOUT) as response:
                 check_server_response(response, url, manual)
-                text = _read_list(response, url, manual)
-            return _parse_list(text, url, keys, manual)
+                text = _read_listing(response, url, manual)
+            return _parse_listing(text, url, keys, manual)
         except requests.RequestException as error:
             if (final := make_final_server_error(error, url, manual)) is not None:
                 raise final from error
@@ -260,7 +268,7 @@ def request_file_listing(url, *keys, manual):
     raise ConnectionError(f"{url} does not respond: {last}. Check the network connection. {manual}") from last
 
 
-def _read_list(response, url, manual):
+def _read_listing(response, url, manual):
     """Read the decompressed body of a list."""
     text = bytearray()
     for chunk in iter_server_body(response, downloads.TIMEOUT, decode=True):
@@ -275,7 +283,7 @@ def _read_list(response, url, manual):
     return bytes(text)
 
 
-def _parse_list(text, url, keys, manual):
+def _parse_listing(text, url, keys, manual):
     try:
         content = json.loads(text)
     except RecursionError as error:

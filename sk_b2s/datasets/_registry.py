@@ -183,10 +183,10 @@ def load_dataset(name, **options):
     if str(name) in DATASETS:
         spec = DATASETS[str(name)]
         load, known = spec.load, spec.options
-    elif _is_bids(name):
-        load, known = partial(_load_bids, name), _list_bids_options()
+    elif _is_bids_root(name):
+        load, known = partial(_load_bids_dataset, name), _list_bids_options()
     elif Path(name).exists():
-        load, known = partial(_load_table, name), []
+        load, known = partial(_load_events_table, name), []
     else:
         raise ValueError(
             f"{str(name)!r} must be the name of a data set ({', '.join(DATASETS)}), or an existing file or "
@@ -201,7 +201,7 @@ def load_dataset(name, **options):
 # --- from a file -------------------------------------------------------------------------------------
 
 
-def _is_bids(path):
+def _is_bids_root(path):
     """Return whether a path is a BIDS folder without an events table in it."""
     from sk_b2s.io._events_file import SUFFIXES
 
@@ -217,13 +217,13 @@ def _list_bids_options():
     return list(inspect.signature(read_bids).parameters)[1:]
 
 
-def _load_bids(path, **options):
+def _load_bids_dataset(path, **options):
     from sk_b2s.io._bids import read_bids
 
     return Dataset(read_bids(path, **options))
 
 
-def _load_table(path):
+def _load_events_table(path):
     from sk_b2s.io._events_file import read_events
 
     return Dataset(read_events(path))

@@ -181,19 +181,19 @@ def load_schoffelen2019(
             f"listened."
         )
     folder = root / "derivatives/phonemes" if textgrids is None else Path(textgrids)
-    sentences = _read_sentences(root)
+    sentences = _read_mous_sentences(root)
     stimuli: dict[int, pd.DataFrame] = {}
     tables, report = [], []
     for subject in select_study_names("subjects", subjects, available, STUDY):
-        recording = _find_recording(root / f"sub-{subject}")
-        log = _read_log(_find_log(root, subject))
-        triggers = CachedFromFile(_find_triggers, str(recording), digest_recording_identity, memory)()
-        log["onset"], agreement = _align_log(log, *triggers, recording)
+        recording = _find_mous_recording(root / f"sub-{subject}")
+        log = _read_mous_log(_find_mous_log(root, subject))
+        triggers = CachedFromFile(_find_mous_triggers, str(recording), digest_recording_identity, memory)()
+        log["onset"], agreement = _align_mous_log(log, *triggers, recording)
         n_sounds = int(log["number"].notna().sum())
         n_left_out = int((log["number"].notna() & log["onset"].isna()).sum())
         report.append({"subject": subject, **agreement, "n_sounds": n_sounds, "n_left_out": n_left_out})
         for number in set(log["number"].dropna()) - set(stimuli):
-            stimuli[number] = _read_stimulus(root, folder, int(number), sentences)
+            stimuli[number] = _read_mous_stimulus(root, folder, int(number), sentences)
         played = log[log["number"].notna() & log["onset"].notna()]
         rows = [
             stimuli[number].assign(onset=stimuli[number]["sound_onset"] + onset, condition=condition)
@@ -223,7 +223,7 @@ def load_schoffelen2019(
 # --- files -------------------------------------------------------------------------------------------
 
 
-def _find_recording(folder):
+def _find_mous_recording(folder):
     found = [
         path
         for path in sorted(folder.glob("meg/*.ds"))
@@ -237,7 +237,7 @@ def _find_recording(folder):
     return found[-1]
 
 
-def _find_log(root, subject):
+def _find_mous_log(root, subject):
     found = sorted((root / "sourcedata/meg_task").glob(f"*MEG-MOUS-Aud*{subject}.log"))
     if not found:
         raise FileNotFoundError(
@@ -246,11 +246,11 @@ def _find_log(root, subject):
     return require_study_file(found[-1], STUDY, HINT)
 
 
-def _read_sentences(root):
+def _read_mous_sentences(root):
     """Read the text of every stimulus, by its first letters."""
     path = require_study_file(root / "stimuli/stimuli.txt", STUDY, HINT)
     sentences = {}
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    for number, line in enumerate(_read_mous_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         match = re.match(r"\s*\d+\s+(\S.*)", line)
@@ -258,11 +258,11 @@ def _read_sentences(root):
             raise ValueError(
                 f"{STUDY}: {str(path)!r}, line {number}: expected a number and a text. Got {line!r} instead."
             )
-        sentences[_make_key(match[1].split())] = match[1].strip()
+        sentences[_make_mous_sentence_key(match[1].split())] = match[1].strip()
     return sentences
 
 
-def _read_text(path):
+def _read_mous_text(path):
     """Read a text in UTF-8, or in Latin-1, which some copies use."""
     content = path.read_bytes()
     try:
@@ -271,11 +271,11 @@ def _read_text(path):
         return content.decode("latin-1")
 
 
-def _make_key(words):
+def _make_mous_sentence_key(words):
     return make_plain_text(words)[:KEY_LENGTH]
 
 
-def _read_stimulus(root, folder, number, sentences):
+def _read_mous_stimulus(root, folder, number, sentences):
     """Read the audio of a sentence, its words and phonemes."""
     name = f"EQ_Ramp_Int2_Int1LPF{number:03d}"
     sound = require_study_file(root / "stimuli/audio_files" / f"{name}.wav", STUDY, HINT)
@@ -284,9 +284,9 @@ def _read_stimulus(root, folder, number, sentences):
         require_study_file(folder / f"{name}.TextGrid", STUDY, advice), sentence_gap=np.inf
     )
     words = rows.loc[rows["type"] == "word", "text"]
-    text = sentences.get(_make_key(words))
+    text = sentences.get(_make_mous_sentence_key(words))
     if text is None:  # a trial that lost its last word
-        key = _make_key(words)
+        key = _make_mous_sentence_key(words)
         text = next((value for other, value in sentences.items() if key and other.startswith(key)), None)
     if text is None:
         raise ValueError(
@@ -301,13 +301,13 @@ def _read_stimulus(root, folder, number, sentences):
 # --- the log -------------------------------------------------------------------------------------------
 
 
-def _read_log(path):
+def _read_mous_log(path):
     """Read the log of Presentation.
 
     Columns are ``time`` (s), ``trigger``, ``number`` of the audio file that
     begins, and ``condition``.
     """
-    text = _read_text(path).replace("\r\n", "\n").replace(".\n", ".")
+    text = _read_mous_text(path).replace("\r\n", "\n").replace(".\n", ".")
     parts = text.split("Scenario -")
     lines = parts[min(1, len(parts) - 1)].split("\n")  # a log may contain its content twice
     head = next((place for place, line in enumerate(lines) if "Uncertainty" in line), None)
@@ -334,11 +334,11 @@ def _read_log(path):
     kind = code.map(lambda text: next((name for key, name in CONDITIONS.items() if key in text), None))
     trigger = np.where(kind.notna(), CONTEXT, np.where(code.str.contains("FIX"), FIXATION, 0))
     return pd.DataFrame({
-        "time": time, "trigger": trigger, "number": _find_sounds(code, time, path), "condition": kind.ffill(),
+        "time": time, "trigger": trigger, "number": _find_mous_sounds(code, time, path), "condition": kind.ffill(),
     })  # fmt: skip
 
 
-def _find_sounds(code, time, path):
+def _find_mous_sounds(code, time, path):
     """Find the number of the audio file that begins at each row.
 
     An onset row follows the row with the name of its file.
@@ -360,7 +360,7 @@ def _find_sounds(code, time, path):
 # --- log and recording ---------------------------------------------------------------------------------
 
 
-def _find_triggers(path, stamp):
+def _find_mous_triggers(path, stamp):
     """Find the times (s) and codes of the triggers in a recording."""
     raw = open_recording(path)
     if raw.info["sfreq"] != SFREQ:
@@ -374,7 +374,7 @@ def _find_triggers(path, stamp):
     return (found[:, 0] - raw.first_samp) / SFREQ, found[:, 2]
 
 
-def _align_log(log, times, codes, recording):
+def _align_mous_log(log, times, codes, recording):
     """Return the times of the log in the recording, and the agreement.
 
     Times are NaN outside of the triggers of the recording.
@@ -392,7 +392,7 @@ def _align_log(log, times, codes, recording):
         (1.0, _find_common_offset(sent, codes, times)),
     ]
     (rate, offset), pairs = max(
-        (_fit_line(line, sent, codes, times) for line in lines), key=lambda one: len(one[1])
+        (_fit_mous_clock_line(line, sent, codes, times) for line in lines), key=lambda one: len(one[1])
     )
     residual = np.abs(times[pairs[:, 1]] - offset - rate * logged[pairs[:, 0]]) * 1000
     agreement = {
@@ -441,13 +441,13 @@ def _find_common_offset(sent, codes, times):
     return float(offset)
 
 
-def _fit_line(line, sent, codes, times):
+def _fit_mous_clock_line(line, sent, codes, times):
     """Pair nearby triggers and fit a line through them, repeatedly."""
     (rate, offset), logged = line, sent["time"].to_numpy()
     for within in (10 * TOLERANCE, TOLERANCE, TOLERANCE):
         expected = offset + rate * logged
         pairs = np.concatenate(
-            [_pair_triggers(code, sent, codes, expected, times, within) for code in (FIXATION, CONTEXT)]
+            [_pair_mous_triggers(code, sent, codes, expected, times, within) for code in (FIXATION, CONTEXT)]
         )
         pairs = pairs[np.argsort(pairs[:, 0])]
         if len(pairs) < 2:
@@ -456,7 +456,7 @@ def _fit_line(line, sent, codes, times):
     return (rate, offset), pairs
 
 
-def _pair_triggers(code, sent, codes, expected, times, within):
+def _pair_mous_triggers(code, sent, codes, expected, times, within):
     """Pair nearby triggers of one kind."""
     first, second = np.flatnonzero(sent["trigger"] == code), np.flatnonzero(codes == code)
     pairs = match_sequence_times(expected[first], times[second], within)

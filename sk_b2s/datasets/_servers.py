@@ -30,7 +30,7 @@ class StalledServerError(requests.Timeout):
 
 def describe_server_proxy(url):
     """Return the proxy of an address without its password, or ""."""
-    proxy = _proxy(url)
+    proxy = _find_proxy(url)
     if not proxy:
         return ""
     names = [name for name in PROXY_VARIABLES if os.environ.get(name) == proxy]
@@ -38,7 +38,7 @@ def describe_server_proxy(url):
     return f"{shown} (set by {names[0]})" if names else f"{shown} (set by your system)"
 
 
-def _proxy(url):
+def _find_proxy(url):
     try:
         return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
     except (ValueError, OSError):
@@ -198,13 +198,13 @@ def make_final_server_error(error, url, manual, has_begun=False):
     error : PermissionError, ConnectionError or None
         The error to raise.
     """
-    causes = list(_iter_causes(error))
+    causes = list(_iter_request_causes(error))
     proxy, host = describe_server_proxy(url), urlsplit(url).hostname
     if isinstance(error, requests.exceptions.InvalidProxyURL) or (
-        isinstance(error, ValueError) and proxy and _is_unusable(_proxy(url))
+        isinstance(error, ValueError) and proxy and _is_unusable(_find_proxy(url))
     ):
         return FinalServerError(
-            f"The proxy {proxy or 'of your system'} cannot be used: {_shorten_error(error)}. Set it as "
+            f"The proxy {proxy or 'of your system'} cannot be used: {_shorten_server_error(error)}. Set it as "
             f"http://HOST:PORT, or remove it. {manual}"
         )
     if isinstance(
@@ -212,7 +212,7 @@ def make_final_server_error(error, url, manual, has_begun=False):
     ):  # requests' errors of addresses are ValueErrors
         return FinalServerError(
             f"{url} is, or redirects to, an address that cannot be used, because it is not http or https, is "
-            f"malformed, or redirects in a loop: {_shorten_error(error)}. {manual}"
+            f"malformed, or redirects in a loop: {_shorten_server_error(error)}. {manual}"
         )
     for cause in causes:
         if tunnel := re.search(r"Tunnel connection failed: (\d+) ?(.*)", str(cause)):
@@ -226,7 +226,7 @@ def make_final_server_error(error, url, manual, has_begun=False):
         proxy and isinstance(error, requests.ConnectTimeout)
     ):
         return ConnectionError(
-            f"The proxy {proxy} does not respond: {_shorten_error(causes[-1])}. Correct or remove it, or add {host} "
+            f"The proxy {proxy} does not respond: {_shorten_server_error(causes[-1])}. Correct or remove it, or add {host} "
             f"to NO_PROXY. {manual}"
         )
     text = " ".join(map(str, causes))
@@ -234,14 +234,14 @@ def make_final_server_error(error, url, manual, has_begun=False):
         r"CERTIFICATE|certificate|WRONG_VERSION|doesn't match", text
     ):
         return ConnectionError(
-            f"The certificate of {host} is not trusted: {_shorten_error(causes[-1])}. Check the date of this "
+            f"The certificate of {host} is not trusted: {_shorten_server_error(causes[-1])}. Check the date of this "
             f"computer. If your network inspects encrypted connections, set REQUESTS_CA_BUNDLE to its certificate. "
             f"{manual}"
         )
     is_unknown = any(isinstance(cause, socket.gaierror) for cause in causes) or "NameResolution" in text
     if not has_begun and (is_unknown or any(_is_unreachable(cause) for cause in causes)):
         return ConnectionError(
-            f"{url} does not respond: {host} cannot be reached ({_shorten_error(causes[-1])}). Check the network "
+            f"{url} does not respond: {host} cannot be reached ({_shorten_server_error(causes[-1])}). Check the network "
             f"connection. {manual}"
         )
     return None
@@ -260,7 +260,7 @@ def _is_unreachable(cause):
     return isinstance(cause, OSError) and errno.errorcode.get(cause.errno or 0) in UNREACHABLE
 
 
-def _iter_causes(error):
+def _iter_request_causes(error):
     """Iterate over an error and its causes, the first cause last."""
     seen: set = set()
     while isinstance(error, BaseException) and id(error) not in seen:
@@ -270,7 +270,7 @@ def _iter_causes(error):
         error = next((one for one in inner if isinstance(one, BaseException)), None)
 
 
-def _shorten_error(error):
+def _shorten_server_error(error):
     return shorten_text(" ".join(str(error).split()), 200)
 
 

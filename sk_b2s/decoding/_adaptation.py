@@ -79,7 +79,7 @@ def get_adaptation_layers(net):
 
 
 @dataclass
-class _Calibration:
+class _AdaptationData:
     """Calibration data of one new subject."""
 
     subject: str
@@ -277,7 +277,7 @@ class AdaptationMixin:
             recorded = np.nan if X.sfreq is None else steps / X.sfreq / 60
             minutes = count_input_minutes(y, rows, recorded)
             share = steps / (len(rows) * X.n_read)
-            yield _Calibration(subject, brain, speech, targets, rows, segments, minutes, share)
+            yield _AdaptationData(subject, brain, speech, targets, rows, segments, minutes, share)
 
     # --- the new encoder ---------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from sk_b2s.preprocessing._fingerprint import fingerprint_rows, make_code_finger
 WITHOUT_ADAPT = ("none", "scratch")  # methods that do not call adapt
 
 
-def _delegate(name):
+def _delegate_to_fitted_decoder(name):
     """Make a method that calls the method of the fitted decoder."""
 
     @wraps(getattr(RetrievalMixin, name))
@@ -227,7 +227,7 @@ default="auto"
                 f"calibration with all rows False.",
                 stacklevel=4,
             )
-        subjects = _get_subjects(X, len(own))
+        subjects = _get_calibration_subjects(X, len(own))
         if both := sorted(set(subjects[own]) & set(subjects[~own])):
             rows, way_out = (
                 subjects == both[0],
@@ -256,7 +256,9 @@ default="auto"
             make_code_fingerprint(roots=("_persistence._save_load",)),
         )
         with FileLock(Path(memory.location) / f"{key}.lock"):  # other processes wait for the same fit
-            return cached(_fit, memory, ignore=("estimator", "X", "y"))(key, self.estimator, X, y)
+            return cached(_fit_uncalibrated_decoder, memory, ignore=("estimator", "X", "y"))(
+                key, self.estimator, X, y
+            )
 
     # --- methods of the fitted decoder -------------------------------------------------------------
 
@@ -276,12 +278,12 @@ default="auto"
         """Number of channels in ``fit``."""
         return self.estimator_.n_features_in_
 
-    transform = _delegate("transform")
-    similarity = _delegate("similarity")
-    predict = _delegate("predict")
-    predict_proba = _delegate("predict_proba")
-    ranks = _delegate("ranks")
-    score = _delegate("score")
+    transform = _delegate_to_fitted_decoder("transform")
+    similarity = _delegate_to_fitted_decoder("similarity")
+    predict = _delegate_to_fitted_decoder("predict")
+    predict_proba = _delegate_to_fitted_decoder("predict_proba")
+    ranks = _delegate_to_fitted_decoder("ranks")
+    score = _delegate_to_fitted_decoder("score")
 
     def __sklearn_tags__(self):
         tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
@@ -291,7 +293,7 @@ default="auto"
         return tags
 
 
-def _get_subjects(X, n_rows):
+def _get_calibration_subjects(X, n_rows):
     """Return the subject of each row, "" if unnamed."""
     table = validate_table(X)
     if table is None or "subject" not in table:
@@ -299,7 +301,7 @@ def _get_subjects(X, n_rows):
     return table["subject"].astype(str).to_numpy(dtype=object)
 
 
-def _fit(key, estimator, X, y):
+def _fit_uncalibrated_decoder(key, estimator, X, y):
     """Fit a clone. ``key`` identifies all other arguments in the cache."""
     fitted = clone(estimator).fit(X, y)
     if was_estimator_interrupted(fitted):

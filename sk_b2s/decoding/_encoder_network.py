@@ -329,7 +329,7 @@ def check_encoder_network_parameters(encoder):
     check_custom_module(encoder)
     if encoder.distributed:
         _check_distributed(encoder)
-    for parameter, reason in _without_effect(encoder):
+    for parameter, reason in _list_parameters_without_effect(encoder):
         warnings.warn(
             f"{parameter}={getattr(encoder, parameter)!r} has no effect with {reason}. Leave it at its default to "
             f"silence this.",
@@ -355,7 +355,7 @@ def _check_distributed(encoder):
         )
 
 
-def _without_effect(encoder):
+def _list_parameters_without_effect(encoder):
     """Yield unused parameters and the parameter that makes them unused."""
     if encoder.module is not None:
         for name in list_ignored_by_module(encoder, ARCHITECTURE, SPEECH_ARCHITECTURE):
@@ -386,7 +386,7 @@ def warn_encoder_network_learned_nothing(encoder, n_valid):
             ConvergenceWarning,
             stacklevel=4,
         )
-    elif finding := _no_learning(history, encoder.loss, n_valid):
+    elif finding := _make_no_learning_error(history, encoder.loss, n_valid):
         warnings.warn(
             f"{finding}. Check that X and y match and vary. Try another lr, a larger max_epochs, more data, or "
             f"RobustChannelScaler(clip=20) before the encoder.",
@@ -395,7 +395,7 @@ def warn_encoder_network_learned_nothing(encoder, n_valid):
         )
 
 
-def _no_learning(history, loss, n_valid):
+def _make_no_learning_error(history, loss, n_valid):
     """Describe why nothing was learned, or return None if something was."""
     last = history[-1]
     if "valid_loss" in last and n_valid * np.log(last["valid_candidates"]) > 2 * NULL_GAIN:

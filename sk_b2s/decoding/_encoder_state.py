@@ -56,7 +56,7 @@ class EncoderStateMixin:
             "frame_weights": self.frame_weights_,
             "response": None if self.shared_response_ is None else vars(self.shared_response_),
             "covariances": getattr(self, "covariances_", None),
-            "speech": _list_fitted(self.speech_),
+            "speech": _list_fitted_attributes(self.speech_),
         }
         return hashlib.sha256(json.dumps(describe_for_fingerprint(content)).encode()).hexdigest()
 
@@ -318,15 +318,15 @@ def check_encoder_state_weights(weights, shapes):
         came = None if came is None else (tuple(came.shape), came.dtype)
         if expected != came:
             raise ValueError(
-                f"the weight {name[:80]!r} should be {_format_weight(expected)}, and is {_format_weight(came)}."
+                f"the weight {name[:80]!r} should be {_format_encoder_weight(expected)}, and is {_format_encoder_weight(came)}."
             )
 
 
-def _format_weight(weight):
+def _format_encoder_weight(weight):
     return "missing" if weight is None else f"{str(weight[1]).removeprefix('torch.')} of shape {weight[0]}"
 
 
-def _list_fitted(thing, is_fitted=True):
+def _list_fitted_attributes(thing, is_fitted=True):
     """List fitted values of an estimator and its parts, for a hash.
 
     Fitted values are attributes whose names end in ``_``. ``is_fitted``
@@ -334,12 +334,12 @@ def _list_fitted(thing, is_fitted=True):
     """
     if isinstance(thing, BaseEstimator):
         parts = {name: part for name, part in sorted(vars(thing).items()) if not name.startswith("_")}
-        values = [[name, _list_fitted(part, name.endswith("_"))] for name, part in parts.items()]
+        values = [[name, _list_fitted_attributes(part, name.endswith("_"))] for name, part in parts.items()]
         return [type(thing).__name__, *(value for value in values if value[1])]
     if isinstance(thing, (list, tuple)):
-        return [value for value in (_list_fitted(part, is_fitted) for part in thing) if value]
+        return [value for value in (_list_fitted_attributes(part, is_fitted) for part in thing) if value]
     if isinstance(thing, pd.DataFrame):  # describe would look for the files that it names
         thing = thing.to_dict("list")
     if isinstance(thing, dict):
-        return _list_fitted(list(thing.items()), is_fitted)
+        return _list_fitted_attributes(list(thing.items()), is_fitted)
     return describe_for_fingerprint(thing) if is_fitted else ""

@@ -38,7 +38,7 @@ LABELS_ADVICE = (
 )
 
 
-def _is_text(y):
+def _is_text_target(y):
     """Return whether y has labels in text, unless they are numbers."""
     values = y.to_numpy() if isinstance(y, pd.Series) else y
     is_array = isinstance(values, np.ndarray) and values.ndim > 0
@@ -52,7 +52,7 @@ def _is_text(y):
         return True
 
 
-def _plain_name(subject):
+def _normalize_subject_name(subject):
     """Strip what files add to a subject: "01", "1" and "1.0" are equal."""
     return subject.removesuffix(".0").lstrip("0")
 
@@ -154,10 +154,10 @@ class DecoderInputsMixin(DocLinkMixin):
 
     def _warn_misspelled_subjects(self, unseen):
         """Warn if an unseen subject equals a training subject up to zeros."""
-        known = {_plain_name(subject): subject for subject in self.subjects_}
-        if misspelled := [subject for subject in unseen if _plain_name(subject) in known]:
+        known = {_normalize_subject_name(subject): subject for subject in self.subjects_}
+        if misspelled := [subject for subject in unseen if _normalize_subject_name(subject) in known]:
             warnings.warn(
-                f"Subject {misspelled[0]!r} was not in fit, but {known[_plain_name(misspelled[0])]!r} was. If they are "
+                f"Subject {misspelled[0]!r} was not in fit, but {known[_normalize_subject_name(misspelled[0])]!r} was. If they are "
                 f"the same subject, use the same name.",
                 stacklevel=3,
             )
@@ -185,7 +185,7 @@ class DecoderInputsMixin(DocLinkMixin):
                 f"y is a table of segments, but {owner}(speech=None) expects features. Set for example "
                 f"speech=make_pipeline(MelSpectrogram(), FeatureScaler())."
             )
-        if _is_text(y):
+        if _is_text_target(y):
             raise ValueError(f"{owner}(speech=None) expects features in y. Got text. {LABELS_ADVICE}")
         return check_array(
             check_windows_equal_shapes(y, "y"),

@@ -51,13 +51,13 @@ SIZES = {
 }  # fmt: skip
 
 
-def _encoder(**params):
+def _make_preset_encoder(**params):
     from sk_b2s.decoding._encoder import BrainEncoder
 
     return "encoder", BrainEncoder(**params)
 
 
-def _mel(size, memory, whiten=False):
+def _make_preset_mel(size, memory, whiten=False):
     from sklearn.pipeline import make_pipeline
 
     from sk_b2s.features._acoustic_spectra import AcousticOnsets, MelSpectrogram
@@ -66,11 +66,11 @@ def _mel(size, memory, whiten=False):
     features = mel = MelSpectrogram(**size.mel, memory=memory)
     if size.events is not None:
         sets = [("mel", mel), ("onsets", AcousticOnsets(sfreq=mel.sfreq, memory=memory))]
-        features = _unite(sets, size)
+        features = _unite_preset_features(sets, size)
     return make_pipeline(features, FeatureScaler(whiten=whiten))
 
 
-def _unite(sets, size):
+def _unite_preset_features(sets, size):
     """Unite sets of features with phones and words if there are events."""
     from sk_b2s.features._events import PHONETIC_FEATURES, EventFeatures
     from sk_b2s.features._union import SpeechFeatureUnion
@@ -82,13 +82,13 @@ def _unite(sets, size):
     return SpeechFeatureUnion(sets)
 
 
-def _ridge(size, memory, wav2vec2):
+def _make_ridge(size, memory, wav2vec2):
     from sk_b2s.decoding._ridge_decoder import RidgeDecoder
 
-    return "ridge", RidgeDecoder(speech=_mel(size, memory, size.ridge_whiten), **size.ridge)
+    return "ridge", RidgeDecoder(speech=_make_preset_mel(size, memory, size.ridge_whiten), **size.ridge)
 
 
-def _likelihood(size, memory, wav2vec2):
+def _make_likelihood(size, memory, wav2vec2):
     from sklearn.pipeline import make_pipeline
 
     from sk_b2s.decoding._likelihood._decoder import LikelihoodDecoder
@@ -100,40 +100,42 @@ def _likelihood(size, memory, wav2vec2):
         ("mel", MelSpectrogram(n_mels=8, sfreq=sfreq, memory=memory)),
         ("onsets", AcousticOnsets(n_bands=8, sfreq=sfreq, memory=memory)),
     ]
-    speech = make_pipeline(_unite(features, size), FeatureScaler())
+    speech = make_pipeline(_unite_preset_features(features, size), FeatureScaler())
     return "likelihood", LikelihoodDecoder(speech=speech, lags=(-0.15, 0.3))
 
 
-def _regression(size, memory, wav2vec2):
-    return _encoder(speech=_mel(size, memory), loss="mse", **size.network)
+def _make_regression(size, memory, wav2vec2):
+    return _make_preset_encoder(speech=_make_preset_mel(size, memory), loss="mse", **size.network)
 
 
-def _clip_mel(size, memory, wav2vec2):
-    return _encoder(speech=_mel(size, memory), **size.network)
+def _make_clip_mel(size, memory, wav2vec2):
+    return _make_preset_encoder(speech=_make_preset_mel(size, memory), **size.network)
 
 
-def _clip_deepmel(size, memory, wav2vec2):
-    return _encoder(speech=_mel(size, memory), speech_embedding_dim=size.speech_embedding_dim, **size.network)
+def _make_clip_deepmel(size, memory, wav2vec2):
+    return _make_preset_encoder(
+        speech=_make_preset_mel(size, memory), speech_embedding_dim=size.speech_embedding_dim, **size.network
+    )
 
 
-def _clip_wav2vec2(size, memory, wav2vec2):
+def _make_clip_wav2vec2(size, memory, wav2vec2):
     from sklearn.pipeline import make_pipeline
 
     from sk_b2s.features._pretrained import Wav2Vec2Features
     from sk_b2s.preprocessing._scalers import FeatureScaler
 
     speech = make_pipeline(Wav2Vec2Features(wav2vec2, memory=memory), FeatureScaler())
-    return _encoder(speech=speech, **size.network)
+    return _make_preset_encoder(speech=speech, **size.network)
 
 
-def _clip_whisper(size, memory, wav2vec2):
-    return _clip_wav2vec2(size, memory, "whisper-tiny.en")
+def _make_clip_whisper(size, memory, wav2vec2):
+    return _make_clip_wav2vec2(size, memory, "whisper-tiny.en")
 
 
-def _ensemble(size, memory, wav2vec2):
+def _make_ensemble(size, memory, wav2vec2):
     from sk_b2s.decoding._ensemble._decoder import EnsembleDecoder
 
-    members = [(name, _make_pipeline(name, size, memory, wav2vec2)) for name in ENSEMBLE]
+    members = [(name, _make_preset_pipeline(name, size, memory, wav2vec2)) for name in ENSEMBLE]
     return "ensemble", EnsembleDecoder(members, n_seeds=3)
 
 
@@ -145,19 +147,23 @@ class DecoderPreset(NamedTuple):
 
 
 PRESETS = {
-    "ridge": DecoderPreset("backward ridge regression on Mel bands, one model per subject", _ridge),
+    "ridge": DecoderPreset("backward ridge regression on Mel bands, one model per subject", _make_ridge),
     "likelihood": DecoderPreset(
-        "forward model of the response to Mel bands and onsets in LikelihoodDecoder", _likelihood
+        "forward model of the response to Mel bands and onsets in LikelihoodDecoder", _make_likelihood
     ),
-    "regression": DecoderPreset("BrainEncoder with a squared error on Mel bands", _regression),
-    "clip-mel": DecoderPreset("BrainEncoder with the contrastive loss on Mel bands", _clip_mel),
+    "regression": DecoderPreset("BrainEncoder with a squared error on Mel bands", _make_regression),
+    "clip-mel": DecoderPreset("BrainEncoder with the contrastive loss on Mel bands", _make_clip_mel),
     "clip-deepmel": DecoderPreset(
-        "the same with a second network on the Mel bands (Deep Mel)", _clip_deepmel
+        "the same with a second network on the Mel bands (Deep Mel)", _make_clip_deepmel
     ),
-    "clip-wav2vec2": DecoderPreset("BrainEncoder with the contrastive loss on wav2vec 2.0", _clip_wav2vec2),
-    "clip-whisper": DecoderPreset("the same on Whisper tiny.en, which is part of the package", _clip_whisper),
+    "clip-wav2vec2": DecoderPreset(
+        "BrainEncoder with the contrastive loss on wav2vec 2.0", _make_clip_wav2vec2
+    ),
+    "clip-whisper": DecoderPreset(
+        "the same on Whisper tiny.en, which is part of the package", _make_clip_whisper
+    ),
     "ensemble": DecoderPreset(
-        "weighted mean of three networks of clip-mel and the likelihood decoder", _ensemble
+        "weighted mean of three networks of clip-mel and the likelihood decoder", _make_ensemble
     ),
 }
 
@@ -255,14 +261,14 @@ def make_decoders(
         if name not in PRESETS:
             hint = make_suggestion_text(name, PRESETS)
             raise ValueError(f"Unknown decoder {name!r}{hint}. Known decoders are {', '.join(PRESETS)}.")
-        out[name] = _make_pipeline(name, size, memory, wav2vec2)
+        out[name] = _make_preset_pipeline(name, size, memory, wav2vec2)
         for ending, value in {"encoder__verbose": verbose, "encoder__random_state": random_state}.items():
             keys = [key for key in out[name].get_params() if key.endswith(ending)]
             out[name].set_params(**dict.fromkeys(keys, value))
     return out
 
 
-def _make_pipeline(name, size, memory, wav2vec2):
+def _make_preset_pipeline(name, size, memory, wav2vec2):
     """Make the pipeline of a preset."""
     from sklearn.pipeline import Pipeline
 

@@ -293,7 +293,7 @@ def select_ridge_alpha(moments, rows, y, segments, alphas, cv, penalties=None):
     if folds:
         tried = [*alphas, *extend_ridge_alphas(alphas)] if is_plain else list(alphas)
         of_folds = np.array([
-            _score_alphas(everything - test - out, test, tried, penalties)
+            _score_ridge_alphas(everything - test - out, test, tried, penalties)
             for test, out in zip(heldout, excluded, strict=True)
         ])  # fmt: skip
         scores = of_folds[:, :, : len(alphas)].mean(0)
@@ -324,7 +324,7 @@ def _sum_fold_moments(moments, rows, folds):
     return everything, *parts
 
 
-def _score_alphas(kept, heldout, alphas, penalties):
+def _score_ridge_alphas(kept, heldout, alphas, penalties):
     """Compute held-out correlations in one fold, of penalties and alphas."""
     cov_xx, cov_xy, _ = kept.centered()
     heldout = heldout.centered()
@@ -425,7 +425,7 @@ def warn_ridge_alpha_choice(estimator, beyond, stacklevel=4):
     ``beyond`` holds the result of :func:`find_better_ridge_alpha` for each
     model.
     """
-    names, best = _models(estimator), estimator.cv_scores_.max(1)
+    names, best = _name_ridge_models(estimator), estimator.cv_scores_.max(1)
     is_short = np.isfinite(beyond[:, 0])
     if (is_nothing := (best <= ROUNDING) & ~is_short).any():
         models = ", ".join(f"{names[i]} ({best[i]:.3f})" for i in np.flatnonzero(is_nothing))
@@ -459,7 +459,7 @@ def warn_ridge_alpha_choice(estimator, beyond, stacklevel=4):
         )
 
 
-def _models(estimator):
+def _name_ridge_models(estimator):
     """Name the models of an estimator."""
     if len(estimator.alpha_) != len(estimator.subjects_):
         return ["all subjects together"]

@@ -107,8 +107,8 @@ def compute_ridge_moments(batches, lags, n_channels, n_features, has_context=Fal
             columns = lagged[part].reshape(-1, n_columns)
             products.addmm_(left[part].flatten(0, 1).T, columns)
         n_padded = (0, 0) if has_context else reach
-        _add_ends(ends, padded[:, n_frames : n_frames + n_lags - 1], n_padded[1], is_last=True)
-        _add_ends(ends, padded[:, : n_lags - 1], n_padded[0])
+        _add_ridge_ends(ends, padded[:, n_frames : n_frames + n_lags - 1], n_padded[1], is_last=True)
+        _add_ridge_ends(ends, padded[:, : n_lags - 1], n_padded[0])
         y_sum += y.sum((0, 1)).numpy()
         yy += y.square().sum((0, 1)).numpy()
         n += n_windows * n_frames
@@ -117,7 +117,7 @@ def compute_ridge_moments(batches, lags, n_channels, n_features, has_context=Fal
     return RidgeMoments(n, x_sum[0], y_sum, xx, xy.T, yy)
 
 
-def _add_ends(ends, frames, n_padded, is_last=False):
+def _add_ridge_ends(ends, frames, n_padded, is_last=False):
     """Add products of the last frames, or subtract those of the first.
 
     Frames of padding, the last ``n_padded`` of the last or the first of the

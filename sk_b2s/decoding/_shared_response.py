@@ -101,8 +101,8 @@ class SharedResponse:
         latents, shared, pattern = map(torch.as_tensor, (self.latents, self.shared, self.pattern))
         n, gram, cross, covariance = 0, 0.0, 0.0, 0.0
         for features, read in batches:
-            g = _lag_components(features, self.mean, self.components, self.lags) @ latents
-            z = _crop(read, self.lags)
+            g = _lag_response_components(features, self.mean, self.components, self.lags) @ latents
+            z = _crop_response_channels(read, self.lags)
             g, z = ((part - part.mean(1, keepdim=True)).flatten(0, 1) for part in (g, z))
             n, gram, cross, covariance = n + len(g), gram + g.T @ g, cross + z.T @ g, covariance + z.T @ z
         covariance = covariance / n
@@ -134,26 +134,26 @@ def fit_shared_response(batches, n_subjects, sfreq=None):
         None if features or channels are constant within windows, as in windows
         of one frame.
     """
-    found = _fit_components(batches)
+    found = _fit_response_components(batches)
     if found is None or found[2] < 2:
         return None
     mean, components, n_frames = found
-    lags = _choose_lags(n_frames, sfreq)
+    lags = _choose_response_lags(n_frames, sfreq)
 
     def lagged():
         for features, channels, read, subject in batches():
-            x = _lag_components(features, mean, components, lags)
-            yield x, _crop(channels, lags), _crop(read, lags), subject
+            x = _lag_response_components(features, mean, components, lags)
+            yield x, _crop_response_channels(channels, lags), _crop_response_channels(read, lags), subject
 
-    evoked = _fit_latents(lagged)
+    evoked = _fit_response_latents(lagged)
     if evoked is None:
         return None
     latents, shared = evoked
-    pattern, spread, noise = _fit_patterns(lagged, latents, n_subjects)
+    pattern, spread, noise = _fit_response_patterns(lagged, latents, n_subjects)
     return SharedResponse(*map(np.asarray, (mean, components, lags, latents, shared, pattern, spread, noise)))
 
 
-def _fit_components(batches):
+def _fit_response_components(batches):
     """Return mean and principal components of features, and n_frames."""
     n, total, square = 0, 0.0, 0.0
     for features, *_ in batches():
@@ -168,7 +168,7 @@ def _fit_components(batches):
     return mean.numpy(), axes[:, -N_COMPONENTS:].contiguous().T.numpy(), features.shape[2]
 
 
-def _choose_lags(n_frames, sfreq):
+def _choose_response_lags(n_frames, sfreq):
     """Return lags in frames, at most a quarter of a window in size."""
     most = n_frames // 4
     first, last = (-(n_frames // 8), n_frames // 8) if sfreq is None else (round(lag * sfreq) for lag in LAGS)
@@ -176,7 +176,7 @@ def _choose_lags(n_frames, sfreq):
     return np.unique(np.linspace(first, last, min(N_LAGS, last - first + 1)).round().astype(np.int64))
 
 
-def _lag_components(features, mean, components, lags):
+def _lag_response_components(features, mean, components, lags):
     """Lag components, in frames where all lags are inside of the window.
 
     Returns a Tensor of shape (n_windows, n_frames, n_lags * n_components).
@@ -187,7 +187,7 @@ def _lag_components(features, mean, components, lags):
     return torch.cat([parts[:, first - lag : last - lag] for lag in lags], -1)
 
 
-def _crop(channels, lags):
+def _crop_response_channels(channels, lags):
     """Crop channels to these frames: (n_windows, n_frames, n_channels)."""
     return channels.mT[:, max(0, lags[-1]) : channels.shape[2] + min(0, lags[0])].double()
 
@@ -198,7 +198,7 @@ def _add_diagonal(matrix, share):
     return matrix + load * torch.eye(len(matrix), dtype=matrix.dtype)
 
 
-def _fit_latents(lagged):
+def _fit_response_latents(lagged):
     """Return maps from lagged features to latents and to shared channels."""
     n, sums, square, cross, power = 0, 0.0, 0.0, 0.0, 0.0
     for x, channels, *_ in lagged():
@@ -217,7 +217,7 @@ def _fit_latents(lagged):
     return (kernel @ vectors / values, vectors * values) if nonzero.any() else None
 
 
-def _fit_patterns(lagged, latents, n_subjects):
+def _fit_response_patterns(lagged, latents, n_subjects):
     """Return mean pattern, variance over subjects, and noise of one frame."""
     n, shape, power = torch.zeros(n_subjects, dtype=torch.float64), (), 0.0
     sums, squares = [0.0] * n_subjects, [0.0] * n_subjects

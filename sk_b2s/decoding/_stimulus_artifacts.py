@@ -59,15 +59,15 @@ def score_stimulus_artifact(eeg, audio, sfreq, is_playing):
     parts = [slice(0, middle), slice(middle, len(audio))]
     if not eeg.shape[1] or any(len(audio[p]) < 4 * FAR * sfreq or not np.ptp(audio[p]) for p in parts):
         return np.nan
-    halves = [_compute_responses(eeg[part], audio[part], sfreq) for part in parts]
-    score = _score_lag(halves, 0, sfreq)
+    halves = [_compute_artifact_responses(eeg[part], audio[part], sfreq) for part in parts]
+    score = _score_artifact_lag(halves, 0, sfreq)
     if score > LEAK:
         first, last = (round(lag * sfreq) for lag in EARLIER)
-        score *= max(_score_lag(halves, lag, sfreq) for lag in range(first, last + 1)) <= score / 2
+        score *= max(_score_artifact_lag(halves, lag, sfreq) for lag in range(first, last + 1)) <= score / 2
     return float(score)
 
 
-def _compute_responses(eeg, audio, sfreq):
+def _compute_artifact_responses(eeg, audio, sfreq):
     """Return response functions near 0 s and far, and the impulse response."""
     n_times = next_fast_len(len(audio), real=True)
     weight = compute_lag_curve_weights(audio, sfreq, n_times)
@@ -81,7 +81,7 @@ def _compute_responses(eeg, audio, sfreq):
     return weights[: len(near)], weights[len(near) :], impulse / impulse.max()
 
 
-def _score_lag(halves, lag, sfreq):
+def _score_artifact_lag(halves, lag, sfreq):
     """Score the component at a lag with the filter of the other half."""
     width, scores = round(WIDTH * sfreq), []
     middle = 2 * width

@@ -39,7 +39,7 @@ class UnseenSubjectMixin:
     @torch.no_grad()
     def _shared_response(self, brain, targets, rows):
         """Fit the shared response on windows that do not overlap."""
-        module, rows = self.net_.module_.eval(), _select_disjoint(brain.windows, rows)
+        module, rows = self.net_.module_.eval(), _select_disjoint_windows(brain.windows, rows)
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int))]
 
         def batches():
@@ -108,7 +108,7 @@ class UnseenSubjectMixin:
         """Compute the covariance of the inputs of the subject layer."""
         covariances = []
         for index in np.unique(which):
-            tiles = _drop_subjects(brain.windows.tiles(index), brain.device)
+            tiles = _drop_seen_subjects(brain.windows.tiles(index), brain.device)
             inputs = {**tiles.inputs(np.arange(len(tiles))), "subject": None}
             read = self.net_.module_.eval().virtual_channels(**inputs).double()
             read = read[torch.isfinite(read).flatten(1).all(1)]
@@ -122,7 +122,7 @@ class UnseenSubjectMixin:
         return np.mean(covariances, 0)
 
 
-def _select_disjoint(windows, rows):
+def _select_disjoint_windows(windows, rows):
     """Select windows of each signal that do not overlap, from the first on."""
     rows = rows[np.lexsort((windows.start[rows], windows.which[rows]))]
     keep, signal, stop = [], -1, 0
@@ -133,6 +133,6 @@ def _select_disjoint(windows, rows):
     return np.asarray(keep)
 
 
-def _drop_subjects(windows, device):
+def _drop_seen_subjects(windows, device):
     """Make inputs without a subject."""
     return WindowInputData(windows, np.full(len(windows), -1), device)

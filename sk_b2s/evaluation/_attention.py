@@ -85,14 +85,17 @@ def attention_decoding_scores(
     other = concurrent_stream(X, y, events, stream)
     folds = list_split_folds(cv, X, y)
     parts = run_in_parallel_with_logging(
-        (joblib.delayed(_score_fold)(estimator, X, y, other, train, test, lengths) for train, test in folds),
+        (
+            joblib.delayed(_score_attention_fold)(estimator, X, y, other, train, test, lengths)
+            for train, test in folds
+        ),
         "folds",
         n_jobs,
     )
     return pd.concat([part.assign(fold=fold) for fold, part in enumerate(parts)], ignore_index=True)
 
 
-def _score_fold(estimator, X, y, other, train, test, lengths):
+def _score_attention_fold(estimator, X, y, other, train, test, lengths):
     """Compute the accuracy of decisions of one fold."""
     test = np.asarray(test)
     test = test[other["sound_onset"].notna().to_numpy()[test]]

@@ -252,7 +252,7 @@ def run_benchmark(
     X, y = data
     validate_count("n_shifts", settings["n_shifts"], least=0)
     validate_count("k", settings["k"], least=1)
-    named, seeds = _name_estimators(estimators), _check_seeds(seeds)
+    named, seeds = _name_benchmark_estimators(estimators), _check_benchmark_seeds(seeds)
     validate_rows_in_step(X, y)
     cv = LeaveOneSubjectOut() if cv is None else cv
     folds = list_split_folds(cv, X, y)
@@ -261,16 +261,16 @@ def run_benchmark(
         settings = {name: value for name, value in settings.items() if name != "candidates_per_row"}
         in_all = settings["k"], settings["n_candidates"]
     else:
-        n_candidates = _check_rule(rule, settings["k"], settings["n_candidates"])
+        n_candidates = _check_candidate_rule(rule, settings["k"], settings["n_candidates"])
         settings = settings | {"n_candidates": n_candidates, "candidates_per_row": asdict(rule)}
         in_all = 1, None
-    _check_folds(folds, find_distinct_candidates(y).target, *in_all)
+    _check_benchmark_folds(folds, find_distinct_candidates(y).target, *in_all)
     rows = join_validated_tables(validate_table(X), find_table_to_retrieve(y))
     check_row_candidate_columns(rule, rows)
     rows = add_timing_loudness(rows) if has_timing_of_rows(rows) else rows
     data, chosen = (X, y, rows), {}
     for name, one in named:
-        found = _choose_controls(name, one, controls, X, y, oracle, rows)
+        found = _choose_benchmark_controls(name, one, controls, X, y, oracle, rows)
         permanent = list_permanent_run_controls(rows)
         if controls is True and among is not None:
             found = [control for control in found if control in [*among, *permanent]]
@@ -285,18 +285,18 @@ def run_benchmark(
         raise ValueError(
             f"n_shifts must be 1 or more for the controls {tests}. Got 0. Pass controls=False without a null."
         )
-    only = _check_only(only, named, folds)
+    only = _check_benchmark_selection(only, named, folds)
     tasks = list(iter_fits(named, data, cv, folds, seeds, chosen, oracle, settings, only, note))
     lines = run_fits(
         tasks, data, None if path is None else JsonLinesFile(path, find_line_problem), n_jobs, verbose
     )
     errors, texts = [line["error"] for line in lines], [line["cost"]["warnings"] for line in lines]
-    _warn_of_fits("failed", "error", lines, errors, FitFailedWarning, stacklevel)
-    _warn_of_fits("gave warnings", "warnings", lines, texts, UserWarning, stacklevel)
+    _warn_of_benchmark_fits("failed", "error", lines, errors, FitFailedWarning, stacklevel)
+    _warn_of_benchmark_fits("gave warnings", "warnings", lines, texts, UserWarning, stacklevel)
     return make_results_table(lines)
 
 
-def _warn_of_fits(what, column, lines, texts, category, stacklevel):
+def _warn_of_benchmark_fits(what, column, lines, texts, category, stacklevel):
     """Warn of fits with an error or a warning, from any process."""
     found = [(line["common"], text) for line, text in zip(lines, texts, strict=True) if text]
     if not found:
@@ -316,7 +316,7 @@ def _warn_of_fits(what, column, lines, texts, category, stacklevel):
 # --- input -------------------------------------------------------------------------------------------
 
 
-def _name_estimators(estimators):
+def _name_benchmark_estimators(estimators):
     """Return checked pairs of name and estimator."""
     if hasattr(estimators, "fit"):
         estimators = {type(find_decoder_in_estimator(estimators)[0]).__name__: estimators}
@@ -335,7 +335,7 @@ def _name_estimators(estimators):
     return named
 
 
-def _check_folds(folds, segment, k, n_candidates):
+def _check_benchmark_folds(folds, segment, k, n_candidates):
     """Raise if a fold has too few candidates, before anything is fitted."""
     if not folds:
         raise ValueError("cv has no folds. Use a splitter such as StimulusKFold(5), or pairs (train, test).")
@@ -353,7 +353,7 @@ def _check_folds(folds, segment, k, n_candidates):
         )
 
 
-def _check_rule(rule, k, n_candidates):
+def _check_candidate_rule(rule, k, n_candidates):
     """Return the size of pools of own candidates, None for all of them."""
     if not 1 <= k < rule.n_candidates:
         raise ValueError(
@@ -363,7 +363,7 @@ def _check_rule(rule, k, n_candidates):
     return n_candidates if n_candidates is not None and k < n_candidates < rule.n_candidates else None
 
 
-def _choose_controls(name, estimator, controls, X, y, oracle, rows):
+def _choose_benchmark_controls(name, estimator, controls, X, y, oracle, rows):
     """Return the controls of one estimator, or raise if one cannot run."""
     if controls is False or controls is None:
         return list_permanent_run_controls(rows)
@@ -395,7 +395,7 @@ def _choose_controls(name, estimator, controls, X, y, oracle, rows):
     return chosen
 
 
-def _check_seeds(seeds):
+def _check_benchmark_seeds(seeds):
     """Return distinct integers."""
     seeds = [seeds] if isinstance(seeds, numbers.Integral) else list(seeds)
     wrong = [seed for seed in seeds if not isinstance(seed, numbers.Integral)]
@@ -404,7 +404,7 @@ def _check_seeds(seeds):
     return [int(seed) for seed in seeds]
 
 
-def _check_only(only, named, folds):
+def _check_benchmark_selection(only, named, folds):
     """Return the name and the fold to run alone, None for all."""
     name, fold = only if isinstance(only, tuple) else (None, only)
     if fold is not None and fold not in range(len(folds)):

@@ -108,7 +108,7 @@ class BenchmarkSummary:
     def failed(self):
         if "error" not in self.results:
             return self.results.iloc[:0]
-        failed = self.results[~_is_done(self.results)]
+        failed = self.results[~_is_without_error(self.results)]
         return failed.drop_duplicates([name for name in FIT if name in failed])
 
     # --- means over subjects ---
@@ -135,7 +135,7 @@ class BenchmarkSummary:
 
     @cached_property
     def k(self):
-        return _single_k(self.rows)
+        return _find_single_k(self.rows)
 
     @cached_property
     def score_label(self):
@@ -269,7 +269,7 @@ class BenchmarkSummary:
 def add_summary_labels(results):
     """Select rows without errors and add the column ``label``."""
     if "error" in results:
-        results = results[_is_done(results)]
+        results = results[_is_without_error(results)]
     label = results["estimator"].astype(str)
     if "condition" in results and results["condition"].nunique() > 1:
         label = label + " (" + results["condition"].astype(str).replace("", "no condition") + ")"
@@ -323,17 +323,17 @@ def get_summary_score_label(results, score="top_k"):
         else None
     )
     if spec is not None:
-        k = _single_k(results)
+        k = _find_single_k(results)
         return spec.label.format(k="k" if k is None else k)
-    return label_of_score(score, _single_k(results))
+    return label_of_score(score, _find_single_k(results))
 
 
-def _single_k(results):
+def _find_single_k(results):
     found = results["k"].dropna().unique() if "k" in results else []
     return int(found[0]) if len(found) == 1 else None
 
 
-def _is_done(results):
+def _is_without_error(results):
     return results["error"].astype(object).fillna("") == ""
 
 

@@ -82,10 +82,10 @@ def retrieval_learning_curve(estimator, X, y, cv, minutes=None, subjects=None, r
         If a fold has fewer minutes or subjects than requested, a subject is on
         both sides of a curve over subjects, or a table lacks a column.
     """
-    rows, blocks = _training_rows(X, y)
+    rows, blocks = _make_curve_training_rows(X, y)
     random, tasks = check_random_state(random_state), []
     folds = list_split_folds(cv, X, y)
-    sets = [_NestedSets(rows, blocks, train, random) for train, _ in folds]
+    sets = [_NestedTrainingSets(rows, blocks, train, random) for train, _ in folds]
     if minutes is None:
         minutes = [None] if subjects is not None else _choose_minutes(sets)
     for fold, ((_, test), nested) in enumerate(zip(folds, sets, strict=True)):
@@ -100,7 +100,7 @@ def retrieval_learning_curve(estimator, X, y, cv, minutes=None, subjects=None, r
                 row = {"minutes": np.nan if value is None else value, "n_subjects": n_subjects, "fold": fold}
                 tasks.append((own, test, row | {"minutes_used": used, "n_train": len(own)}))
     tasks.sort(key=lambda task: len(task[0]))  # sets too small to fit raise first
-    curve = _run_tasks(estimator, X, y, tasks, n_jobs)
+    curve = _run_curve_tasks(estimator, X, y, tasks, n_jobs)
     return curve.sort_values(["n_subjects", "minutes", "fold"], kind="stable", ignore_index=True)
 
 
@@ -117,7 +117,7 @@ def _choose_minutes(sets):
     ]  # fmt: skip
 
 
-class _NestedSets:
+class _NestedTrainingSets:
     """Nested training sets of one fold."""
 
     def __init__(self, rows, blocks, train, random):
@@ -165,7 +165,7 @@ class _NestedSets:
         )
 
 
-def _training_rows(X, y):
+def _make_curve_training_rows(X, y):
     """Return a table with subject and time of each row, and its block."""
     tables = validate_table(X), validate_table(y)
     needed = ("X", tables[0], ("recording", "onset", "duration")), ("y", tables[1], ("block",))
@@ -255,7 +255,7 @@ def retrieval_validation_curve(estimator, X, y, cv, parameter, values, n_jobs=No
         for fold, (train, test) in enumerate(list_split_folds(cv, X, y)):
             row = {"value": label, "fold": fold, "n_train": len(train)}
             tasks.append((train, test, row, dict(zip(names, each, strict=True))))
-    return _run_tasks(estimator, X, y, tasks, n_jobs)
+    return _run_curve_tasks(estimator, X, y, tasks, n_jobs)
 
 
 def describe_learning_curve_edge(scores):
@@ -287,17 +287,17 @@ def describe_learning_curve_edge(scores):
 # --- folds -------------------------------------------------------------------------------------------
 
 
-def _run_tasks(estimator, X, y, tasks, n_jobs):
+def _run_curve_tasks(estimator, X, y, tasks, n_jobs):
     """Fit and score (train, test, row, params) in order.
 
     DataFrame with one row per test subject of each task.
     """
     parts = run_in_parallel_with_logging(
-        (joblib.delayed(_score_task)(estimator, X, y, *task) for task in tasks), "fits", n_jobs
+        (joblib.delayed(_score_curve_task)(estimator, X, y, *task) for task in tasks), "fits", n_jobs
     )
     return pd.DataFrame([row for part in parts for row in part])
 
 
-def _score_task(estimator, X, y, train, test, row, params=None):
+def _score_curve_task(estimator, X, y, train, test, row, params=None):
     fold = fit_and_score_fold(estimator, X, y, train, test, params)
     return [{**row, **scores} for scores in make_fit_score_rows(fold.result)]

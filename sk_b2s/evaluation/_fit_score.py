@@ -60,7 +60,7 @@ def fit_fold(estimator, X, y, train, test, params=None, subject=None):
     estimator = clone(estimator)
     if params:
         estimator.set_params(**params)
-    subject = _subjects_of_rows(X) if subject is None else np.asarray(subject)
+    subject = _get_subjects_of_scored_rows(X) if subject is None else np.asarray(subject)
     calibration = make_estimator_fit_params(estimator, np.isin(subject[train], subject[test]))
     estimator.fit(_safe_indexing(X, train), _safe_indexing(y, train), **calibration)
     if was_estimator_interrupted(estimator):
@@ -94,7 +94,9 @@ def fit_and_score_folds(score_fold, estimator, X, y, folds, *options, n_jobs=Non
     """
     parts = run_in_parallel_with_logging(
         (
-            joblib.delayed(_score_fold)(score_fold, return_estimator, estimator, X, y, train, test, *options)
+            joblib.delayed(_fit_score_one_fold)(
+                score_fold, return_estimator, estimator, X, y, train, test, *options
+            )
             for train, test in folds
         ),
         "folds",
@@ -104,7 +106,7 @@ def fit_and_score_folds(score_fold, estimator, X, y, folds, *options, n_jobs=Non
     return (table, [fitted for _, fitted in parts]) if return_estimator else table
 
 
-def _score_fold(score_fold, return_estimator, *arguments):
+def _fit_score_one_fold(score_fold, return_estimator, *arguments):
     """Score a fold, and return the estimator only if it is needed."""
     table, fitted = score_fold(*arguments)
     return table, fitted if return_estimator else None
@@ -120,7 +122,7 @@ def make_fit_score_rows(result):
     ]
 
 
-def _subjects_of_rows(X):
+def _get_subjects_of_scored_rows(X):
     """Return the subject of each row, "" where the rows have no subject."""
     table = validate_table(X)
     if table is None or "subject" not in table:

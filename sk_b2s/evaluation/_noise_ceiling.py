@@ -82,7 +82,7 @@ def split_half_reliability(windows, segments, subjects=None, n_splits=20, random
        performance of neural models. Frontiers in Computational Neuroscience
        10:10. https://doi.org/10.3389/fncom.2016.00010
     """
-    windows, segments, subjects = _check_input(windows, segments, subjects)
+    windows, segments, subjects = _check_noise_ceiling_input(windows, segments, subjects)
     random, parts = check_random_state(random_state), []
     for subject in pd.unique(subjects):
         own = np.flatnonzero(subjects == subject)
@@ -96,14 +96,16 @@ def split_half_reliability(windows, segments, subjects=None, n_splits=20, random
         half = count[count > 1].min() // 2
         moments = np.zeros((n_splits, 6, windows.shape[1]))
         for rows in _split_into_chunks(windows, own, codes, np.flatnonzero(count > 1)):
-            batch, segment = _load_windows(windows, rows), pd.factorize(segments[rows])[0]
+            batch, segment = _load_noise_ceiling_windows(windows, rows), pd.factorize(segments[rows])[0]
             for of_split in moments:
-                of_split += _sum_moments(*_average_halves(batch, segment, half, random))
-        r = _correlate(moments.swapaxes(0, 1)).mean(0)
+                of_split += _sum_noise_ceiling_moments(
+                    *_average_noise_ceiling_halves(batch, segment, half, random)
+                )
+        r = _correlate_noise_ceiling_moments(moments.swapaxes(0, 1)).mean(0)
         reliability = r / (half - (half - 1) * r)
         parts.append(
             pd.DataFrame({
-                "subject": subject, "channel": _list_channels(windows), "n_segments": np.sum(count > 1),
+                "subject": subject, "channel": _list_noise_ceiling_channels(windows), "n_segments": np.sum(count > 1),
                 "n_repeats": 2 * half, "r": r, "reliability": reliability,
                 "ceiling": np.sqrt(np.maximum(reliability, 0)),
             })
@@ -175,7 +177,7 @@ def intersubject_correlation(windows, segments, subjects=None):
        toolbox for representational similarity analysis. PLoS Computational
        Biology 10:e1003553. https://doi.org/10.1371/journal.pcbi.1003553
     """
-    windows, segments, subjects = _check_input(windows, segments, subjects)
+    windows, segments, subjects = _check_noise_ceiling_input(windows, segments, subjects)
     subject, names = pd.factorize(subjects)
     codes, _ = pd.factorize(segments)
     presented = np.zeros((len(names), codes.max() + 1), bool)
@@ -190,27 +192,29 @@ def intersubject_correlation(windows, segments, subjects=None):
         windows, np.arange(len(codes)), codes, np.flatnonzero(presented.sum(0) > 1)
     ):
         cell, cells = pd.factorize(pd.MultiIndex.from_arrays([subject[rows], codes[rows]]))
-        means = _average_groups(_load_windows(windows, rows), cell)  # (n_cells, n_channels, n_times)
+        means = _average_repeated_windows(
+            _load_noise_ceiling_windows(windows, rows), cell
+        )  # (n_cells, n_channels, n_times)
         of_subject, of_segment = (cells.get_level_values(level).to_numpy() for level in (0, 1))
         of_segment = pd.factorize(of_segment)[0]
         n = np.bincount(of_segment)[of_segment][:, None, None]
-        all_subjects = _average_groups(means, of_segment)[of_segment]
+        all_subjects = _average_repeated_windows(means, of_segment)[of_segment]
         others = (n * all_subjects - means) / (n - 1)
         for index in np.unique(of_subject):
             own = of_subject == index
-            moments[index, 0] += _sum_moments(means[own], others[own])
-            moments[index, 1] += _sum_moments(means[own], all_subjects[own])
-    isc, upper = _correlate(moments.transpose(2, 1, 0, 3))
+            moments[index, 0] += _sum_noise_ceiling_moments(means[own], others[own])
+            moments[index, 1] += _sum_noise_ceiling_moments(means[own], all_subjects[own])
+    isc, upper = _correlate_noise_ceiling_moments(moments.transpose(2, 1, 0, 3))
     n_others = [(presented[:, own].sum(0) - 1).mean() for own in common]
     n_channels = windows.shape[1]
     return pd.DataFrame({
-        "subject": np.repeat(names, n_channels), "channel": np.tile(_list_channels(windows), len(names)),
+        "subject": np.repeat(names, n_channels), "channel": np.tile(_list_noise_ceiling_channels(windows), len(names)),
         "n_segments": np.repeat(common.sum(1), n_channels), "n_others": np.repeat(n_others, n_channels),
         "isc": isc.ravel(), "upper": upper.ravel(),
     })  # fmt: skip
 
 
-def _check_input(windows, segments, subjects):
+def _check_noise_ceiling_input(windows, segments, subjects):
     """Check windows, segments and subjects, and return them as arrays."""
     windows = windows if isinstance(windows, Windows) else np.asarray(windows)
     if subjects is None:
@@ -232,13 +236,13 @@ def _check_input(windows, segments, subjects):
     return windows, *labels
 
 
-def _list_channels(windows):
+def _list_noise_ceiling_channels(windows):
     """Return the names of the channels, or their numbers."""
     names = getattr(windows, "ch_names", None)
     return np.arange(windows.shape[1]) if names is None else np.array(names, dtype=object)
 
 
-def _load_windows(windows, rows):
+def _load_noise_ceiling_windows(windows, rows):
     """Return some windows as a float64 array."""
     batch = windows.gather(rows).numpy() if isinstance(windows, Windows) else windows[rows]
     return np.asarray(batch, dtype=np.float64)
@@ -251,22 +255,22 @@ def _split_into_chunks(windows, rows, codes, wanted):
     return split_groups_into_chunks(rows[is_wanted], codes[is_wanted], most)
 
 
-def _average_groups(batch, groups):
+def _average_repeated_windows(batch, groups):
     """Average the windows of each group."""
     means = average_context_groups(batch.reshape(len(batch), -1), groups)
     return means.reshape(-1, *batch.shape[1:])
 
 
-def _average_halves(batch, segment, half, random):
+def _average_noise_ceiling_halves(batch, segment, half, random):
     """Average two random halves of the windows of each segment."""
     order = random.permutation(len(batch))
     order = order[np.argsort(segment[order], kind="stable")]
     place = np.arange(len(batch)) - np.searchsorted(segment[order], segment[order])
     drawn = (order[place < half], order[(place >= half) & (place < 2 * half)])
-    return tuple(_average_groups(batch[rows], segment[rows]) for rows in drawn)
+    return tuple(_average_repeated_windows(batch[rows], segment[rows]) for rows in drawn)
 
 
-def _sum_moments(a, b):
+def _sum_noise_ceiling_moments(a, b):
     """Compute number, sums and products over windows and times.
 
     Array of shape (6, n_channels).
@@ -275,7 +279,7 @@ def _sum_moments(a, b):
     return np.stack([np.full(a.shape[1], a.shape[0] * a.shape[2]), *(part.sum((0, 2)) for part in sums)])
 
 
-def _correlate(moments):
+def _correlate_noise_ceiling_moments(moments):
     """Compute correlations from moments, NaN for constant channels."""
     n, a, b, aa, bb, ab = moments
     variances = (aa - a * a / n) * (bb - b * b / n)

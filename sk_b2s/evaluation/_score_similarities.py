@@ -112,9 +112,11 @@ def score_similarities(
     lines = []
     _warn_of_ties(similarity)
     given = {"decoder": similarity, **(controls or {})}
-    timing = _rank_by_timing(_make_result(np.asarray(similarity), table, candidates, k), random_state)
+    timing = _rank_similarities_by_timing(
+        _make_result_of_similarities(np.asarray(similarity), table, candidates, k), random_state
+    )
     for control, scores in (given if timing is None else given | {"timing_only": timing}).items():
-        result = _make_result(np.asarray(scores), table, candidates, k)
+        result = _make_result_of_similarities(np.asarray(scores), table, candidates, k)
         is_leak_test = control in LEAK_TESTS
         lines.append({
             "common": {"estimator": name, "seed": random_state, "fold": 0, "control": control},
@@ -134,7 +136,7 @@ def _format_outcome(result, control, n_shifts, random_state):
     )
 
 
-def _rank_by_timing(result, random_state):
+def _rank_similarities_by_timing(result, random_state):
     """Return similarities of timing alone, None if times are unknown."""
     if not has_timing_of_rows(result.rows):
         return None
@@ -154,7 +156,7 @@ def _warn_of_ties(similarity):
         )
 
 
-def _make_result(scores, table, candidates, k):
+def _make_result_of_similarities(scores, table, candidates, k):
     """Make a RetrievalResult, or raise if the tables do not match."""
     if scores.ndim != 2 or len(table) != len(scores):
         raise ValueError(
@@ -179,15 +181,15 @@ def _make_result(scores, table, candidates, k):
             f"table with one row per column in the same order."
         )
     if "target" in table:
-        target = _check_targets(table["target"])
+        target = _check_similarity_targets(table["target"])
     else:
-        target = _find_targets(table["segment"], candidates)
+        target = _find_similarity_targets(table["segment"], candidates)
     check_rank_scores(scores, target)
     if scores.shape[1] <= k:
         raise ValueError(
             f"There are {scores.shape[1]} candidates, which is not more than k={k}. Use a smaller k."
         )
-    rows = _check_rows(table)
+    rows = _check_similarity_rows(table)
     rows = add_timing_loudness(rows) if has_timing_of_rows(rows) else rows
     if "word" in rows and "word" not in candidates:
         names = pd.Series(rows["word"].to_numpy(object), index=target)
@@ -195,7 +197,7 @@ def _make_result(scores, table, candidates, k):
     return RetrievalResult(scores, target, candidates, rows, k)
 
 
-def _check_targets(column):
+def _check_similarity_targets(column):
     """Return columns of similarity as integers, or raise for invalid rows."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
     if invalid := np.flatnonzero(~np.isfinite(numbers) | (numbers % 1 != 0)).tolist():
@@ -207,7 +209,7 @@ def _check_targets(column):
     return numbers.astype(np.int64)
 
 
-def _check_rows(table):
+def _check_similarity_rows(table):
     """Return a table in which all windows have a subject and a recording."""
     for column in ("subject", "recording", "onset", "duration"):
         if column in table and (invalid := table.index[table[column].isna()].tolist()):
@@ -219,7 +221,7 @@ def _check_rows(table):
     return table.assign(**unnamed).reset_index(drop=True)
 
 
-def _find_targets(segment, candidates):
+def _find_similarity_targets(segment, candidates):
     """Return the column of the segment of each window."""
     names = pd.Index(candidates["segment"])
     if not names.is_unique:

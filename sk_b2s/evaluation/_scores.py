@@ -105,7 +105,7 @@ class ScoreSpec:
         return dict(zip(self.columns, values, strict=True))
 
 
-def _hit_probability(n_candidates, size, k):
+def _compute_hit_probability(n_candidates, size, k):
     """Return the proportion of pools in which each rank is a hit.
 
     Array of shape (n_candidates,).
@@ -115,26 +115,28 @@ def _hit_probability(n_candidates, size, k):
     return hypergeom.cdf(k - 1, n_candidates - 1, np.arange(n_candidates), size - 1)
 
 
-def _top(k):
+def _make_top_score(k):
     """Make the function of top-k accuracy, None is the ``k`` of a result."""
 
     def accuracy(result, n_candidates):
         n_guesses = result.k if k is None else k
-        return float(_hit_probability(result.n_candidates, n_candidates, n_guesses)[result.ranks].mean())
+        return float(
+            _compute_hit_probability(result.n_candidates, n_candidates, n_guesses)[result.ranks].mean()
+        )
 
     return accuracy
 
 
-def _median_rank(result, n_candidates):
+def _score_median_rank(result, n_candidates):
     return median_relative_rank(result.ranks, result.n_candidates)
 
 
-def _match_mismatch(result, n_candidates):
+def _score_match_mismatch(result, n_candidates):
     """Proportion of other candidates that score below the target."""
     return float(1 - result.ranks.mean() / (result.n_candidates - 1))
 
 
-def _near(result, n_candidates):
+def _score_near(result, n_candidates):
     """Proportion of windows whose best candidate is close to the target.
 
     The onsets of both are at most ``NEAR`` apart in the same stimulus. Ties
@@ -156,7 +158,7 @@ def _near(result, n_candidates):
     return float(np.concatenate(hits).mean()), float(np.concatenate(chance).mean())
 
 
-def _words(result, n_candidates):
+def _score_words(result, n_candidates):
     """Balanced top-10 accuracy of words, NaN with ten words or fewer."""
     if n_candidates != len(result.candidates) or "word" not in result.candidates:
         return np.nan, np.nan
@@ -167,7 +169,7 @@ def _words(result, n_candidates):
     return float(table.loc["balanced", "top_k"]), float(table.loc["balanced", "chance"])
 
 
-def _word_timing(result, n_candidates):
+def _score_word_timing(result, n_candidates):
     """Balanced top-10 accuracy of words by timing alone."""
     if n_candidates != result.n_candidates or "timing_top_10" not in result.rows:
         return np.nan, np.nan
@@ -176,7 +178,7 @@ def _word_timing(result, n_candidates):
     return float(hits.mean()), float(result.rows["timing_chance"].iloc[0])
 
 
-def _timing_matched(result, n_candidates):
+def _score_timing_matched(result, n_candidates):
     """Match-mismatch accuracy within strata of like timing, share and null."""
     if n_candidates != result.n_candidates or "stratum" not in result.candidates:
         return (np.nan,) * 6
@@ -196,55 +198,55 @@ def _get_overlap_factor(values, rows):
     return compute_matched_overlap_factor(values, recording, rows["onset"], rows["duration"])
 
 
-def _chance_of(k):
+def _make_chance_of_column(k):
     return lambda table: k / table["n_candidates"] if "n_candidates" in table else np.nan
 
 
-def _chance_in(column):
+def _make_chance_in_column(column):
     return lambda table: table[column] if column in table else np.nan
 
 
-def _not_retrieved(result, n_candidates):
+def _score_of_task_only(result, n_candidates):
     """Return NaN, because only a task computes the score."""
     return np.nan
 
 
-def _zero(table):
+def _zero_chance(table):
     return 0.0
 
 
-def _half(table):
+def _half_chance(table):
     return 0.5
 
 
 SCORES = {
     spec.name: spec
     for spec in (
-        ScoreSpec("top_1", _top(1), _chance_of(1), "top-1 accuracy"),
-        ScoreSpec("top_5", _top(5), _chance_of(5), "top-5 accuracy"),
-        ScoreSpec("top_10", _top(10), _chance_of(10), "top-10 accuracy"),
-        ScoreSpec("top_k", _top(None), _chance_in("chance"), "top-{k} accuracy"),
-        ScoreSpec("median_relative_rank", _median_rank, _half, "median relative rank", higher_is_better=False),
+        ScoreSpec("top_1", _make_top_score(1), _make_chance_of_column(1), "top-1 accuracy"),
+        ScoreSpec("top_5", _make_top_score(5), _make_chance_of_column(5), "top-5 accuracy"),
+        ScoreSpec("top_10", _make_top_score(10), _make_chance_of_column(10), "top-10 accuracy"),
+        ScoreSpec("top_k", _make_top_score(None), _make_chance_in_column("chance"), "top-{k} accuracy"),
+        ScoreSpec("median_relative_rank", _score_median_rank, _half_chance, "median relative rank", higher_is_better=False),
         ScoreSpec(
-            "top_1_within_500ms", _near, _chance_in("top_1_within_500ms_chance"), "best candidate within 0.5 s",
+            "top_1_within_500ms", _score_near, _make_chance_in_column("top_1_within_500ms_chance"), "best candidate within 0.5 s",
             "top_1_within_500ms_chance",
         ),
-        ScoreSpec("match_mismatch", _match_mismatch, _half, "match-mismatch accuracy"),
+        ScoreSpec("match_mismatch", _score_match_mismatch, _half_chance, "match-mismatch accuracy"),
         ScoreSpec(
-            "word_top_10", _words, _chance_in("word_chance"), "top-10 accuracy of words, each with equal weight",
+            "word_top_10", _score_words, _make_chance_in_column("word_chance"), "top-10 accuracy of words, each with equal weight",
             "word_chance",
         ),
         ScoreSpec(
-            "word_top_10_timing", _word_timing, _chance_in("word_timing_chance"),
+            "word_top_10_timing", _score_word_timing, _make_chance_in_column("word_timing_chance"),
             "top-10 accuracy of words by timing alone, without neural data", "word_timing_chance",
         ),
         ScoreSpec(
-            "timing_matched", _timing_matched, _half, "match-mismatch accuracy among candidates of like timing",
+            "timing_matched", _score_timing_matched, _half_chance, "match-mismatch accuracy among candidates of like timing",
             share_column="timing_matched_share", has_null=True,
         ),
-        ScoreSpec("f1_macro", _not_retrieved, _chance_of(1), "F1 score, mean over classes", task_only=True),
+        ScoreSpec("f1_macro", _score_of_task_only, _make_chance_of_column(1), "F1 score, mean over classes", task_only=True),
         ScoreSpec(
-            "reconstruction_r", _not_retrieved, _zero, "Pearson correlation", task_only=True, is_correlation=True
+            "reconstruction_r", _score_of_task_only, _zero_chance, "Pearson correlation", task_only=True, is_correlation=True
         ),
     )
 }  # fmt: skip
@@ -301,7 +303,7 @@ def chance_of_score(table, name):
 
     Scores that are not registered take the column "chance". NaN if unknown.
     """
-    chance = SCORES[name].chance if name in SCORES else _chance_in("chance")
+    chance = SCORES[name].chance if name in SCORES else _make_chance_in_column("chance")
     return pd.Series(chance(table), index=table.index, dtype=float)
 
 
@@ -360,11 +362,11 @@ def compute_all_scores(result, n_candidates=50, n_shifts=1000, random_state=0):
     condition = condition.astype(object).where(condition.notna(), "")
     out = []
     for subject, of_subject in table.groupby("subject", sort=False).indices.items():
-        own = _take_rows(result, of_subject)
+        own = _take_scored_rows(result, of_subject)
         ranks = rankdata(-own.scores, method="max", axis=1).astype(np.int64) - 1
         for name in pd.unique(condition[of_subject]):
             chosen = (condition[of_subject] == name).to_numpy()
-            part = _take_rows(own, np.flatnonzero(chosen))
+            part = _take_scored_rows(own, np.flatnonzero(chosen))
             study = table["study"].iloc[of_subject[0]] if "study" in table else ""
             for pool, size in sizes.items():
                 null = _null_of_pool(own, ranks, size, chosen, n_shifts, random_state)
@@ -375,7 +377,7 @@ def compute_all_scores(result, n_candidates=50, n_shifts=1000, random_state=0):
     return out
 
 
-def _take_rows(result, rows):
+def _take_scored_rows(result, rows):
     """Return the result of some of the windows."""
     return result.select(rows)
 
@@ -390,9 +392,11 @@ def _null_of_pool(own, ranks, size, chosen, n_shifts, random_state):
     seed = make_stimulus_id(random_state, target, rows["onset"].tolist()) % 2**32
     try:
         if isinstance(own, RowRetrievalResult):
-            return own.draw_null(n_shifts, seed, chosen, _hit_probability(own.n_candidates, size, own.k))
+            return own.draw_null(
+                n_shifts, seed, chosen, _compute_hit_probability(own.n_candidates, size, own.k)
+            )
         return compute_null_means(
-            _hit_probability(own.n_candidates, size, own.k)[ranks], own.target, rows["recording"], rows["onset"],
+            _compute_hit_probability(own.n_candidates, size, own.k)[ranks], own.target, rows["recording"], rows["onset"],
             rows["duration"].max(), n_shifts, seed, sample_weight=chosen,
         )  # fmt: skip
     except ValueError:  # a recording is too short to shift its labels

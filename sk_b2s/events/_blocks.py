@@ -126,13 +126,13 @@ def cut_stimuli_into_blocks(words, durations, block=20.0):
             continue
         own = own.sort_values("sound_onset")
         same = known.loc[known["text"].isin(cut_before), "start"]
-        edges[digest] = _cut_at(same, own, durations[digest], block)
+        edges[digest] = _cut_blocks_at(same, own, durations[digest], block)
         after = np.searchsorted(known["start"], edges[digest][1:-1])
         cut_before |= set(known["text"].iloc[after[after < len(known)]]) & shared
     return edges
 
 
-def _cut_at(starts, words, duration, block):
+def _cut_blocks_at(starts, words, duration, block):
     """Cut before given sentences, and at others in stretches of two blocks."""
     onset = words["sound_onset"].to_numpy(float)
     ends = np.r_[0.0, np.maximum.accumulate(onset + words["duration"].to_numpy(float))]

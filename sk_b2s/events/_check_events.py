@@ -127,13 +127,13 @@ def check_events(events):
     raise_for_table_rows(events, events["recording"].isna(), "recording", "the path of a recording")
     events["recording"] = map_distinct_table_row_values(events["recording"], str)
     for column in TIME_COLUMNS & set(events.columns):
-        events[column] = _numbers(events, column)
+        events[column] = _get_event_numbers(events, column)
     events["sequence"] = name_sequences_of_checked_events(events["sequence"])
     is_sound = events["type"] == "sound"
-    _check_types(events)
+    _check_event_types(events)
     raise_for_table_rows(events, ~np.isfinite(events["onset"]), "onset", "a time in seconds")
-    _check_clocks(events)
-    _check_subjects(events)
+    _check_event_clocks(events)
+    _check_event_subjects(events)
     place_table_images(events)
     check_table_stimuli_exist(events, is_sound)
     choose_table_stimuli_tracks(events, is_sound)
@@ -152,16 +152,16 @@ def check_events(events):
 
 def name_sequences_of_checked_events(names):
     """Convert names of sentences to strings or None: array of objects."""
-    return map_distinct_table_row_values(names, _as_text, missing=None)
+    return map_distinct_table_row_values(names, _convert_event_name, missing=None)
 
 
-def _as_text(name):
+def _convert_event_name(name):
     """Convert a name to a string."""
     # pandas converts a column of integers with missing values to floats
     return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
 
 
-def _check_subjects(events):
+def _check_event_subjects(events):
     """Raise unless recordings have one subject, and subjects one study."""
     raise_for_table_rows(events, events["subject"].isna(), "subject", "the name of a subject")
     for column, owner, advice in [
@@ -175,7 +175,7 @@ def _check_subjects(events):
     raise_for_table_rows(events, events[same].duplicated(), "onset", "each event once")
 
 
-def _check_clocks(events):
+def _check_event_clocks(events):
     """Raise if a duration is not positive or a drift is impossibly large."""
     if "recording_duration" in events:
         raise_for_table_rows(
@@ -186,7 +186,7 @@ def _check_clocks(events):
         raise_for_table_rows(events, events["drift_ppm"].abs() > MAX_DRIFT, "drift_ppm", expected)
 
 
-def _numbers(events, column):
+def _get_event_numbers(events, column):
     if pd.api.types.is_timedelta64_dtype(events[column]):
         return events[column].dt.total_seconds()
     is_date = pd.api.types.is_datetime64_any_dtype(events[column])
@@ -198,7 +198,7 @@ def _numbers(events, column):
     return numbers
 
 
-def _check_types(events):
+def _check_event_types(events):
     own = [kind for kind in events["type"].unique() if isinstance(kind, str) and is_event_type(kind, events)]
     unknown = ~events["type"].isin(own)
     if unknown.any():

@@ -82,7 +82,7 @@ def concat_events(tables, studies=None):
         _label_study(table, study, place)
         for place, (table, study) in enumerate(zip(tables, studies, strict=True))
     ]
-    _check_distinct(tables)
+    _check_distinct_tables(tables)
     tables = [table.assign(subject=_prefix_subjects(table["study"], table["subject"])) for table in tables]
     tables = [
         table.assign(sequence=name_sequences_of_checked_events(table["sequence"]))
@@ -90,7 +90,7 @@ def concat_events(tables, studies=None):
         else table
         for table in tables
     ]
-    _check_subjects(tables)
+    _check_subjects_of_tables(tables)
     tables = _disambiguate_sequences(tables)
     return pd.concat(tables, ignore_index=True)
 
@@ -116,7 +116,7 @@ def _label_study(table, study, place):
     return table.copy()
 
 
-def _check_distinct(tables):
+def _check_distinct_tables(tables):
     """Raise if two tables share a study or a recording."""
     owner_of_study: dict = {}
     owner_of_recording: dict = {}
@@ -147,7 +147,7 @@ def _prefix_subjects(study, subject):
     return subject.where(done.groupby(study).transform("all"), study + "-" + subject)
 
 
-def _check_subjects(tables):
+def _check_subjects_of_tables(tables):
     subjects = pd.concat([table[["study", "subject"]].drop_duplicates() for table in tables])
     twice = subjects[subjects["subject"].duplicated(keep=False)]
     if len(twice):
@@ -158,7 +158,7 @@ def _check_subjects(tables):
         )
 
 
-def _join_words(table):
+def _join_words_of_sequences(table):
     """Return the text of each sequence in its first recording: Series."""
     if not {"sequence", "type", "text", "onset"} <= set(table):
         return pd.Series(dtype=object)
@@ -170,7 +170,7 @@ def _join_words(table):
 
 def _disambiguate_sequences(tables):
     """Prefix sequences that have other words in another table."""
-    known = [_join_words(table) for table in tables]
+    known = [_join_words_of_sequences(table) for table in tables]
     names = [set(table["sequence"].dropna()) if "sequence" in table else set() for table in tables]
     disambiguated = []
     for place, table in enumerate(tables):

@@ -106,9 +106,9 @@ class EventsDescription:
     def _summarize(self):
         table = self.table
         counts = table.drop(columns=["subject", "recording", "minutes", "stimuli"]).sum()
-        parts = ", ".join(_count(n, name) for name, n in counts.items())
+        parts = ", ".join(_format_event_count(n, name) for name, n in counts.items())
         n_subjects = table["subject"].nunique()
-        return f"{_count(len(table), 'recording')} of {_count(n_subjects, 'subject')}, {table['minutes'].sum():.1f} min: {parts}"
+        return f"{_format_event_count(len(table), 'recording')} of {_format_event_count(n_subjects, 'subject')}, {table['minutes'].sum():.1f} min: {parts}"
 
     def __repr__(self):
         shown = self.table.head(SHOWN).assign(minutes=self.table["minutes"].map("{:.1f}".format))
@@ -125,7 +125,9 @@ class EventsDescription:
         start = min(0.0, np.nan_to_num([own["onset"].min() for _, own in recordings]).min())
         for row, (_, own) in zip(self.table.itertuples(), recordings, strict=False):
             title = f"{row.subject}, {row.recording}" + (f": {row.stimuli}" if row.stimuli else "")
-            parts.append(f"<p>{html.escape(title)}</p>{draw_svg_strips(_make_strips(own), stop, start)}")
+            parts.append(
+                f"<p>{html.escape(title)}</p>{draw_svg_strips(_make_timeline_strips(own), stop, start)}"
+            )
         if more := len(self.table) - len(recordings):
             parts.append(f"<p>and {more} more</p>")
         return f"<div>{''.join(parts)}</div>"
@@ -151,18 +153,18 @@ def _shorten(text, width, name):
     return f"{text[: width - 1 - n_last]}…{text[len(text) - n_last :]}"
 
 
-def _count(n, noun):
+def _format_event_count(n, noun):
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
-def _get_types(own):
+def _get_event_types(own):
     """Return the type of each row, segments without a column of types."""
     return own["type"].map(str) if "type" in own else pd.Series(SEGMENTS, index=own.index)
 
 
 def _describe_recording(subject, recording, own):
     """Describe one recording as a dict."""
-    placed, types = own[own["onset"].notna()], _get_types(own)
+    placed, types = own[own["onset"].notna()], _get_event_types(own)
     start = placed["onset"].to_numpy(float)
     stop = start + placed["duration"].fillna(0).to_numpy(float)
     order = np.argsort(start, kind="stable")
@@ -181,10 +183,10 @@ def _describe_recording(subject, recording, own):
     }  # fmt: skip
 
 
-def _make_strips(own):
+def _make_timeline_strips(own):
     """Make the strip of each type: label, onsets, durations and names."""
     own = own[own["onset"].notna()]
-    types = _get_types(own)
+    types = _get_event_types(own)
     strips = []
     for name in dict.fromkeys(types):
         part = own[types == name]

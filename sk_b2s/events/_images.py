@@ -131,10 +131,10 @@ def _place_images(events, kind):
         if expected is not None:
             is_wrong = given[is_image].map(made).reindex(events.index) == image
             raise_for_table_rows(events, is_wrong.to_numpy(), kind, expected)
-    _check_names(made.values(), kind)
+    _check_image_names(made.values(), kind)
     events["sound"] = events["sound"].astype(object)
     events.loc[is_image, "sound"] = given[is_image].map(made)
-    events[kind] = names.astype(object).where(~is_image, events["sound"].map(_get_name))
+    events[kind] = names.astype(object).where(~is_image, events["sound"].map(_get_image_name))
     events.loc[is_image, "sound_onset"] = 0.0
     category = events["category"].astype(object) if "category" in events else events[kind]
     events["category"] = category.where(category.notna() | ~is_image, events[kind])
@@ -152,7 +152,7 @@ def make_image(value, kind):
     return ImageStimulus(name, path, kind)
 
 
-def _check_names(images, kind):
+def _check_image_names(images, kind):
     """Raise if images with a name have files with different content."""
     paths: dict = {}
     for image in images:
@@ -166,7 +166,7 @@ def _check_names(images, kind):
             )
 
 
-def _get_name(value):
+def _get_image_name(value):
     """Return the name of an image, or None."""
     return getattr(value, "name", None)
 

@@ -73,7 +73,7 @@ class StimulusArray:
                 f"The 'features' of StimulusArray {name!r} must name all {data.shape[1]} features. Got {features!r}."
             )
         self.data, self.sfreq, self.name, self.features = data, float(sfreq), name, tuple(features)
-        self.digest = _digest(data.tobytes(), str(data.shape), str(self.sfreq))
+        self.digest = _digest_stimulus(data.tobytes(), str(data.shape), str(self.sfreq))
 
     @property
     def duration(self):
@@ -91,7 +91,7 @@ class StimulusArray:
         return f"StimulusArray({self.name!r}, {n_times} x {n_features} at {self.sfreq:g} Hz)"
 
 
-def _digest(*parts):
+def _digest_stimulus(*parts):
     """Hash bytes and strings to 32 hexadecimal digits."""
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -106,10 +106,10 @@ def make_stimulus_id(*parts):
     It has 52 bits, so that a column of float64 represents it exactly. Two of
     100,000 hashes collide with probability 1e-6.
     """
-    return int(_digest(*map(str, parts))[:13], 16)
+    return int(_digest_stimulus(*map(str, parts))[:13], 16)
 
 
-def _regular_file(sound):
+def _get_regular_stimulus_file(sound):
     """Return the path of a stimulus, which must be a regular file."""
     sound = get_audio_file_path(sound)  # a pipe or device could block for ever
     wrong = "is not a regular file"
@@ -127,12 +127,12 @@ def _regular_file(sound):
 
 def get_stimulus_state(sound):
     """Return path, size and times of the audio file of a stimulus."""
-    return get_cached_file_state(_regular_file(sound))
+    return get_cached_file_state(_get_regular_stimulus_file(sound))
 
 
 def get_stimulus_stamp(path):
     """Hash the content of an audio file, independent of path and date: str."""
-    return digest_cached_content(_regular_file(path))
+    return digest_cached_content(_get_regular_stimulus_file(path))
 
 
 def get_stimulus_digest(sound):
@@ -152,11 +152,11 @@ def get_stimulus_digest(sound):
     if isinstance(sound, StimulusArray):
         return sound.digest
     if isinstance(sound, ImageStimulus):
-        return digest_cached_content(sound.path) if sound.path else _digest(sound.kind, sound.name)
+        return digest_cached_content(sound.path) if sound.path else _digest_stimulus(sound.kind, sound.name)
     whole = get_stimulus_stamp(sound)
     if not isinstance(sound, AudioTrack) or sound.channel == "mean" or measure_audio(sound, whole).are_equal:
         return whole
-    return _digest(whole, "track", str(sound.channel))
+    return _digest_stimulus(whole, "track", str(sound.channel))
 
 
 def stimulus_duration(sound):

@@ -18,11 +18,11 @@ def raise_for_table_rows(events, wrong, column, expected, hint=""):
         more = f" ({wrong.sum() - 1} more such rows)" if wrong.sum() > 1 else ""
         raise ValueError(
             f"events row {unwrap_scalar_for_text(events.index[row])!r}, column {column!r}: expected {expected}. Got "
-            f"{_format_value(events[column].iloc[row])}{more}.{hint}"
+            f"{_format_table_value(events[column].iloc[row])}{more}.{hint}"
         )
 
 
-def _format_value(value):
+def _format_table_value(value):
     """Format a value for a message."""
     return shorten_text(value) if isinstance(value, str) else repr(unwrap_scalar_for_text(value))
 

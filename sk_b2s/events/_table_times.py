@@ -171,34 +171,34 @@ def place_words_at_table_times(events):
         events
     )[playing]
     without = rows["sound"].isna().to_numpy()
-    _check_begun(events.set_axis(labels), words, without & (playing < 0))
+    _check_words_begin_in_stimulus(events.set_axis(labels), words, without & (playing < 0))
     ended = without & is_time_after_end(since, events["duration"].to_numpy()[playing])
-    _check_not_ended(events.set_axis(labels), words, ended, playing)
+    _check_words_begin_before_end(events.set_axis(labels), words, ended, playing)
     events.loc[words[without], "sound"] = events["sound"].to_numpy()[playing[without]]
     untimed = rows["sound_onset"].isna().to_numpy()
     other = events["sound"].to_numpy()[words] != events["sound"].to_numpy()[playing]
     raise_for_table_rows(
-        events.set_axis(labels), _mark(events, words, untimed & ((playing < 0) | other)), "sound_onset",
+        events.set_axis(labels), _mark_word_rows(events, words, untimed & ((playing < 0) | other)), "sound_onset",
         "a time in its stimulus, or a row of type 'sound' in which that stimulus is playing",
     )  # fmt: skip
     expected = since + events["sound_onset"].to_numpy()[playing]
     events.loc[words[untimed], "sound_onset"] = expected[untimed]
     length = map_distinct_table_row_values(events["sound"].iloc[words], stimulus_duration).astype(float)
     events = events.set_axis(labels)
-    _check_within(events, words, length)
+    _check_words_within_audio(events, words, length)
     _check_word_lengths(events, words, length)
     _check_times_agree(events, words, playing, expected)
     return events
 
 
-def _mark(events, words, is_wrong):
+def _mark_word_rows(events, words, is_wrong):
     """Return a mask of the rows of some words."""
     mask = np.zeros(len(events), bool)
     mask[words[is_wrong]] = True
     return mask
 
 
-def _check_begun(events, words, is_wrong):
+def _check_words_begin_in_stimulus(events, words, is_wrong):
     """Raise if words begin before the first stimulus."""
     if not is_wrong.any():
         return
@@ -207,13 +207,13 @@ def _check_begun(events, words, is_wrong):
     first = stimuli.loc[stimuli["stream"] == row["stream"], "onset"].min()
     begins = "has no stimulus" if np.isnan(first) else f"has its first stimulus at {first:.3f} s"
     raise_for_table_rows(
-        events, _mark(events, words, is_wrong), "sound",
+        events, _mark_word_rows(events, words, is_wrong), "sound",
         f"a stimulus, given or playing in the recording (a row of type 'sound'). The recording {begins} in stream "
         f"{row['stream']!r}, but this row begins at {row['onset']:.3f} s",
     )  # fmt: skip
 
 
-def _check_not_ended(events, words, is_wrong, playing):
+def _check_words_begin_before_end(events, words, is_wrong, playing):
     """Raise if words begin after the last stimulus has ended."""
     if not is_wrong.any():
         return
@@ -221,7 +221,7 @@ def _check_not_ended(events, words, is_wrong, playing):
     last, onsets = events.iloc[playing[at]], events["onset"].to_numpy()[words]
     end = last["onset"] + last["duration"]
     raise_for_table_rows(
-        events, _mark(events, words, is_wrong), "sound",
+        events, _mark_word_rows(events, words, is_wrong), "sound",
         f"a stimulus, given or playing. The last one, {stimulus_name(last['sound'])!r}, has ended at {end:.3f} s, and "
         f"this row begins at {onsets[at]:.3f} s (the audio file may be incomplete, its duration wrong, or the row of a "
         f"stimulus missing)",
@@ -229,7 +229,7 @@ def _check_not_ended(events, words, is_wrong, playing):
     )  # fmt: skip
 
 
-def _check_within(events, words, length):
+def _check_words_within_audio(events, words, length):
     """Raise if words begin after the end of their audio files."""
     beyond = is_time_after_end(events["sound_onset"].to_numpy()[words], length)
     if not beyond.any():
@@ -237,7 +237,7 @@ def _check_within(events, words, length):
     first = int(np.argmax(beyond))
     name = stimulus_name(events["sound"].iloc[words[first]])
     raise_for_table_rows(
-        events, _mark(events, words, beyond), "sound_onset",
+        events, _mark_word_rows(events, words, beyond), "sound_onset",
         f"a time within the stimulus {name!r} of {length[first]:.3f} s (the audio file may be incomplete)",
         _guess_unit_in_stimulus(events.iloc[words], length),
     )  # fmt: skip

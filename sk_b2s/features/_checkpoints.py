@@ -193,7 +193,7 @@ class SpeechCheckpoint:
             warn_of_precision_fallback(rejected, f"model={self.name!r}", worst, found[worst])
         elif max(deviations) <= BOUNDS["features"]:  # otherwise, compare other layers when they are used
             self.reference = None
-        return _average([states[i] for i in layers])
+        return _average_hidden_states([states[i] for i in layers])
 
     def _hidden_states(self, inputs):
         with self._autocast():
@@ -202,7 +202,7 @@ class SpeechCheckpoint:
     def _average_layers(self, inputs, layers):
         if layers[-1] == len(self.layers):
             states = self._hidden_states(inputs)
-            return _average([states[i] for i in layers])
+            return _average_hidden_states([states[i] for i in layers])
         found: list = []
 
         def collect(module, args, kwargs):
@@ -219,10 +219,10 @@ class SpeechCheckpoint:
         finally:
             for hook in hooks:
                 hook.remove()
-        return _average(found)
+        return _average_hidden_states(found)
 
 
-def _average(states):
+def _average_hidden_states(states):
     """Average hidden states of one interval of audio."""
     return (sum(states[1:], states[0]) / len(states))[0].float().cpu().numpy()
 
@@ -272,11 +272,11 @@ def load_speech_checkpoint(model, revision=None, device="auto", precision="float
     dtype = choose_dtype_of_device(precision, device)
     identity = identify_model_files(model, revision)
     with _MODEL_LOCK:  # concurrent threads would each load the model, and restore each other's random state
-        return _load_model(str(folder), str(model), identity, device, dtype)
+        return _load_checkpoint_model(str(folder), str(model), identity, device, dtype)
 
 
 @lru_cache(maxsize=1)
-def _load_model(folder, name, identity, device, dtype):
+def _load_checkpoint_model(folder, name, identity, device, dtype):
     transformers = import_extra("transformers", PRETRAINED)
     try:
         with _silence_transformers(), torch.random.fork_rng(devices=[]):  # weights are drawn, then replaced
@@ -299,7 +299,7 @@ def _load_model(folder, name, identity, device, dtype):
             f"Model {name!r} expects audio at {extractor.sampling_rate} Hz, but only {AUDIO_SFREQ} Hz is supported."
         )
     encoder = (model.get_encoder() if model.config.is_encoder_decoder else model).eval().float()
-    if _find_layers(encoder) is None:
+    if _find_checkpoint_layers(encoder) is None:
         raise ValueError(
             f"model={name!r}: {type(model).__name__} does not store its layers where wav2vec 2.0 and similar models "
             f"do, so it is not supported."
@@ -307,14 +307,14 @@ def _load_model(folder, name, identity, device, dtype):
     reference = None if dtype == torch.float32 else make_float32_inference_copy(encoder)
 
     def optimize(encoder, dtype, reference=None):
-        layers = _find_layers(encoder)
+        layers = _find_checkpoint_layers(encoder)
         encoder = optimize_for_inference(encoder, layers, dtype).to(device)
         return SpeechCheckpoint(extractor, encoder, layers, device, dtype, reference, name)
 
     return optimize(encoder, dtype, None if reference is None else optimize(reference, torch.float32))
 
 
-def _find_layers(encoder):
+def _find_checkpoint_layers(encoder):
     """Return the layers of a transformer, or None."""
     return getattr(getattr(encoder, "encoder", encoder), "layers", None)
 

@@ -155,12 +155,12 @@ def find_model_weights(model, revision):
             model, WEIGHTS[0], folder.name
         )
     if path.suffix == ".json":
-        for part in _read_index(path, model):
+        for part in _read_model_index(path, model):
             require_model_file(model, part, revision if folder == Path(model) else folder.name)
     return path
 
 
-def _read_index(index, model):
+def _read_model_index(index, model):
     """Read the names of the weight files from their index."""
     try:
         parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())

@@ -112,8 +112,8 @@ class PrecomputedFeatures(SpeechFeatures):
                 f"The vectors have {n_features} features, but had {self.n_features_out_} in fit. Fit "
                 f"PrecomputedFeatures again."
             )
-        found = self._select_columns(vectors.to_numpy())[_find_vectors(vectors, X["sound"])]
-        return found if self.sfreq is None else _make_pulses(found, X, self.sfreq)
+        found = self._select_columns(vectors.to_numpy())[_find_precomputed_vectors(vectors, X["sound"])]
+        return found if self.sfreq is None else _make_feature_pulses(found, X, self.sfreq)
 
     def _describe_fitted(self):
         """Describe the content of a file for a fingerprint, None without."""
@@ -123,7 +123,7 @@ class PrecomputedFeatures(SpeechFeatures):
     def _count_features(self, sounds):
         if self.features is not None:
             vectors = read_feature_vectors(self.features)
-            _find_vectors(vectors, sounds)
+            _find_precomputed_vectors(vectors, sounds)
             return self._count_columns(vectors.shape[1])
         distinct = pd.unique(sounds)
         for sound in distinct:
@@ -180,7 +180,7 @@ class PrecomputedFeatures(SpeechFeatures):
         return self._select_columns(sound.data)
 
 
-def _make_pulses(vectors, X, sfreq):
+def _make_feature_pulses(vectors, X, sfreq):
     """Place vectors at onsets, (n_windows, n_features, n_frames)."""
     if (X["duration"] != X["duration"].iloc[0]).any():
         raise ValueError(
@@ -195,7 +195,7 @@ def _make_pulses(vectors, X, sfreq):
     return pulses
 
 
-def _find_vectors(vectors, sounds):
+def _find_precomputed_vectors(vectors, sounds):
     """Return the row of ``vectors`` for each stimulus, or raise."""
     codes, distinct = pd.factorize(sounds)
     rows = vectors.index.get_indexer([stimulus_name(sound) for sound in distinct])

@@ -90,16 +90,18 @@ def compute_pretrained_states(
     )
 
 
-def _assemble_signal(compute, intervals, length, pad, n_features):
+def _assemble_pretrained_signal(compute, intervals, length, pad, n_features):
     """Compute the features of intervals, with silence everywhere else."""
     signal = np.zeros((length + 2 * pad, n_features), np.float32)
     for (start, stop), (first, last) in intervals:
         if last > first:
-            signal[pad + first : pad + last] = _compute_interval(compute, start, stop, last - first)
+            signal[pad + first : pad + last] = _compute_pretrained_interval(
+                compute, start, stop, last - first
+            )
     return signal
 
 
-def _compute_interval(compute, start, stop, n_frames):
+def _compute_pretrained_interval(compute, start, stop, n_frames):
     """Compute the features of one interval."""
     return adjust_speech_features_length(compute(start=start, stop=stop), n_frames)
 
@@ -332,10 +334,13 @@ class Wav2Vec2Features(SpeechFeatures):
     def _make_signal(self, sound, pad, part):
         length, compute = self._count_frames(sound), self._compute_features(sound)
         touched, others = ([((0.0, None), (0, length))], []) if part is None else part
-        assemble = partial(_assemble_signal, compute, touched, length, pad, self.n_features_out_)
+        assemble = partial(_assemble_pretrained_signal, compute, touched, length, pad, self.n_features_out_)
         further = [
             SignalPart(
-                pad + first, pad + last, slice(None), partial(_compute_interval, compute, *span, last - first)
+                pad + first,
+                pad + last,
+                slice(None),
+                partial(_compute_pretrained_interval, compute, *span, last - first),
             )
             for span, (first, last) in others
             if last > first
@@ -373,7 +378,7 @@ class Wav2Vec2Features(SpeechFeatures):
         touched = (begin[:, None] < places[..., 1]) & (end[:, None] > places[..., 0])
         rows = [codes == code for code in range(len(sounds))]
         return [
-            _select_touched(
+            _select_touched_intervals(
                 spans[own].reshape(-1, 2), places[own].reshape(-1, 2), touched[own].ravel(), sound
             )
             for own, sound in zip(rows, sounds, strict=True)
@@ -390,7 +395,7 @@ class Wav2Vec2Features(SpeechFeatures):
             )
 
 
-def _select_touched(spans, places, touched, sound):
+def _select_touched_intervals(spans, places, touched, sound):
     """Separate touched and other blocks of a stimulus without overlap."""
     filled = spans[:, 1] > spans[:, 0]
     spans, places, touched = spans[filled], places[filled], touched[filled]

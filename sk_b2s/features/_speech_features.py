@@ -66,7 +66,7 @@ class SpeechFeatures(TableOutputMixin, BaseEstimator):
         self : object
             The fitted transformer.
         """
-        _check_table(X, type(self).__name__)
+        _check_speech_table(X, type(self).__name__)
         self._check_rate()
         self.n_features_out_ = self._count_features(X["sound"])
         return self
@@ -147,7 +147,7 @@ class SpeechFeatures(TableOutputMixin, BaseEstimator):
     def _check_fitted_table(self, X):
         """Raise if the transformer is not fitted or X is not a table."""
         check_is_fitted(self, "n_features_out_")
-        _check_table(X, type(self).__name__)
+        _check_speech_table(X, type(self).__name__)
 
     def _check_content(self, sounds):
         """Warn of constant features, differing tracks or extreme levels."""
@@ -223,7 +223,7 @@ def adjust_speech_features_length(signal, n_frames):
     return np.ascontiguousarray(signal[:n_frames])
 
 
-def _check_table(X, owner):
+def _check_speech_table(X, owner):
     needed = ["sound", "sound_onset", "duration"]
     if not isinstance(X, pd.DataFrame) or (missing := [c for c in needed if c not in X]):
         found = f"a DataFrame without {missing}" if isinstance(X, pd.DataFrame) else type(X).__name__

@@ -68,7 +68,7 @@ def make_stft_filter_bank(sfreq, n_fft, n_mels, htk=True):
     (20, 257)
     """
     frequency = np.linspace(0, sfreq / 2, n_fft // 2 + 1)
-    to_mel, to_hertz = (_to_htk, _from_htk) if htk else (_to_slaney, _from_slaney)
+    to_mel, to_hertz = (_hz_to_htk_mel, _htk_mel_to_hz) if htk else (_hz_to_slaney_mel, _slaney_mel_to_hz)
     edges = to_hertz(np.linspace(to_mel(0.0), to_mel(sfreq / 2), n_mels + 2))
     width = np.diff(edges)
     distance = edges[:, None] - frequency
@@ -77,11 +77,11 @@ def make_stft_filter_bank(sfreq, n_fft, n_mels, htk=True):
     return filters if htk else (filters * (2.0 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
 
 
-def _to_htk(hertz):
+def _hz_to_htk_mel(hertz):
     return 2595.0 * np.log10(1.0 + np.asarray(hertz) / 700.0)
 
 
-def _from_htk(mel):
+def _htk_mel_to_hz(mel):
     return 700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0)
 
 
@@ -89,14 +89,14 @@ STEP, CORNER = 200 / 3, 1000.0  # Hz per mel below the corner, and the corner in
 LOG_STEP = np.log(6.4) / 27  # of a mel above
 
 
-def _to_slaney(hertz):
+def _hz_to_slaney_mel(hertz):
     hertz = np.asarray(hertz, float)
     return np.where(
         hertz < CORNER, hertz / STEP, CORNER / STEP + np.log(np.maximum(hertz, CORNER) / CORNER) / LOG_STEP
     )
 
 
-def _from_slaney(mel):
+def _slaney_mel_to_hz(mel):
     mel = np.asarray(mel, float)
     corner = CORNER / STEP
     return np.where(mel < corner, mel * STEP, CORNER * np.exp(LOG_STEP * (mel - corner)))

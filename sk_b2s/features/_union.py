@@ -218,16 +218,16 @@ def concatenate_features(parts, names):
     """
     reference = parts[0]
     for name, part in zip(names, parts, strict=True):
-        _check_compatible(name, part, names[0], reference)
+        _check_union_parts_compatible(name, part, names[0], reference)
     widths = tuple(part.n_channels_read for part in parts)
     indices, rows = np.unique(reference.which, return_index=True)
     signals = list(reference.signals)
     for index, row in zip(indices, rows, strict=True):
         length = reference.signals[index].shape[0]
         sources = [(part.signals[index], int(part.start[row] - reference.start[row])) for part in parts]
-        further = _list_further_parts(sources, widths, length)
+        further = _list_further_union_parts(sources, widths, length)
         signals[index] = Signal(
-            partial(_concatenate_signals, sources, length), (length, sum(widths)), further
+            partial(_concatenate_union_signals, sources, length), (length, sum(widths)), further
         )
     has_steps = any(part.steps for part in parts)
     steps = (_ApplyStepsSeparately([part.steps for part in parts], widths),) if has_steps else ()
@@ -237,7 +237,7 @@ def concatenate_features(parts, names):
     )  # fmt: skip
 
 
-def _check_compatible(name, part, first_name, reference):
+def _check_union_parts_compatible(name, part, first_name, reference):
     """Raise if windows cannot be concatenated with the first ones."""
     if not isinstance(part, Windows):
         raise ValueError(
@@ -256,7 +256,7 @@ def _check_compatible(name, part, first_name, reference):
         )
 
 
-def _concatenate_signals(sources, length):
+def _concatenate_union_signals(sources, length):
     """Concatenate signals, each from its own first sample, edges repeated."""
     out = []
     for signal, first in sources:
@@ -265,7 +265,7 @@ def _concatenate_signals(sources, length):
     return np.concatenate(out, axis=1)
 
 
-def _list_further_parts(sources, widths, length):
+def _list_further_union_parts(sources, widths, length):
     """List the parts that the signals leave out, at their new places."""
     found = []
     stops = np.cumsum(widths).tolist()
@@ -274,12 +274,12 @@ def _list_further_parts(sources, widths, length):
             first, last = max(part.first - shift, 0), min(part.stop - shift, length)
             if first < last:
                 rows = slice(first + shift - part.first, last + shift - part.first)
-                recipe = partial(_compute_rows, part.recipe, rows)
+                recipe = partial(_compute_union_rows, part.recipe, rows)
                 found.append(SignalPart(first, last, slice(stop - width, stop), recipe))
     return found
 
 
-def _compute_rows(recipe, rows):
+def _compute_union_rows(recipe, rows):
     """Compute some samples of a part."""
     return recipe()[rows]
 

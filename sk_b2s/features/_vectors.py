@@ -39,13 +39,13 @@ def read_feature_vectors(source):
         return _check_vectors(source, source)
     path = Path(source)
     state = path.stat() if path.is_file() else None
-    return _read_unchanged(path.resolve(), state and (state.st_mtime_ns, state.st_size))
+    return _read_vectors_unchanged(path.resolve(), state and (state.st_mtime_ns, state.st_size))
 
 
 @lru_cache(maxsize=4)
-def _read_unchanged(path, state):
+def _read_vectors_unchanged(path, state):
     """Read a file once until it changes. ``state`` is its time and size."""
-    return _check_vectors(_read_file(path), path)
+    return _check_vectors(_read_vectors_file(path), path)
 
 
 def _check_vectors(table, source):
@@ -53,28 +53,32 @@ def _check_vectors(table, source):
     try:
         numbers = table.to_numpy(np.float32)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"The feature vectors of {_name(source)} must be numbers. {error}") from error
+        raise ValueError(
+            f"The feature vectors of {_name_vectors_source(source)} must be numbers. {error}"
+        ) from error
     names = pd.Index([str(name) for name in table.index])
     if len(twice := names[names.duplicated()]):
-        raise ValueError(f"{_name(source)} has two vectors of the stimulus {twice[0]!r}. Remove one.")
+        raise ValueError(
+            f"{_name_vectors_source(source)} has two vectors of the stimulus {twice[0]!r}. Remove one."
+        )
     if not len(names) or not numbers.shape[1]:
         raise ValueError(
-            f"{_name(source)} must have a vector of at least one stimulus. Got shape {numbers.shape}."
+            f"{_name_vectors_source(source)} must have a vector of at least one stimulus. Got shape {numbers.shape}."
         )
     if not np.isfinite(numbers).all():
         wrong = names[~np.isfinite(numbers).all(1)][0]
         raise ValueError(
-            f"{_name(source)} has NaN or infinite values in the vector of {wrong!r}. Correct them."
+            f"{_name_vectors_source(source)} has NaN or infinite values in the vector of {wrong!r}. Correct them."
         )
     return pd.DataFrame(numbers, index=names)
 
 
-def _name(source):
+def _name_vectors_source(source):
     """Return the name of a source in messages."""
     return "The table of features" if isinstance(source, pd.DataFrame) else repr(str(source))
 
 
-def _read_file(path):
+def _read_vectors_file(path):
     """Read a file of vectors."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"The file of features must end in one of {list(SUFFIXES)}. Got {str(path)!r}.")
@@ -90,9 +94,9 @@ def _read_file(path):
                 f"{str(path)!r} requires pyarrow. Install it, or save the vectors as npz."
             ) from error
         return table.set_index("name") if "name" in table else table
-    arrays, names = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
+    arrays, names = _read_vectors_npz(path) if path.suffix == ".npz" else _read_vectors_safetensors(path)
     if "features" in arrays:
-        return _table_of_arrays(path, arrays["features"], names)
+        return _make_table_of_vectors(path, arrays["features"], names)
     shapes = {name: np.shape(array) for name, array in arrays.items()}
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
         raise ValueError(
@@ -102,7 +106,7 @@ def _read_file(path):
     return pd.DataFrame(np.stack(list(arrays.values())), index=list(arrays))
 
 
-def _read_npz(path):
+def _read_vectors_npz(path):
     """Read the arrays and the names of a npz file."""
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -115,7 +119,7 @@ def _read_npz(path):
         ) from error
 
 
-def _read_safetensors(path):
+def _read_vectors_safetensors(path):
     """Read the arrays and the names of a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
@@ -131,7 +135,7 @@ def _read_safetensors(path):
         ) from error
 
 
-def _table_of_arrays(path, features, names):
+def _make_table_of_vectors(path, features, names):
     """Return a table of an array and its names."""
     n_names = None if names is None else len(names)
     if np.ndim(features) != 2 or n_names != len(features):

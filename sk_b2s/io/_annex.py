@@ -27,7 +27,7 @@ def check_annex_fetched(paths, root):
     """
     missing = []
     for path in map(Path, paths):
-        files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{_escape(path.stem)}.*")
+        files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{_escape_glob_stem(path.stem)}.*")
         missing += [file for file in sorted({path, *files}) if is_placeholder(file)]
     if missing:
         file = os.path.relpath(missing[0], root)
@@ -40,7 +40,7 @@ def check_annex_fetched(paths, root):
         )
 
 
-def _escape(stem):
+def _escape_glob_stem(stem):
     return re.sub(r"([\[\]*?])", r"[\1]", stem)
 
 

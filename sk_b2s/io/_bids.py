@@ -151,7 +151,7 @@ def read_bids(
     [890, 270, 1, 890, 270, 1]
     """
     root = Path(os.path.abspath(root))
-    base = _find_base_folder(root, derivatives)
+    base = _find_bids_base_folder(root, derivatives)
     wanted = {"task": task, "sub": subjects, "ses": sessions, "run": runs, "proc": proc, "desc": desc}
     recordings = find_bids_files(base, wanted, datatype)
     for path in recordings:
@@ -178,7 +178,7 @@ def read_bids(
     return events[[*first, *(column for column in events if column not in first)]]
 
 
-def _find_base_folder(root, derivatives):
+def _find_bids_base_folder(root, derivatives):
     """Return the folder of the recordings."""
     if not root.is_dir():
         raise FileNotFoundError(

@@ -77,8 +77,8 @@ class BidsEventTables:
         self.files = {str(name): file for name, file in named}
         self.rename = stimuli if callable(stimuli) else None
         self.get_type = types if callable(types) else None
-        self.types = {**TYPES, **({} if callable(types) else _check_types(types))}
-        self.columns = _check_columns(columns, None if callable(types) else set(self.types.values()))
+        self.types = {**TYPES, **({} if callable(types) else _check_bids_types(types))}
+        self.columns = _check_bids_columns(columns, None if callable(types) else set(self.types.values()))
         self.left_out: Counter = Counter()
         self.found: dict = {}
         self.outside: list = []
@@ -156,7 +156,7 @@ class BidsEventTables:
             twin = base / Path(recording).relative_to(self.base)
             if path := find_sidecar(twin, "events.tsv", base):
                 if base != self.base:
-                    _check_uncropped(recording, twin)
+                    _check_bids_events_uncropped(recording, twin)
                 return path
         return None
 
@@ -207,13 +207,13 @@ class BidsEventTables:
         if values is not None and (rows["type"].isin(TAG_COLUMNS) & values.str.contains("/")).any():
             used -= set(self._find_columns("type", COLUMNS["type"], path, table))  # tags are copied
         for column in set(NUMBERS) & set(rows):
-            rows[column] = _parse_numbers(rows[column], column)
+            rows[column] = _parse_bids_numbers(rows[column], column)
         others = [c for c in table if c not in used and c not in rows]
         self.others |= {name for name in others if not COLUMNS.get(name)}
         rows = rows.join(table.loc[rows.index, others])
         rows["duration"] = rows["duration"].fillna(0.0)
         if "sequence" in rows:
-            rows["sequence"] = _format_names(rows["sequence"])
+            rows["sequence"] = _format_bids_names(rows["sequence"])
         if "sound" not in rows:
             rows["sound"] = None
         self._name_images(rows)
@@ -301,7 +301,7 @@ class BidsEventTables:
             elif is_known:
                 kinds[same] = kind
                 if tag and kind in TAG_COLUMNS:
-                    _fill_column(rows, TAG_COLUMNS[kind], same, tag)
+                    _fill_bids_column(rows, TAG_COLUMNS[kind], same, tag)
             elif IS_GAP.fullmatch(plain.strip()):
                 kinds[same] = "bad"
                 rows.loc[same, "text"] = "boundary"
@@ -322,7 +322,7 @@ class BidsEventTables:
         if self.get_type is not None:
             given = text or "n/a"
             kind = self.get_type(given)
-            _check_type(kind, f"types({given!r}) returned {kind!r}")
+            _check_bids_type(kind, f"types({given!r}) returned {kind!r}")
             return True, kind, rest
         for name in (value, text.lower()):
             if name in self.types:
@@ -382,7 +382,7 @@ class BidsEventTables:
         )
 
 
-def _check_uncropped(recording, twin):
+def _check_bids_events_uncropped(recording, twin):
     """Raise if a derivative differs in length from its recording."""
     wanted = {key: value for key, value in parse_sidecar_entities(twin).items() if key not in VERSIONS}
     for path in sorted(twin.parent.glob(f"sub-{wanted['sub']}_*")):
@@ -401,7 +401,7 @@ def _check_uncropped(recording, twin):
         return
 
 
-def _check_columns(columns, types=None):
+def _check_bids_columns(columns, types=None):
     """Return the columns as a dict, checked.
 
     ``types`` are the types that the user names, all if None.
@@ -417,15 +417,15 @@ def _check_columns(columns, types=None):
     return columns
 
 
-def _check_types(types):
+def _check_bids_types(types):
     """Return the types with str keys, checked."""
     types = {str(value): kind for value, kind in (types or {}).items()}
     for value, kind in types.items():
-        _check_type(kind, f"types={{{value!r}: {kind!r}}}")
+        _check_bids_type(kind, f"types={{{value!r}: {kind!r}}}")
     return types
 
 
-def _check_type(kind, where):
+def _check_bids_type(kind, where):
     if kind is not None and not (isinstance(kind, str) and kind.isidentifier()):
         raise ValueError(
             f"{where}: expected one of {', '.join(EVENT_TYPES)}, the name of a column of other stimuli, or None, got "
@@ -433,7 +433,7 @@ def _check_type(kind, where):
         )
 
 
-def _fill_column(rows, column, labels, value):
+def _fill_bids_column(rows, column, labels, value):
     """Set the missing values of some rows."""
     if column not in rows:
         rows[column] = None
@@ -446,7 +446,7 @@ def _list_audio_of_stem(path):
     return [one for one in files if one.suffix[1:].upper() in soundfile.available_formats()]
 
 
-def _parse_numbers(texts, column):
+def _parse_bids_numbers(texts, column):
     """Return a column as numbers, or raise with its first invalid row."""
     numbers = pd.to_numeric(texts, errors="coerce").astype(float)
     wrong = numbers.isna() & texts.notna() & (texts != "")
@@ -458,7 +458,7 @@ def _parse_numbers(texts, column):
     return numbers
 
 
-def _format_names(texts):
+def _format_bids_names(texts):
     """Write whole numbers one way: "1.0" becomes "1"."""
     numbers = pd.to_numeric(texts, errors="coerce")
     if (numbers.isna() & texts.notna()).any():

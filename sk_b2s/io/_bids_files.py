@@ -77,11 +77,11 @@ def find_bids_files(base, wanted, datatype=None):
     kinds = DATATYPES if datatype is None else (datatype,)
     if not set(kinds) <= set(DATATYPES):
         raise ValueError(f"The 'datatype' parameter must be 'eeg', 'meg' or None. Got {datatype!r} instead.")
-    found = _find_named(base, kinds)
-    ignored = _find_ignored(base, found, kinds, wanted)
-    chosen = {path: entities for path, entities in found.items() if _is_wanted(entities, wanted)}
+    found = _find_named_bids_files(base, kinds)
+    ignored = _find_ignored_bids_files(base, found, kinds, wanted)
+    chosen = {path: entities for path, entities in found.items() if _is_bids_file_wanted(entities, wanted)}
     if not chosen:
-        raise ValueError(_describe_nothing_found(base, found, wanted, kinds, ignored))
+        raise ValueError(_describe_no_bids_file(base, found, wanted, kinds, ignored))
     for key, labels in wanted.items():
         missing = (
             set()
@@ -90,18 +90,18 @@ def find_bids_files(base, wanted, datatype=None):
         )
         if missing:
             raise ValueError(
-                _describe_nothing_found(base, found, {**wanted, key: sorted(missing)}, kinds, ignored)
+                _describe_no_bids_file(base, found, {**wanted, key: sorted(missing)}, kinds, ignored)
             )
     if ignored:
         warnings.warn(
             f"read_bids ignored {len(ignored)} files in a format of recordings. "
-            f"{_format_ignored(base, ignored)} Rename them to "
+            f"{_format_ignored_bids_files(base, ignored)} Rename them to "
             "sub-<label>/[ses-<label>/]eeg/sub-<label>_[ses-<label>_]task-<label>_[run-<index>_]eeg, or move "
             "them out of the folder.",
             stacklevel=3,
         )
-    _warn_missing_subjects(base, found, wanted, ignored)
-    return _group_parts(chosen)
+    _warn_missing_bids_subjects(base, found, wanted, ignored)
+    return _group_bids_parts(chosen)
 
 
 def strip_bids_file_keys(labels, key):
@@ -110,7 +110,7 @@ def strip_bids_file_keys(labels, key):
     return {str(name).removeprefix(f"{key}-") for name in labels}
 
 
-def _find_named(base, kinds):
+def _find_named_bids_files(base, kinds):
     """Return all recordings with a valid BIDS name as {path: entities}."""
     found: dict = {}
     for kind in kinds:
@@ -133,7 +133,7 @@ def _find_named(base, kinds):
     return found
 
 
-def _group_parts(chosen):
+def _group_bids_parts(chosen):
     """Return the parts of each recording, and refuse several versions."""
     groups: dict = {}
     for path, entities in chosen.items():
@@ -151,14 +151,14 @@ def _group_parts(chosen):
                 "one in the folder."
             )
         (parts,) = group.values()
-        parts = _order_parts(parts)
+        parts = _order_bids_parts(parts)
         recordings[parts[0]] = parts
-    _check_samples(recordings)
-    _check_numbers(recordings, groups)
+    _check_bids_samples(recordings)
+    _check_bids_run_numbers(recordings, groups)
     return recordings
 
 
-def _check_numbers(recordings, groups):
+def _check_bids_run_numbers(recordings, groups):
     """Raise if two runs have one number, as BIDS counts run-1 and run-01."""
     first: dict = {}
     for key, path in zip(groups, recordings, strict=True):
@@ -170,7 +170,7 @@ def _check_numbers(recordings, groups):
             )
 
 
-def _check_samples(recordings):
+def _check_bids_samples(recordings):
     """Raise if two headers name the same file of samples."""
     owner: dict = {}
     for path in recordings:
@@ -182,7 +182,7 @@ def _check_samples(recordings):
             )
 
 
-def _order_parts(parts):
+def _order_bids_parts(parts):
     """Return the parts of a recording in order. Raise if one is missing."""
     numbers = [split for split, _ in parts]
     if not all(number is not None and number.isdigit() for number in numbers):
@@ -212,7 +212,7 @@ def check_bids_file_chains(recordings):
             )
 
 
-def _is_wanted(entities, wanted):
+def _is_bids_file_wanted(entities, wanted):
     """Return whether the entities match the selected labels."""
     for key, labels in wanted.items():
         if labels is None:
@@ -223,10 +223,10 @@ def _is_wanted(entities, wanted):
     return entities["sub"] != "emptyroom"
 
 
-def _describe_nothing_found(base, found, wanted, kinds, ignored):
+def _describe_no_bids_file(base, found, wanted, kinds, ignored):
     """Return the error message for a selection without recordings."""
     selection = ", ".join(f"{key}={value!r}" for key, value in wanted.items() if value is not None)
-    more = f" {_format_ignored(base, ignored)}" if ignored else ""
+    more = f" {_format_ignored_bids_files(base, ignored)}" if ignored else ""
     if not found:
         nested = sorted(path.parent.name for path in base.glob("*/sub-*") if path.is_dir())[:1]
         hint = f" Is root the folder {nested[0]!r} in it?" if nested else ""
@@ -244,18 +244,18 @@ def _describe_nothing_found(base, found, wanted, kinds, ignored):
 # --- ignored files -------------------------------------------------------------------
 
 
-def _format_ignored(base, ignored):
+def _format_ignored_bids_files(base, ignored):
     """Return the ignored files with their reasons as text."""
     texts = [f"{str(path.relative_to(base))!r}: {why}" for path, why in list(ignored.items())[:MAX_NAMED]]
     more = f"; and {len(ignored) - MAX_NAMED} more" if len(ignored) > MAX_NAMED else ""
     return f"Ignored: {'; '.join(texts)}{more}."
 
 
-def _find_ignored(base, found, kinds, wanted):
+def _find_ignored_bids_files(base, found, kinds, wanted):
     """Find ignored files in a format of recordings, as {path: reason}."""
     ignored = {}
     for path in _iter_subject_files(base, wanted):
-        if path not in found and (why := _find_reason(path, base, found, kinds)):
+        if path not in found and (why := _find_reason_to_ignore_bids_file(path, base, found, kinds)):
             ignored[path] = why
     return ignored
 
@@ -278,7 +278,7 @@ def _iter_subject_files(base, wanted):
                     yield Path(folder, name)
 
 
-def _find_reason(path, base, found, kinds):
+def _find_reason_to_ignore_bids_file(path, base, found, kinds):
     """Return why a file is ignored, "" if it need not be reported."""
     *folders, name = path.relative_to(base).parts
     ending = path.suffix.lower()
@@ -302,10 +302,10 @@ def _find_reason(path, base, found, kinds):
     if ending in OTHER_FORMATS:
         is_named = stem.split(".")[0].endswith(("_eeg", "_meg", "_raw"))
         return f"the format {ending} is not supported, convert it to FIF" if is_named else ""
-    return _find_name_fault(stem, kind)
+    return _find_bids_name_fault(stem, kind)
 
 
-def _find_name_fault(stem, kind):
+def _find_bids_name_fault(stem, kind):
     """Return which part of a name does not follow BIDS."""
     *pairs, suffix = stem.split("_")
     for pair in [*pairs, *([suffix] if "-" in suffix else [])]:
@@ -319,7 +319,7 @@ def _find_name_fault(stem, kind):
     return f"its name ends in {suffix!r} instead of {kind!r}"
 
 
-def _warn_missing_subjects(base, found, wanted, ignored):
+def _warn_missing_bids_subjects(base, found, wanted, ignored):
     """Warn about subjects without a recording."""
     if wanted.get("sub") is not None:
         return

@@ -91,13 +91,13 @@ def write_bids_events(events, root=None, *, overwrite=False):
             )
     tables = {}
     for recording, rows in events.groupby("recording", sort=False):
-        path = _locate_table(Path(recording), root)
+        path = _locate_bids_table(Path(recording), root)
         if path in tables:
             raise ValueError(
                 f"Two recordings have the same events table {path.name!r}, the second is {str(recording)!r}. Write "
                 f"them to different folders with root=..."
             )
-        tables[path] = _make_table(rows, path)
+        tables[path] = _make_bids_table(rows, path)
     existing = [path.name for path in tables if path.exists()]
     if existing and not overwrite:
         raise FileExistsError(
@@ -106,14 +106,16 @@ def write_bids_events(events, root=None, *, overwrite=False):
         )
     for path, table in tables.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_text(
+        _write_bids_text(
             path, "".join("\t".join(line) + "\n" for line in [list(table), *table.to_numpy().tolist()])
         )
-        _write_text(path.with_suffix(".json"), json.dumps(_describe_columns(table), indent=2) + "\n")
+        _write_bids_text(
+            path.with_suffix(".json"), json.dumps(_describe_bids_columns(table), indent=2) + "\n"
+        )
     return list(tables)
 
 
-def _locate_table(recording, root):
+def _locate_bids_table(recording, root):
     """Return the path of the events.tsv file of a recording."""
     entities = parse_sidecar_entities(recording)
     if "sub" not in entities or "task" not in entities:
@@ -131,17 +133,17 @@ def _locate_table(recording, root):
     return folder / f"{'_'.join(pairs)}_events.tsv"
 
 
-def _make_table(rows, path):
+def _make_bids_table(rows, path):
     """Make the table of one recording, with text in all cells."""
     rows = rows.drop(columns=[column for column in (*OF_RECORDING, *NAMES.values()) if column in rows])
     rows = rows.sort_values("onset", kind="stable").dropna(axis=1, how="all")
     rows = _name_images(rows)
     if "sound" in rows:
-        rows = rows.assign(sound=[_format_stimulus(sound, path) for sound in rows["sound"]])
+        rows = rows.assign(sound=[_format_bids_stimulus(sound, path) for sound in rows["sound"]])
     rows = rows.rename(columns=NAMES)
     first = [column for column in FIRST if column in rows]
     rows = rows[[*first, *(column for column in rows if column not in first)]]
-    return rows.apply(lambda column: column.map(_format_cell))
+    return rows.apply(lambda column: column.map(_format_bids_cell))
 
 
 def _name_images(rows):
@@ -159,7 +161,7 @@ def _name_images(rows):
     return rows.dropna(axis=1, how="all")
 
 
-def _format_stimulus(sound, table):
+def _format_bids_stimulus(sound, table):
     """Return a stimulus relative to the folder of stimuli, if it is in one."""
     if not isinstance(sound, (str, Path)):
         if not np.ndim(sound) and pd.isna(sound):
@@ -175,7 +177,7 @@ def _format_stimulus(sound, table):
     return str(path)
 
 
-def _format_cell(value):
+def _format_bids_cell(value):
     """Return a value as text, "n/a" if it is missing."""
     if pd.isna(value):
         return "n/a"
@@ -186,7 +188,7 @@ def _format_cell(value):
     return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text
 
 
-def _describe_columns(table):
+def _describe_bids_columns(table):
     """Describe the columns as in the sidecar files of BIDS."""
     meanings = {
         column: MEANINGS.get(column, (f"Column {column!r} of the events table", None)) for column in table
@@ -197,7 +199,7 @@ def _describe_columns(table):
     }
 
 
-def _write_text(path, text):
+def _write_bids_text(path, text):
     """Write a file at once, so that an interruption leaves the old one."""
     draft = path.with_name(path.name + ".part")
     draft.write_text(text, encoding="utf-8", newline="\n")

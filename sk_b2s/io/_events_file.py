@@ -78,7 +78,7 @@ def read_events(path):
         raise ValueError(
             f"The name of an events table must end with one of {', '.join(SUFFIXES)}. Got {str(path)!r}."
         )
-    events = _read_json(path) if path.suffix == ".json" else _read_csv(path)
+    events = _read_events_json(path) if path.suffix == ".json" else _read_events_csv(path)
     for column in [name for name in PATH_COLUMNS if name in events]:
         joined = {name: str(path.parent / name) for name in events[column].dropna().unique()}
         events[column] = [joined.get(name, name) for name in events[column]]
@@ -94,7 +94,7 @@ def _list_identifiers(events):
     return [kind for kind in kinds if kind in events and is_event_type(kind, events)]
 
 
-def _read_csv(path):
+def _read_events_csv(path):
     """Read a CSV or TSV file, without columns that are empty."""
     check_regular_recording_file(path, "table of events")
     if path.suffix != ".gz":
@@ -113,11 +113,11 @@ def _read_csv(path):
         raise ValueError(f"{str(path)!r} cannot be read as a table: {error}.".replace("\n", " ")) from error
     events = events.dropna(axis=1, how="all")
     for column in [name for name in events if name not in (*TEXT_COLUMNS, *_list_identifiers(events))]:
-        events[column] = _convert_values(events[column], column in NUMBER_COLUMNS)
+        events[column] = _convert_event_values(events[column], column in NUMBER_COLUMNS)
     return events
 
 
-def _convert_values(texts, is_number):
+def _convert_event_values(texts, is_number):
     """Return a column of text as numbers or booleans where it is one."""
     if set(texts.dropna()) <= set(BOOLEANS):
         return texts.map(BOOLEANS)  # objects if a value is missing
@@ -128,7 +128,7 @@ def _convert_values(texts, is_number):
     return numbers
 
 
-def _read_json(path):
+def _read_events_json(path):
     """Read a JSON list of objects."""
     check_regular_recording_file(path, "table of events")
     text = decode_recording_file_text(path.read_bytes().removeprefix(codecs.BOM_UTF8), path)

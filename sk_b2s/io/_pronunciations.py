@@ -80,7 +80,10 @@ def find_pronunciations(words, is_known, pronunciations=None, unknown="error"):
     added : dict of str to str
         Phonemes of names in ``tokens`` that the dictionary lacks.
     """
-    given = {_fold(word): _check_phonemes(word, value) for word, value in (pronunciations or {}).items()}
+    given = {
+        _fold_pronounced_word(word): _check_pronunciation(word, value)
+        for word, value in (pronunciations or {}).items()
+    }
     added, found, missing = {}, {}, []
 
     def find_part(part):
@@ -91,31 +94,31 @@ def find_pronunciations(words, is_known, pronunciations=None, unknown="error"):
             return part
         elif part != (bare := part.strip("'")):
             return find_part(bare)
-        elif (phonemes := _inflect(part, is_known)) is None:
-            if unknown != "guess" or (phonemes := _guess(part)) is None:
+        elif (phonemes := _inflect_pronunciation(part, is_known)) is None:
+            if unknown != "guess" or (phonemes := _guess_pronunciation(part)) is None:
                 return None
         added[name := f"{part}#"] = phonemes  # not the name of a word in the dictionary
         return name
 
     for word in dict.fromkeys(words):
-        folded = _fold(word)
+        folded = _fold_pronounced_word(word)
         is_whole = folded in given or not re.search(r"[^\w']", folded) or is_known(folded)
         names = tuple(map(find_part, [folded] if is_whole else re.findall(r"[\w']+", folded)))
         if None in names:
             missing.append(word)
         found[word] = names
     if missing:
-        _raise_unknown(missing, unknown)
+        _raise_unknown_pronunciation(missing, unknown)
     return [PronouncedWord(word, found[word]) for word in words], added
 
 
-def _fold(word):
+def _fold_pronounced_word(word):
     """Convert a word to lower case without accents."""
     word = unicodedata.normalize("NFKD", str(word).translate(APOSTROPHES).lower())
     return "".join(c for c in word if c.isprintable() and not unicodedata.combining(c))
 
 
-def _check_phonemes(word, value):
+def _check_pronunciation(word, value):
     """Return phonemes without the digits of stress."""
     phonemes = re.sub(r"(?<=[A-Z])[012]\b", "", value.upper()).split() if isinstance(value, str) else []
     if not phonemes or not PHONEMES.issuperset(phonemes):
@@ -126,7 +129,7 @@ def _check_phonemes(word, value):
     return " ".join(phonemes)
 
 
-def _inflect(word, is_known):
+def _inflect_pronunciation(word, is_known):
     """Derive the phonemes of a possessive or plural from its stem."""
     stem = re.sub(r"'?s$", "", word)
     phonemes = is_known(stem) if stem != word and stem else None
@@ -136,7 +139,7 @@ def _inflect(word, is_known):
     return f"{phonemes} {'IH Z' if last in SIBILANTS else 'S' if last in VOICELESS else 'Z'}"
 
 
-def _guess(word):
+def _guess_pronunciation(word):
     """Guess phonemes from the spelling, or return None."""
     letters = re.sub(r"(?<=[^aeiouy])e$", "", re.sub(r"([b-df-hj-np-tv-z])\1", r"\1", word))
     place, phonemes = 0, []
@@ -151,12 +154,12 @@ def _guess(word):
     return " ".join(phonemes) or None
 
 
-def _raise_unknown(missing, unknown):
+def _raise_unknown_pronunciation(missing, unknown):
     """Raise an error that names words without a pronunciation."""
     example = next((word for word in missing if word.isalpha()), missing[0])
     guess = "" if unknown == "guess" else " or pass unknown='guess' to derive them from the spelling"
     raise ValueError(
         f"text has {len(missing)} words that are not in the dictionary: {shorten_list(map(repr, missing), MOST_NAMED)}. "
         f"Write numbers and abbreviations as they are spoken. For other words pass pronunciations, such as "
-        f"pronunciations={{{example!r}: {_guess(_fold(example)) or 'AH'!r}}}{guess}."
+        f"pronunciations={{{example!r}: {_guess_pronunciation(_fold_pronounced_word(example)) or 'AH'!r}}}{guess}."
     )

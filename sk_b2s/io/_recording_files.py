@@ -132,11 +132,11 @@ def check_recording_files(path):
             continue
         raise FileNotFoundError(
             f"recording {str(path)!r} names {key}={part.name}, which is not in its "
-            f"folder{_suggest_part(path, part)}"
+            f"folder{_suggest_recording_part(path, part)}"
         )
 
 
-def _suggest_part(path, part):
+def _suggest_recording_part(path, part):
     """Return what to do about a missing part."""
     endings = {part.suffix.lower(), ".eeg" if part.suffix.lower() in (".eeg", ".dat") else ".vmrk"}
     found = [file for file in path.parent.glob("*") if file.suffix.lower() in endings]

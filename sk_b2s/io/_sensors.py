@@ -36,7 +36,7 @@ def set_sensor_montage(inst, montage):
         inst.set_montage(montage, match_case=False, on_missing="ignore", verbose="ERROR")
         kinds = dict(zip(inst.ch_names, inst.get_channel_types(), strict=True))
         electrodes = [name for name, kind in kinds.items() if kind == "eeg" and not NOT_EEG.match(name)]
-        missing = [name for name in electrodes if not _has_position(inst, name)]
+        missing = [name for name in electrodes if not _has_sensor_position(inst, name)]
         if missing:
             warnings.warn(
                 f"montage={montage if isinstance(montage, str) else '...'} has no position for {len(missing)} of "
@@ -47,7 +47,7 @@ def set_sensor_montage(inst, montage):
     return inst
 
 
-def _has_position(inst, name):
+def _has_sensor_position(inst, name):
     """Return whether a channel has a position."""
     place = inst.info["chs"][inst.ch_names.index(name)]["loc"][:3]
     return bool(np.isfinite(place).all() and np.any(place != 0))
@@ -158,20 +158,24 @@ def project_sensors(info, names):
     place[~np.isfinite(place).all(1) | (np.abs(place).sum(1) == 0)] = np.nan
     x, y, z = (place - np.where(magnetic[:, None], 0.0, HEAD_CENTER)).T
     around, down = np.arctan2(y, x), np.arctan2(np.hypot(x, y), z)
-    shift = np.where(magnetic[:, None], 0.02 * _tangential_direction(loc, around, down, kinds == "grad"), 0.0)
+    shift = np.where(
+        magnetic[:, None],
+        0.02 * _compute_sensor_tangential_direction(loc, around, down, kinds == "grad"),
+        0.0,
+    )
     radius = np.sin(down / 2) * (0.5 - 0.02 * magnetic)  # leaves a margin for the shift
     flat = 0.5 + radius[:, None] * np.column_stack([np.cos(around), np.sin(around)]) + shift
-    if magnetic.any() and (shipped := _shipped_layout(info)):
-        flat[magnetic] = [shipped[_strip_site(names[row])] for row in np.flatnonzero(magnetic)]
+    if magnetic.any() and (shipped := _find_shipped_sensor_layout(info)):
+        flat[magnetic] = [shipped[_strip_sensor_site(names[row])] for row in np.flatnonzero(magnetic)]
     return flat
 
 
-def _strip_site(name):
+def _strip_sensor_site(name):
     """Return the name of a sensor without the suffix of CTF."""
     return name.split("-")[0]
 
 
-def _shipped_layout(info):
+def _find_shipped_sensor_layout(info):
     """Return MNE's layout of an MEG system as {name: (x, y)}, or {}."""
     if info["kit_system_id"] is None and KIT_COIL in {channel["coil_type"] for channel in info["chs"]}:
         return {}  # MNE would guess the KIT system from the number of channels
@@ -186,12 +190,14 @@ def _shipped_layout(info):
     low, high = layout.pos[:, :2].min(0), layout.pos[:, :2].max(0)
     flat = (layout.pos[:, :2] - low) / (high - low)
     sensors = [info["ch_names"][i] for i in mne.pick_types(info, meg=True, ref_meg=False, exclude=[])]
-    if not {_strip_site(name) for name in sensors} <= {_strip_site(name) for name in layout.names}:
+    if not {_strip_sensor_site(name) for name in sensors} <= {
+        _strip_sensor_site(name) for name in layout.names
+    }:
         return {}
-    return {_strip_site(name): xy for name, xy in zip(layout.names, flat, strict=True)}
+    return {_strip_sensor_site(name): xy for name, xy in zip(layout.names, flat, strict=True)}
 
 
-def _tangential_direction(loc, around, down, planar):
+def _compute_sensor_tangential_direction(loc, around, down, planar):
     """Return the direction of measurement on the projected head surface.
 
     Planar gradiometers measure along their x axis, all others along their

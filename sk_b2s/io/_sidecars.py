@@ -101,7 +101,7 @@ def find_sidecar(recording, suffix, root=None, space=None):
         if key not in ("split", "suffix")
     }
     name, _, extension = suffix.partition(".")
-    for folder in _search_folders(recording, root):
+    for folder in _iter_sidecar_folders(recording, root):
         fits = []
         for path in folder.glob(f"*{suffix}"):
             entities = parse_sidecar_entities(path)
@@ -114,7 +114,7 @@ def find_sidecar(recording, suffix, root=None, space=None):
     return None
 
 
-def _search_folders(recording, root):
+def _iter_sidecar_folders(recording, root):
     """Return the folder of a recording and its parents in the data set."""
     parents = list(recording.parents)
     if root is not None:
@@ -284,12 +284,12 @@ def apply_sidecars(raw, recording):
     UserWarning
         If the recording is shorter than its ``RecordingDuration``.
     """
-    _check_duration(raw, Path(recording))
+    _check_sidecar_duration(raw, Path(recording))
     paths = {parse_sidecar_entities(path)["suffix"]: path for path in list_sidecars(recording)}
     if "channels" in paths:
-        _apply_channels(raw, read_sidecar_tsv(paths["channels"]), paths["channels"])
+        _apply_sidecar_channels(raw, read_sidecar_tsv(paths["channels"]), paths["channels"])
     if "electrodes" in paths and "coordsystem" in paths and raw.get_montage() is None:
-        _apply_electrodes(raw, read_sidecar_tsv(paths["electrodes"]), paths)
+        _apply_sidecar_electrodes(raw, read_sidecar_tsv(paths["electrodes"]), paths)
     return raw
 
 
@@ -310,7 +310,7 @@ def parse_sidecar_duration(sidecar):
         ) from error
 
 
-def _check_duration(raw, recording):
+def _check_sidecar_duration(raw, recording):
     """Warn if a recording is shorter than its sidecar file states."""
     if "sub" not in parse_sidecar_entities(recording) or recording.parent.name not in ("eeg", "meg"):
         return
@@ -332,7 +332,7 @@ def _check_duration(raw, recording):
         )
 
 
-def _apply_channels(raw, table, path):
+def _apply_sidecar_channels(raw, table, path):
     """Set bad channels and channel types from channels.tsv."""
     if "name" not in table:
         raise ValueError(f"{str(path)!r} must have the column 'name'. It has {list(table)}.")
@@ -359,7 +359,7 @@ def _apply_channels(raw, table, path):
         raw.set_channel_types(change, on_unit_change="ignore", verbose="ERROR")
 
 
-def _apply_electrodes(raw, table, paths):
+def _apply_sidecar_electrodes(raw, table, paths):
     """Set positions from electrodes.tsv in a known coordinate system."""
     header = read_recording_json_file(paths["coordsystem"])
     system = str(header.get("EEGCoordinateSystem", "")).lower()

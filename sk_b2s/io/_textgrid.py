@@ -91,7 +91,7 @@ def read_textgrid(path, encoding=None):
     1    0.5       1.0  upon
     """
     path = Path(path)
-    tokens = _Tokens(_decode(path, encoding), path)
+    tokens = _TextGridTokens(_decode_textgrid(path, encoding), path)
     tokens.expect(("ooTextFile", "ooTextFile short"))
     tokens.expect(("TextGrid",))
     tokens.take("number", "the start of the TextGrid")
@@ -99,14 +99,14 @@ def read_textgrid(path, encoding=None):
     tiers: dict[str, pd.DataFrame] = {}
     if tokens.take("flag", "<exists> or <absent>") == "<exists>":
         for index in range(tokens.count("the number of tiers")):
-            name, tier = _parse_tier(tokens, index + 1)
+            name, tier = _parse_textgrid_tier(tokens, index + 1)
             same = sum(name == other or other.startswith(f"{name} (") for other in tiers)
             tiers[f"{name} ({same + 1})" if same else name] = tier
     tokens.finish()
     return tiers
 
 
-def _decode(path, encoding):
+def _decode_textgrid(path, encoding):
     """Read a file as text, with UTF-16 and UTF-8 detected."""
     check_regular_recording_file(path, "TextGrid")
     data = path.read_bytes()
@@ -129,7 +129,7 @@ def _decode(path, encoding):
         ) from error
 
 
-class _Tokens:
+class _TextGridTokens:
     """Texts, numbers and flags of a file in order, with their lines."""
 
     def __init__(self, text, path):
@@ -185,7 +185,7 @@ class _Tokens:
             self.fail("the end of the file after the last announced entry", match.group(), match.start())
 
 
-def _parse_tier(tokens, index):
+def _parse_textgrid_tier(tokens, index):
     """Return the name of the next tier and its intervals or points."""
     kind = tokens.take("text", f"the class of tier {index}")
     if kind not in ("IntervalTier", "TextTier"):
@@ -261,9 +261,9 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
         than 10 s or all of equal duration, or fewer phonemes than words.
     """
     path = Path(path)
-    names = _find_tiers(path, found := read_textgrid(path, encoding), tiers)
-    words = _select_speech(found[names["word"]], are_words=True)
-    phonemes = _select_speech(found[names["phoneme"]]) if "phoneme" in names else None
+    names = _find_textgrid_tiers(path, found := read_textgrid(path, encoding), tiers)
+    words = _select_textgrid_speech(found[names["word"]], are_words=True)
+    phonemes = _select_textgrid_speech(found[names["phoneme"]]) if "phoneme" in names else None
     check_tiers(path, words, phonemes, found[names["word"]], found.get(names.get("phoneme")))
     if "sentence" in names:
         starts = found[names["sentence"]]
@@ -276,7 +276,7 @@ def textgrid_events(path, tiers=None, sentence_gap=0.4, encoding=None):
     words["word_index"] = by_sentence.cumcount().astype(float)
     rows = [words.assign(type="word")]
     if "phoneme" in names:
-        rows.append(_assign_words(phonemes, words).assign(type="phoneme"))
+        rows.append(_assign_words_to_textgrid_phonemes(phonemes, words).assign(type="phoneme"))
     rows = pd.concat(rows, ignore_index=True).rename(columns={"onset": "sound_onset"})
     rows = rows.sort_values("sound_onset", kind="stable", ignore_index=True)
     rows = rows[["type", "sound_onset", "duration", "text", "sequence", "word_index"]]
@@ -366,7 +366,7 @@ def warn_missing_textgrids(sounds, n_found):
         )
 
 
-def _find_tiers(path, found, tiers):
+def _find_textgrid_tiers(path, found, tiers):
     """Return the name of the tier of each event type in the file."""
     if unknown := set(tiers or {}) - set(TIERS):
         raise ValueError(f"tiers={tiers!r}: {sorted(unknown)} must be event types, {list(TIERS)}.")
@@ -397,12 +397,12 @@ def _find_tiers(path, found, tiers):
     return names
 
 
-def _select_speech(tier, are_words=False):
+def _select_textgrid_speech(tier, are_words=False):
     """Return the entries of a tier that are not silence."""
     return tier[~is_silence(tier["text"], are_words)].reset_index(drop=True)
 
 
-def _assign_words(phonemes, words):
+def _assign_words_to_textgrid_phonemes(phonemes, words):
     """Add the sentence and index of the word in which phonemes begin."""
     begin = phonemes["onset"].to_numpy() + TOLERANCE
     at = np.searchsorted(words["onset"].to_numpy(), begin, side="right") - 1

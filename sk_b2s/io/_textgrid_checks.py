@@ -52,12 +52,15 @@ def check_tiers(path, words, phonemes=None, all_words=None, all_phonemes=None):
         20 s and a third of the stimulus, fewer phonemes than words, or most
         words without a phoneme.
     """
-    faults = [*_check_words(words, all_words), *_check_phonemes(words, phonemes, all_phonemes)]
+    faults = [
+        *_check_textgrid_words(words, all_words),
+        *_check_textgrid_phonemes(words, phonemes, all_phonemes),
+    ]
     for text in faults:
         warnings.warn(f"{str(path)!r}: {text}", stacklevel=4)
 
 
-def _check_words(words, tier):
+def _check_textgrid_words(words, tier):
     """Yield messages about the durations and labels of words."""
     if words.empty:
         texts = [] if tier is None else list(tier["text"])
@@ -87,7 +90,7 @@ def _check_words(words, tier):
             "seem to be evenly divided instead of aligned. Align the audio file again."
         )
     if len(words) >= MIN_WORDS:
-        yield from _check_content(words, tier)
+        yield from _check_textgrid_content(words, tier)
     unknown = words["text"].str.lower().isin(UNKNOWN)
     if 2 * unknown.sum() > len(words):
         yield (
@@ -96,7 +99,7 @@ def _check_words(words, tier):
         )
 
 
-def _check_content(words, tier):
+def _check_textgrid_content(words, tier):
     """Yield messages about short words, other entries and long silences."""
     median = float(words["duration"].median())
     if median < MIN_MEDIAN:
@@ -131,7 +134,7 @@ def _check_content(words, tier):
         )
 
 
-def _check_phonemes(words, phonemes, tier):
+def _check_textgrid_phonemes(words, phonemes, tier):
     """Yield messages about phonemes that do not match the words."""
     if phonemes is None or len(words) < MIN_WORDS:
         return

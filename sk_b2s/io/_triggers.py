@@ -121,10 +121,12 @@ def events_from_raw(
       subject   type  onset  duration
     0    anna  sound    4.0      20.0
     """
-    path, raw = _open_file(raw)
-    played = _list_played(raw, path, stimuli, audio, stim_channel)
+    path, raw = _open_trigger_file(raw)
+    played = _list_triggered_stimuli(raw, path, stimuli, audio, stim_channel)
     kinds = [sound.kind if isinstance(sound, ImageStimulus) else "sound" for sound in played["sound"]]
-    played = played.assign(type=kinds, recording=path, subject=subject or _subject_name(raw, path), **columns)
+    played = played.assign(
+        type=kinds, recording=path, subject=subject or _get_trigger_subject_name(raw, path), **columns
+    )
     played["sound_onset"] = played.get("sound_onset", pd.Series(0.0, index=played.index)).fillna(0.0)
     if "duration" not in played:
         played["duration"] = played["sound"].map(stimulus_duration) - played["sound_onset"]
@@ -133,7 +135,7 @@ def events_from_raw(
         raise ValueError("sync and audio require stimuli with audio. Leave them out for images.")
     for kind in played.loc[is_image, "type"].unique():  # columns of identifiers
         played[kind] = played["sound"].where(played["type"] == kind)
-    found = _find_textgrids(played.loc[~is_image, "sound"], textgrid)
+    found = _find_textgrids_of_triggers(played.loc[~is_image, "sound"], textgrid)
     if sync:
         triggers = read_triggers(raw, list(sync), stim_channel)
         fit_sync(played, triggers, path, sync, raw.info["sfreq"], found, tiers)
@@ -144,7 +146,7 @@ def events_from_raw(
     return check_events(delay_table_times(events, audio_delay))
 
 
-def _open_file(raw):
+def _open_trigger_file(raw):
     """Return the path of a recording and its Raw."""
     if isinstance(raw, mne.io.BaseRaw):
         files = [str(file) for file in raw.filenames if file]
@@ -167,13 +169,13 @@ def _open_file(raw):
     return os.path.abspath(raw), open_recording(raw)
 
 
-def _subject_name(raw, path):
+def _get_trigger_subject_name(raw, path):
     """Return the subject's name in the file, or else its stem."""
     named = (raw.info.get("subject_info") or {}).get("his_id")
     return named or re.sub(r"_(raw|eeg|meg)$", "", Path(path).name.split(".")[0])
 
 
-def _list_played(raw, path, stimuli, audio, stim_channel):
+def _list_triggered_stimuli(raw, path, stimuli, audio, stim_channel):
     """Return the onset, file and stream of each presented stimulus."""
     if isinstance(stimuli, pd.DataFrame):
         if "sound" not in stimuli and "image" in stimuli:
@@ -186,7 +188,7 @@ def _list_played(raw, path, stimuli, audio, stim_channel):
         if stimuli.empty:
             raise ValueError("The 'stimuli' parameter names no audio file: the DataFrame has no rows.")
         played = stimuli.reset_index(drop=True)
-        played["onset"] = _check_onsets(played["onset"], raw, path)
+        played["onset"] = _check_trigger_onsets(played["onset"], raw, path)
         return played.assign(
             sound=[
                 _convert_image_file(s) if isinstance(s, KEPT) or is_image_name(s) else str(s)
@@ -209,10 +211,10 @@ def _list_played(raw, path, stimuli, audio, stim_channel):
         raise ValueError(
             "The 'stimuli' parameter names no audio file. Pass the files in the order of presentation."
         )
-    return _locate_stimuli(raw, path, stimuli, audio)
+    return _locate_trigger_stimuli(raw, path, stimuli, audio)
 
 
-def _check_onsets(onsets, raw, path):
+def _check_trigger_onsets(onsets, raw, path):
     """Return onsets as numbers, or raise with the first invalid row."""
     lasts = raw.n_times / raw.info["sfreq"]
     times = pd.to_numeric(onsets, errors="coerce")
@@ -300,10 +302,10 @@ def read_triggers(raw, keys, stim_channel=None):
     start = np.array([annotation["onset"] for annotation in raw.annotations], float)
     start -= raw.first_time  # MNE counts from the start of acquisition
     names = np.array([annotation["description"] for annotation in raw.annotations], dtype=object)
-    numbers = np.array([_parse_number(name) for name in names])
+    numbers = np.array([_parse_trigger_number(name) for name in names])
     pulses = np.empty((0, 2))
     if stim_channel is not None or len(mne.pick_types(raw.info, meg=False, stim=True)):
-        pulses = _read_pulses(raw, stim_channel)
+        pulses = _read_trigger_pulses(raw, stim_channel)
     times = {}
     for key in keys:
         if isinstance(key, Integral):
@@ -334,11 +336,11 @@ def read_trigger_times(raw):
         if not re.match(r"bad|edge", note["description"], re.IGNORECASE)
     ]
     if len(mne.pick_types(raw.info, meg=False, stim=True)):
-        times.extend(_read_pulses(raw, None)[:, 0])
+        times.extend(_read_trigger_pulses(raw, None)[:, 0])
     return np.sort(np.array(times, float))
 
 
-def _read_pulses(raw, stim_channel):
+def _read_trigger_pulses(raw, stim_channel):
     """Return the time and code of each pulse, with shape (n_pulses, 2).
 
     Devices that hold a code until the next one also send falling codes. Bits
@@ -357,7 +359,7 @@ def _read_pulses(raw, stim_channel):
         passing = until - at <= max(2, SETTLING_TIME * sfreq)
         if code == 0:
             held = 0
-        elif passing and until <= raw.last_samp and (code < before or _next_code(steps, until)):
+        elif passing and until <= raw.last_samp and (code < before or _find_next_trigger_code(steps, until)):
             continue  # bits are still changing
         else:
             if code != held or before == 0:
@@ -366,18 +368,18 @@ def _read_pulses(raw, stim_channel):
     return np.array(pulses, float).reshape(-1, 2)
 
 
-def _next_code(steps, sample):
+def _find_next_trigger_code(steps, sample):
     """Return the code of the trigger channel at a sample."""
     return steps[np.searchsorted(steps[:, 0], sample), 2]
 
 
-def _parse_number(name):
+def _parse_trigger_number(name):
     """Return the trigger code of an annotation, -1 if it has none."""
     match = re.fullmatch(r"(?:Stimulus/|Trigger/)?S?\s*#?(\d+)", name.strip())  # "R  1" is a response
     return int(match[1]) if match else -1
 
 
-def _locate_stimuli(raw, path, stimuli, audio):
+def _locate_trigger_stimuli(raw, path, stimuli, audio):
     """Locate stimuli one after the other in the audio channel."""
     names = [audio] if isinstance(audio, str) else list(audio)
     name = next((name for name in names if name in raw.ch_names), None)
@@ -400,7 +402,7 @@ def _locate_stimuli(raw, path, stimuli, audio):
     return pd.DataFrame(rows, columns=["onset", "sound", "stream"])
 
 
-def _find_textgrids(sounds, textgrid):
+def _find_textgrids_of_triggers(sounds, textgrid):
     """Return the TextGrid of each stimulus that has one."""
     files = list(dict.fromkeys(str(sound) for sound in sounds if not isinstance(sound, StimulusArray)))
     if textgrid is False:

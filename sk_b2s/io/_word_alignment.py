@@ -148,12 +148,12 @@ def align_words(
     """
     if isinstance(sound, StimulusArray):
         raise ValueError(f"align_words requires an audio file. Got {sound!r} instead.")
-    aligner = _Aligner()
+    aligner = _WordAligner()
     tokens = aligner.find_words(text, pronunciations, unknown)
-    audio = _read_audio(sound, start, stop)
-    words = _align_pieces(aligner, audio, tokens, start, stimulus_name(sound))
-    _warn_of_poor_fit(words, stimulus_name(sound))
-    return _make_rows(words, sound, phonemes, sentence_gap)
+    audio = _read_audio_to_align(sound, start, stop)
+    words = _align_audio_pieces(aligner, audio, tokens, start, stimulus_name(sound))
+    _warn_of_poor_word_alignment(words, stimulus_name(sound))
+    return _make_aligned_word_rows(words, sound, phonemes, sentence_gap)
 
 
 def add_words(events, words):
@@ -211,14 +211,14 @@ def add_words(events, words):
             f"words. Check the paths in its column 'sound'."
         )
     is_spoken = np.isin(keys, list(rows))
-    _check_no_words(events, sounds[is_spoken])
+    _check_no_words_to_align(events, sounds[is_spoken])
     placed = place_textgrid_rows(
         sounds[is_spoken], [rows[key].drop(columns="sound") for key in keys[is_spoken]]
     )
     return pd.concat([events, placed], ignore_index=True)
 
 
-def _check_no_words(events, played):
+def _check_no_words_to_align(events, played):
     """Raise if words are already in the table while a stimulus plays."""
     spoken = events[events["type"].isin(["word", "phoneme"])]
     stream = spoken["stream"] if "stream" in spoken else None
@@ -235,7 +235,7 @@ def _check_no_words(events, played):
             )
 
 
-class _Word(NamedTuple):
+class _AlignedWord(NamedTuple):
     """Aligned word, with times in seconds."""
 
     text: str
@@ -245,7 +245,7 @@ class _Word(NamedTuple):
     phonemes: list  # of tuple (name, start, stop)
 
 
-class _Aligner:
+class _WordAligner:
     """Decoders of pocketsphinx with the words of a transcript."""
 
     def __init__(self):
@@ -258,7 +258,7 @@ class _Aligner:
         decoder = self._pocketsphinx.Decoder(
             samprate=RATE, lm=None, bestpath=False, cmn="batch", loglevel="FATAL", **beams
         )
-        _add_pronunciations(decoder, self._added)
+        _add_pronunciations_to_aligner(decoder, self._added)
         return decoder
 
     def find_words(self, text, pronunciations, unknown):
@@ -268,7 +268,7 @@ class _Aligner:
             raise ValueError(f"text must contain words. Got {text!r} instead.")
         decoder = self._decoders[0]
         tokens, self._added = find_pronunciations(words, decoder.lookup_word, pronunciations, unknown)
-        _add_pronunciations(decoder, self._added)
+        _add_pronunciations_to_aligner(decoder, self._added)
         return tokens
 
     def align(self, audio, tokens, is_open):
@@ -282,7 +282,7 @@ class _Aligner:
             if i not in self._decoders:
                 self._decoders[i] = self._make_decoder(beams)
             if (entries := self._align_names(self._decoders[i], samples, names, is_open)) is not None:
-                return list(_join_parts(tokens, entries))
+                return list(_join_aligned_parts(tokens, entries))
         return None
 
     def _align_names(self, decoder, samples, names, is_open):
@@ -297,13 +297,13 @@ class _Aligner:
                 grammar.trans_add(i, len(names) + 1, 0, word)
         decoder.add_fsg("words", grammar)
         decoder.activate_search("words")
-        _run(decoder, samples)
+        _run_word_aligner(decoder, samples)
         if not decoder.hyp():
             return None
         last = max(segment.end_frame for segment in decoder.seg())  # a word that is cut off is not found
         decoder.set_alignment()  # times of phonemes and scores, within the words that were found
         try:
-            _run(decoder, samples[: 2 * (last * RATE // FRAMES + WINDOW)])
+            _run_word_aligner(decoder, samples[: 2 * (last * RATE // FRAMES + WINDOW)])
         except RuntimeError:  # no path within its beam
             return None
         entries = [
@@ -314,20 +314,20 @@ class _Aligner:
         return entries if is_open or len(entries) == len(names) else None
 
 
-def _add_pronunciations(decoder, added):
+def _add_pronunciations_to_aligner(decoder, added):
     """Add words to the dictionary of a decoder."""
     for name, phonemes in added.items():
         decoder.add_word(name, phonemes, False)
 
 
-def _run(decoder, samples):
+def _run_word_aligner(decoder, samples):
     """Decode audio as one utterance."""
     decoder.start_utt()
     decoder.process_raw(samples, full_utt=True)
     decoder.end_utt()
 
 
-def _join_parts(tokens, entries):
+def _join_aligned_parts(tokens, entries):
     """Join the parts of each word, as long as all of them were found."""
     place = 0
     for token in tokens:
@@ -335,7 +335,7 @@ def _join_parts(tokens, entries):
         place += len(token.parts)
         if len(parts) < len(token.parts):
             return
-        yield _Word(
+        yield _AlignedWord(
             token.text,
             parts[0][0] / FRAMES,
             (parts[-1][0] + parts[-1][1]) / FRAMES,
@@ -344,7 +344,7 @@ def _join_parts(tokens, entries):
         )
 
 
-def _read_audio(sound, start, stop):
+def _read_audio_to_align(sound, start, stop):
     """Read an interval of audio at 16 kHz with a peak of ``LEVEL``."""
     if stop is not None and stop <= start:
         raise ValueError(f"'stop' must be greater than 'start'. Got start={start!r} and stop={stop!r} s.")
@@ -356,7 +356,7 @@ def _read_audio(sound, start, stop):
     return resample_in_processing(samples * (LEVEL / peak), rate, RATE)
 
 
-def _align_pieces(aligner, audio, tokens, start, name):
+def _align_audio_pieces(aligner, audio, tokens, start, name):
     """Align tokens to pieces of audio, each from the end of the last one."""
     words, place = [], 0.0
     while len(words) < len(tokens):
@@ -374,18 +374,18 @@ def _align_pieces(aligner, audio, tokens, start, name):
             )
         if is_open and len(found) < len(rest):
             found = found[:-UNCERTAIN]
-        words += [_shift(word, place + start) for word in found]
+        words += [_shift_aligned_word(word, place + start) for word in found]
         place += found[-1].stop if found else PIECE - SKIP
     return words
 
 
-def _shift(word, seconds):
+def _shift_aligned_word(word, seconds):
     """Add seconds to the times of a word."""
     phonemes = [(name, a + seconds, b + seconds) for name, a, b in word.phonemes]
     return word._replace(start=word.start + seconds, stop=word.stop + seconds, phonemes=phonemes)
 
 
-def _warn_of_poor_fit(words, name):
+def _warn_of_poor_word_alignment(words, name):
     """Warn about stretches of words whose sound does not fit."""
     scores = np.array([word.score for word in words])
     frames = np.array([FRAMES * (word.stop - word.start) for word in words])
@@ -402,7 +402,7 @@ def _warn_of_poor_fit(words, name):
         )
 
 
-def _make_rows(words, sound, phonemes, sentence_gap):
+def _make_aligned_word_rows(words, sound, phonemes, sentence_gap):
     """Make rows of an events table of aligned words."""
     table = pd.DataFrame({
         "type": "word", "sound": pd.Series([sound] * len(words), dtype=object),

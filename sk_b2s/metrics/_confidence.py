@@ -142,7 +142,7 @@ def compute_confidence_of_best(scores, kind="probability"):
     return out
 
 
-def _check_predictions(confidence, is_hit, name):
+def _check_confidence_predictions(confidence, is_hit, name):
     """Return both as arrays, or raise if their shapes do not match."""
     confidence, is_hit = np.asarray(confidence, float), np.asarray(is_hit, float)
     if confidence.shape != is_hit.shape or confidence.ndim != 1 or not len(confidence):
@@ -179,7 +179,7 @@ def reliability_curve(probability, is_hit, n_bins=10):
     >>> probability, accuracy, n
     (array([0.15, 0.85]), array([0., 1.]), array([2, 2]))
     """
-    probability, is_hit = _check_predictions(probability, is_hit, "probability")
+    probability, is_hit = _check_confidence_predictions(probability, is_hit, "probability")
     parts = [part for part in np.array_split(np.argsort(probability, kind="stable"), n_bins) if len(part)]
     return (
         np.array([probability[part].mean() for part in parts]),
@@ -213,7 +213,7 @@ def risk_coverage_curve(confidence, is_hit):
     >>> risk_coverage_curve([0.9, 0.5, 0.5], [True, True, False])[:2]
     (array([0.33333333, 1.        ]), array([1.        , 0.66666667]))
     """
-    confidence, is_hit = _check_predictions(confidence, is_hit, "confidence")
+    confidence, is_hit = _check_confidence_predictions(confidence, is_hit, "confidence")
     order = np.argsort(-confidence, kind="stable")
     ordered = confidence[order]
     last = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])

@@ -16,7 +16,7 @@ def slice_group_context_scores(scores):
     return slice_rows_into_chunks(len(scores), count_chunk_rows(CHUNK_BYTES, scores.shape[1], itemsize=8))
 
 
-def _membership(codes, dtype):
+def _make_group_membership(codes, dtype):
     """Return the indicator matrix of groups: (n_groups, n_members)."""
     codes = np.asarray(codes)
     ones = np.ones(len(codes), dtype)
@@ -48,7 +48,7 @@ def average_context_groups(scores, groups):
     array([[2., 1.],
            [5., 5.]])
     """
-    means = _membership(groups, scores.dtype) @ scores
+    means = _make_group_membership(groups, scores.dtype) @ scores
     means /= np.bincount(groups)[:, None]
     return means
 
@@ -108,7 +108,7 @@ def group_context_bias(scores, candidate_group, window_group, weight=1.0):
     alone = window_group < 0
     group = np.where(alone, window_group.max() + 1, window_group)
     size = np.bincount(group)[group][:, None]
-    others = (_membership(group, evidence.dtype) @ evidence)[group] - evidence
+    others = (_make_group_membership(group, evidence.dtype) @ evidence)[group] - evidence
     others *= weight / np.maximum(size - 1, 1)
     others[alone] = 0
     biased = np.empty_like(scores)

@@ -91,11 +91,11 @@ def false_alarms_per_hour(is_target, scores, hours, recall=0.5):
         raise ValueError(f"The 'recall' parameter must be above 0 and at most 1. Got {recall!r} instead.")
     if not is_target.any():
         return np.nan
-    threshold = np.sort(scores[is_target])[::-1][_count_detected(recall, is_target.sum()) - 1]
+    threshold = np.sort(scores[is_target])[::-1][_count_detected_keywords(recall, is_target.sum()) - 1]
     return float(np.sum(scores[~is_target] >= threshold) / hours)
 
 
-def _count_detected(recall, n_targets):
+def _count_detected_keywords(recall, n_targets):
     """Return the least number of targets with at least this recall."""
     return int(np.ceil(recall * n_targets - 1e-9))
 
@@ -149,7 +149,7 @@ def keyword_scores(is_target, scores, hours=np.nan, recall=0.5):
     """
     is_target, scores = _check_keyword(is_target, scores)
     n_targets, n_windows = int(is_target.sum()), len(is_target)
-    n_detected = _count_detected(recall, n_targets)
+    n_detected = _count_detected_keywords(recall, n_targets)
     chance = n_detected * (n_windows - n_targets) / (n_targets + 1) / hours if n_targets else np.nan
     return {
         "auprc": float(average_precision_score(is_target, scores)) if n_targets else np.nan,

@@ -141,40 +141,40 @@ def find_lag_curve_offset(lags, power, max_offset):
         )
     curve = (power - power[far].mean()) / (power[far].std() or 1.0)
     near = np.abs(lags) <= max_offset + REACH + 1e-9
-    offset, p, edge, wide, wide_p, error = _find_peaks(lags, curve, shape, max_offset, far)
+    offset, p, edge, wide, wide_p, error = _find_lag_peaks(lags, curve, shape, max_offset, far)
     asymmetric = np.where(np.abs(lags) > ZERO_LAG, curve - np.interp(-lags, lags, curve), 0.0)
-    rest, rest_p, *_ = _find_peaks(lags, asymmetric, shape, max_offset, far)
+    rest, rest_p, *_ = _find_lag_peaks(lags, asymmetric, shape, max_offset, far)
     return {
         "offset": offset, "offset_error": error, "p": p, "edge": edge, "wide": wide, "wide_p": wide_p,
         "rest": rest, "rest_p": rest_p, "lags": lags[near], "curve": curve[near],
     }  # fmt: skip
 
 
-def _find_peaks(lags, curve, shape, max_offset, far):
+def _find_lag_peaks(lags, curve, shape, max_offset, far):
     """Find the largest response within and beyond the search, with p."""
     weighted = np.correlate(np.r_[curve, curve[: len(shape) - 1]], shape, "valid")
     near = np.flatnonzero(np.abs(lags) <= max_offset)
     best = near[np.argmax(weighted[near])]
-    p, _ = _gumbel_p(weighted, far, len(near), weighted[best])
+    p, _ = _compute_lag_gumbel_p(weighted, far, len(near), weighted[best])
     beyond = np.abs(lags) > max_offset
     beyond[-len(shape) :] = False  # around the circle
     wide = np.flatnonzero(beyond)[np.argmax(weighted[beyond])]
     others = far & (np.abs(lags - lags[wide]) > max_offset + 2 * REACH)
-    single, n_places = _gumbel_p(weighted, others, len(near), weighted[wide])
+    single, n_places = _compute_lag_gumbel_p(weighted, others, len(near), weighted[wide])
     wide_p = float(-np.expm1(n_places * np.log1p(-min(single, 1 - 1e-16))))
     edge = best in (near[0], near[-1])
-    error = _lag_error(lags, weighted, best, far)
+    error = _compute_lag_error(lags, weighted, best, far)
     return (
-        _interpolate_peak(lags, weighted, best),
+        _interpolate_lag_peak(lags, weighted, best),
         p,
         edge,
-        _interpolate_peak(lags, weighted, wide),
+        _interpolate_lag_peak(lags, weighted, wide),
         wide_p,
         error,
     )
 
 
-def _lag_error(lags, weighted, at, far):
+def _compute_lag_error(lags, weighted, at, far):
     """Compute the standard error of the lag of a peak."""
     step = lags[1] - lags[0]
     left, top, right = (weighted[i % len(weighted)] for i in (at - 1, at, at + 1))
@@ -182,7 +182,7 @@ def _lag_error(lags, weighted, at, far):
     return float(np.gradient(weighted, step)[far].std() / curvature) if curvature > 0 else np.inf
 
 
-def _interpolate_peak(lags, weighted, at):
+def _interpolate_lag_peak(lags, weighted, at):
     """Return the lag of the parabola through a peak and its neighbors."""
     left, top, right = (weighted[i % len(weighted)] for i in (at - 1, at, at + 1))
     bend = left - 2 * top + right
@@ -190,7 +190,7 @@ def _interpolate_peak(lags, weighted, at):
     return float(lags[at] + shift * (lags[1] - lags[0]))
 
 
-def _gumbel_p(weighted, null, length, value):
+def _compute_lag_gumbel_p(weighted, null, length, value):
     """Compute p of a largest value, and the number of null stretches."""
     null = weighted[null]
     null = null[: len(null) // length * length].reshape(-1, length).max(1)

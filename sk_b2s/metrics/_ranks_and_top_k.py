@@ -56,27 +56,27 @@ def check_rank_scores(scores, target):
             "scores must have shape (n_windows, n_candidates) and target (n_windows,). "
             f"Got {tuple(scores.shape)} and {tuple(target.shape)}."
         )
-    rows = _rows((scores != scores).any(1))
+    rows = _list_rows_of_mask((scores != scores).any(1))
     if rows:
         raise ValueError(
-            f"scores are NaN in {len(rows)} of {len(scores)} rows ({_few(rows)}). Check the recording for NaN, and "
+            f"scores are NaN in {len(rows)} of {len(scores)} rows ({_format_few_rows(rows)}). Check the recording for NaN, and "
             "whether the fit diverged (use a smaller lr, or a scaler that clips)."
         )
-    rows = _rows((target < 0) | (target >= scores.shape[1]))
+    rows = _list_rows_of_mask((target < 0) | (target >= scores.shape[1]))
     if rows:
         raise ValueError(
-            f"target must be a column, 0 to {scores.shape[1] - 1}. It is not in rows {_few(rows)}. Check that the "
+            f"target must be a column, 0 to {scores.shape[1] - 1}. It is not in rows {_format_few_rows(rows)}. Check that the "
             f"target segment is among the candidates."
         )
 
 
-def _rows(mask):
+def _list_rows_of_mask(mask):
     """Return the indices where a mask is true, as a list."""
     mask = mask.cpu().numpy() if isinstance(mask, torch.Tensor) else mask
     return np.flatnonzero(mask).tolist()
 
 
-def _few(rows):
+def _format_few_rows(rows):
     """Return the first rows as text."""
     return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
 
@@ -113,7 +113,7 @@ def top_k_accuracy(ranks, k, n_candidates, sample_weight=None):
     0.5
     """
     check_top_k(k, n_candidates)
-    hits = _as_ranks(ranks, n_candidates) < k
+    hits = _check_ranks(ranks, n_candidates) < k
     if sample_weight is None:
         return float(hits.mean())
     sample_weight = np.asarray(sample_weight, dtype=np.float64)
@@ -195,7 +195,7 @@ def median_relative_rank(ranks, n_candidates):
     0.1
     """
     check_top_k(1, n_candidates)
-    return float(np.median(_as_ranks(ranks, n_candidates) / (n_candidates - 1)))
+    return float(np.median(_check_ranks(ranks, n_candidates) / (n_candidates - 1)))
 
 
 def compute_rank_scores(ranks, k, n_candidates):
@@ -232,7 +232,7 @@ def chance_level(k, n_candidates):
     return k / n_candidates
 
 
-def _as_ranks(ranks, n_candidates):
+def _check_ranks(ranks, n_candidates):
     """Return ranks as an array, checked against the number of candidates."""
     ranks = ranks.cpu().numpy() if isinstance(ranks, torch.Tensor) else np.asarray(ranks)
     if ranks.ndim != 1 or not len(ranks):

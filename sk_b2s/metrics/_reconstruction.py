@@ -84,8 +84,8 @@ def reconstruction_correlation(estimate, target, weights=None, per_window=False)
             f"per_window=True requires arrays of shape (n_windows, n_bands, n_frames). Got {estimate.shape}."
         )
     n_dims = estimate.ndim
-    estimate, target = (_to_windows(data) for data in (estimate, target))
-    weights = _check_weights(weights, estimate)
+    estimate, target = (_make_reconstruction_windows(data) for data in (estimate, target))
+    weights = _check_reconstruction_weights(weights, estimate)
     if not per_window:  # all frames of a band on one axis
         estimate, target = (
             data.transpose(1, 0, 2).reshape(1, data.shape[1], -1) for data in (estimate, target)
@@ -99,17 +99,17 @@ def reconstruction_correlation(estimate, target, weights=None, per_window=False)
                 f"{name} has {np.count_nonzero(~np.isfinite(data))} values that are NaN or infinite. Set the weights of "
                 f"these frames to 0."
             )
-    r = _correlate(estimate, target, weights)
+    r = _correlate_reconstruction(estimate, target, weights)
     r = r if per_window else r[0]
     return float(r[0]) if n_dims == 1 else r
 
 
-def _to_windows(data):
+def _make_reconstruction_windows(data):
     """Return an array of shape (n_windows, n_bands, n_frames)."""
     return data.reshape(*(1,) * (3 - data.ndim), *data.shape)
 
 
-def _check_weights(weights, data):
+def _check_reconstruction_weights(weights, data):
     """Return weights of shape (n_windows, 1, n_frames)."""
     n_windows, _, n_frames = data.shape
     if weights is None:
@@ -124,7 +124,7 @@ def _check_weights(weights, data):
     return np.broadcast_to(weights, (n_windows, n_frames))[:, None]
 
 
-def _correlate(estimate, target, weights):
+def _correlate_reconstruction(estimate, target, weights):
     """Correlate over the last axis: (n_windows, n_bands)."""
     total = weights.sum(-1)
     centered, spread, is_constant = [], [], []

@@ -68,24 +68,24 @@ def similarity(Z, Y, weights=None, *, norms=None, out=None):
     array([[1.  , 0.  , 0.71],
            [0.  , 1.  , 0.71]], dtype=float32)
     """
-    Z, Y = _as_floats(Z, Y)
+    Z, Y = _make_similarity_floats(Z, Y)
     if Z.shape[1:] != Y.shape[1:]:
         raise ValueError(
             "Z and Y must agree in (n_features, n_frames). "
             f"Got {tuple(Z.shape[1:])} and {tuple(Y.shape[1:])}. "
             "Compute both with the same speech features and window."
         )
-    weights = _as_weights(weights, Y)
+    weights = _check_similarity_weights(weights, Y)
     if norms is not None and tuple(norms.shape) != (len(Y),):
         raise ValueError(
             f"norms must have one entry for each of {len(Y)} candidates. Got shape {tuple(norms.shape)}. "
             f"Compute them with weighted_norms(Y, weights)."
         )
     with torch.autocast(Z.device.type, enabled=False) if isinstance(Z, torch.Tensor) else nullcontext():
-        scale = 1e-8 + (_norms(Y, weights) if norms is None else norms)
+        scale = 1e-8 + (_compute_candidate_norms(Y, weights) if norms is None else norms)
         if out is None:
-            return _products(Z, Y, weights) / scale
-        _products(Z, Y, weights, out)
+            return _compute_similarity_products(Z, Y, weights) / scale
+        _compute_similarity_products(Z, Y, weights, out)
         out /= scale
         return out
 
@@ -118,11 +118,11 @@ def weighted_norms(Y, weights=None):
     >>> weighted_norms(np.array([[[3.0, 1.0]], [[0.0, 0.5]]]), weights=[1, 4])
     array([3.60555128, 1.        ])
     """
-    Y, _ = _as_floats(Y, Y)
-    return _norms(Y, _as_weights(weights, Y))
+    Y, _ = _make_similarity_floats(Y, Y)
+    return _compute_candidate_norms(Y, _check_similarity_weights(weights, Y))
 
 
-def _as_weights(weights, Y):
+def _check_similarity_weights(weights, Y):
     """Return the weights in the type of ``Y``, checked against its frames."""
     if weights is None:
         return None
@@ -136,7 +136,7 @@ def _as_weights(weights, Y):
     return weights
 
 
-def _as_floats(Z, Y):
+def _make_similarity_floats(Z, Y):
     """Return both with three axes and one float type."""
     are_tensors = [isinstance(A, torch.Tensor) for A in (Z, Y)]
     if any(are_tensors) and not all(are_tensors):
@@ -160,7 +160,7 @@ def _as_floats(Z, Y):
     return tuple(A[:, :, None] if A.ndim == 2 else A for A in (Z, Y))
 
 
-def _products(Z, Y, weights, out=None):
+def _compute_similarity_products(Z, Y, weights, out=None):
     """Compute the weighted inner product of each estimate and candidate."""
     if weights is not None:
         Y = Y * weights
@@ -172,13 +172,13 @@ def _products(Z, Y, weights, out=None):
     return (torch if isinstance(Z, torch.Tensor) else np).matmul(Z, Y, out=out)
 
 
-def _norms(Y, weights):
+def _compute_candidate_norms(Y, weights):
     """Compute the weighted norm of each candidate."""
-    by_frame = _norm(Y)
-    return _norm(by_frame if weights is None else by_frame * weights**0.5)
+    by_frame = _compute_estimate_norm(Y)
+    return _compute_estimate_norm(by_frame if weights is None else by_frame * weights**0.5)
 
 
-def _norm(A):
+def _compute_estimate_norm(A):
     """Compute the Euclidean norm over the second axis."""
     if isinstance(A, torch.Tensor):
         # At a candidate of zeros its gradient is zero, where that of the root of a sum is undefined.

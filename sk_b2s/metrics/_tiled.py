@@ -45,9 +45,9 @@ def iter_tiled_scores(embed, n_windows, targets, weights=None, device=None):
         Their :func:`~sk_b2s.metrics.similarity` with all candidates, float32.
     """
     device = torch.device("cpu" if device is None else device)
-    held_bytes = _held_bytes(device)
+    held_bytes = _count_tile_bytes(device)
     n_candidates, n_bytes = len(targets), 4 * targets.shape[1] * targets.shape[2]
-    candidates = _Tiles(targets, weights, device, n_candidates * n_bytes <= held_bytes)
+    candidates = _CandidateTiles(targets, weights, device, n_candidates * n_bytes <= held_bytes)
     most = TILE_BYTES if candidates.are_held else held_bytes
     blocks = split_rows_into_chunks(
         np.arange(n_windows), min(most // n_bytes, CHUNK_BYTES // (4 * max(1, n_candidates)))
@@ -56,17 +56,17 @@ def iter_tiled_scores(embed, n_windows, targets, weights=None, device=None):
     for rows in blocks:
         block = estimates[: len(rows)].transpose(1, 2)
         for part in split_rows_into_chunks(np.arange(len(rows)), CHUNK_BYTES // n_bytes):
-            _write_weighted(embed(rows[part]), rows[part], weights, out=block[part[0] : part[-1] + 1])
+            _write_weighted_tile(embed(rows[part]), rows[part], weights, out=block[part[0] : part[-1] + 1])
         yield rows, candidates.compare(block)
 
 
-def _held_bytes(device):
+def _count_tile_bytes(device):
     """Return the bytes that candidates or estimates may take on a device."""
     return get_free_device_bytes(device) // 4 if device.type == "cuda" else HELD_BYTES
 
 
 @torch.no_grad()
-def _write_weighted(Z, rows, weights, out):
+def _write_weighted_tile(Z, rows, weights, out):
     """Check estimates and write them, weighted, to ``out``."""
     if tuple(Z.shape) != tuple(out.shape):
         raise ValueError(
@@ -80,7 +80,7 @@ def _write_weighted(Z, rows, weights, out):
         torch.mul(Z, torch.as_tensor(weights, dtype=out.dtype, device=Z.device), out=out)
 
 
-class _Tiles:
+class _CandidateTiles:
     """Candidates, a bounded number at a time, with their norms.
 
     Parameters

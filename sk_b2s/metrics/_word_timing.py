@@ -61,7 +61,7 @@ def timing_scores(rows, words, vocabulary, k, train=None, features="onsets"):
     code, n_words = _encode_words(words, vocabulary), len(vocabulary)
     hits = np.full(len(code), np.nan)
     for test, timing, model in _iter_timing_models(rows, code, vocabulary, train, features):
-        hits[test] = _predict_hits(model, timing, code[test], n_words, k)
+        hits[test] = _predict_word_timing_hits(model, timing, code[test], n_words, k)
     return pd.Series(np.where(code >= 0, hits, np.nan), index=rows.index)
 
 
@@ -97,7 +97,7 @@ def timing_probabilities(rows, words, vocabulary, train=None, features="onsets")
     out = np.full((len(code), n_words), 1 / n_words)
     for test, timing, model in _iter_timing_models(rows, code, vocabulary, train, features, calibrate=True):
         if model is not None:
-            known = softmax(_score_timing(model, timing) / model.temperature, axis=1)
+            known = softmax(_score_word_timing(model, timing) / model.temperature, axis=1)
             known = (1 - OUTLIERS) * known + OUTLIERS / len(model.seen)
             out[np.ix_(test, model.seen)] = known * len(model.seen) / n_words
     return out
@@ -117,20 +117,22 @@ def _iter_timing_models(rows, code, vocabulary, train, features, calibrate=False
     if train is not None:
         known = _encode_words(train["word"], vocabulary)
         of_train = _timing_features(train, features, columns)
-        yield np.arange(len(code)), timing, _fit_timing(of_train, known, n_words, calibrate)
+        yield np.arange(len(code)), timing, _fit_word_timing(of_train, known, n_words, calibrate)
         return
-    stretch = _stretches(rows)
-    often = _in_several(
+    stretch = _divide_into_word_timing_folds(rows)
+    often = _find_words_in_several_stretches(
         code, stretch, n_words
     )  # other words are in training only if they are not in the test
     for one in range(N_SPLITS):
         test = np.flatnonzero(stretch == one)
-        repeated = rows.assign(stretch=stretch, code=code).duplicated(_repetition_columns(rows)).to_numpy()
+        repeated = (
+            rows.assign(stretch=stretch, code=code).duplicated(_make_repetition_features(rows)).to_numpy()
+        )
         first = (stretch != one) & often & ~repeated
-        yield test, timing[test], _fit_timing(timing[first], code[first], n_words, calibrate)
+        yield test, timing[test], _fit_word_timing(timing[first], code[first], n_words, calibrate)
 
 
-def _repetition_columns(rows):
+def _make_repetition_features(rows):
     """Return columns that are equal in repetitions of the same word."""
     stimulus = ["sound", "sound_onset"]
     return [*(stimulus if set(stimulus) <= set(rows) else ["recording", "onset"]), "stretch", "code"]
@@ -141,7 +143,7 @@ def _timing_features(rows, features="onsets", columns=()):
 
     Array of shape (n_windows, n_features), five with "onsets".
     """
-    intervals = _onset_features(rows)
+    intervals = _make_onset_features(rows)
     if features == "onsets":
         return intervals
     others = [rows["onset"].to_numpy(float)]
@@ -155,7 +157,7 @@ def _timing_features(rows, features="onsets", columns=()):
     return np.column_stack([intervals, others.fillna(others.mean()).fillna(0.0)])
 
 
-def _onset_features(rows):
+def _make_onset_features(rows):
     """Compute log intervals around windows and log counts: (n_windows, 5)."""
     recording, onset = pd.factorize(get_validated_recordings(rows))[0], rows["onset"].to_numpy(float)
     order = np.lexsort((onset, recording))
@@ -174,14 +176,14 @@ def _onset_features(rows):
     return np.log(features)
 
 
-def _in_several(code, stretch, n_words):
+def _find_words_in_several_stretches(code, stretch, n_words):
     """Return whether the word of each window is in several folds."""
     there = np.zeros((n_words, N_SPLITS), bool)
     there[code[code >= 0], stretch[code >= 0]] = True
     return (there.sum(1) > 1)[code] & (code >= 0)
 
 
-def _stretches(rows):
+def _divide_into_word_timing_folds(rows):
     """Divide windows into folds of neighboring stimuli, equal for subjects."""
     if {"sound", "sound_onset"} <= set(rows):
         place = [pd.factorize(rows["sound"].map(str))[0], rows["sound_onset"].to_numpy(float)]
@@ -191,7 +193,7 @@ def _stretches(rows):
     return np.ravel(of) * N_SPLITS // max(1, len(distinct))
 
 
-def _variances(values, of_word, count):
+def _compute_word_timing_variances(values, of_word, count):
     """Compute variances within and between words, and p of an F test."""
     n, n_words = count.sum(), len(count)
     free = np.array([n_words - 1, max(1, n - n_words)])
@@ -203,7 +205,7 @@ def _variances(values, of_word, count):
 
 
 class WordTimingModel(NamedTuple):
-    """Normal distributions of the timing of words, see `_fit_timing`."""
+    """Normal distributions of the timing of words, see `_fit_word_timing`."""
 
     seen: np.ndarray  # (n_seen,) words of the vocabulary with training rows
     differs: np.ndarray  # (n_features,) features in which words differ
@@ -213,7 +215,7 @@ class WordTimingModel(NamedTuple):
     temperature: float  # of log-likelihoods, because features are not independent
 
 
-def _fit_timing(train, known, n_words, calibrate=False):
+def _fit_word_timing(train, known, n_words, calibrate=False):
     """Fit the timing of words, None if words do not differ."""
     train, known = train[known >= 0], known[known >= 0]
     count = np.bincount(known, minlength=n_words).astype(float)
@@ -224,7 +226,7 @@ def _fit_timing(train, known, n_words, calibrate=False):
     train = train - center
     total = np.zeros((n_words, train.shape[1]))
     np.add.at(total, known, train)
-    within, between, p = _variances(train, total[seen] / count[seen, None], count[seen])
+    within, between, p = _compute_word_timing_variances(train, total[seen] / count[seen, None], count[seen])
     differs = p < LEVEL
     if not differs.any():
         return None
@@ -237,21 +239,21 @@ def _fit_timing(train, known, n_words, calibrate=False):
     place, rows = np.searchsorted(seen, known), np.arange(len(known))
     if len(rows) > MOST_CALIBRATED:
         rows = np.unique(np.linspace(0, len(rows) - 1, MOST_CALIBRATED).astype(int))
-    scores = _score_timing(model, train[rows] + center)
+    scores = _score_word_timing(model, train[rows] + center)
     others = total[known[rows]] - train[rows]  # of the same word
     own = (train[rows][:, differs] - others[:, differs] / (count[known[rows], None] - 1 + prior)) / scale
     scores[np.arange(len(rows)), place[rows]] = -(own**2).sum(1) / 2
     return model._replace(temperature=max(1.0, fit_temperature(scores, place[rows])))
 
 
-def _score_timing(model, timing):
+def _score_word_timing(model, timing):
     """Compute the log-likelihoods of seen words: (n_windows, n_seen)."""
     timing = (timing[:, model.differs] - model.center) / model.scale
     squares = (timing**2).sum(1)[:, None] - 2 * timing @ model.mean.T + (model.mean**2).sum(1)
     return -squares / 2
 
 
-def _predict_hits(model, timing, code, n_words, k):
+def _predict_word_timing_hits(model, timing, code, n_words, k):
     """Compute the probability of each test word to be among the k best."""
     chance = min(1.0, k / n_words)
     hits = np.full(len(code), chance)
@@ -260,7 +262,7 @@ def _predict_hits(model, timing, code, n_words, k):
     place = np.full(n_words, -1)
     place[model.seen] = np.arange(len(model.seen))
     rows = np.flatnonzero((code >= 0) & (place[code] >= 0))
-    scores = _score_timing(model, timing[rows])
+    scores = _score_word_timing(model, timing[rows])
     n_seen = len(model.seen)
     ranks = np.arange(n_seen)
     of_rank = np.zeros(n_seen)  # probability of a hit by the rank among seen words, 0 from k on

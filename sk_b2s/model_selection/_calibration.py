@@ -50,7 +50,7 @@ class CalibrationSplit:
         self.amounts, self.test_size, self.gap, self.y = list(amounts), test_size, gap, y
         self.start = table["onset"].to_numpy(float)
         self.stop = self.start + table["duration"].to_numpy(float)
-        self.recording = _chronological(table)
+        self.recording = _rank_recordings_by_time(table)
         has_blocks = segments is not None and "block" in segments
         self.block = segments["block"].to_numpy() if has_blocks else np.arange(len(table))
 
@@ -127,18 +127,20 @@ class CalibrationSplit:
         return count_new_interval_seconds(self.recording[rows], self.start[rows], self.stop[rows])
 
 
-def _chronological(table):
+def _rank_recordings_by_time(table):
     """Return the rank of each row's recording by session, run and name."""
     columns = [column for column in ("session", "run", "recording") if column in table]
     table = table.assign(recording=get_validated_recordings(table))
     distinct = table.drop_duplicates("recording")
-    keys = [[_natural(value) for value in row] for row in distinct[columns].itertuples(index=False)]
+    keys = [
+        [_make_natural_sort_key(value) for value in row] for row in distinct[columns].itertuples(index=False)
+    ]
     rank = np.empty(len(keys), int)
     rank[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
     return pd.Series(rank, index=distinct["recording"].to_numpy()).loc[table["recording"]].to_numpy()
 
 
-def _natural(value):
+def _make_natural_sort_key(value):
     """Return a sort key by which "run-2" comes before "run-10"."""
     parts = re.split(r"([0-9]+)", str(value))
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]

@@ -92,10 +92,10 @@ def select_calibration_sentences(y, minutes, phonemes):
     >>> select_calibration_sentences(y, minutes=0.2, phonemes=phonemes)
     array([2, 1])
     """
-    _check_segments(y)
+    _check_calibration_segments(y)
     if not (isinstance(minutes, Real) and minutes > 0):
         raise ValueError(f"minutes must be a number above 0. Got {minutes!r} instead.")
-    unit = _number_sentences(y)
+    unit = _number_calibration_sentences(y)
     parts = [np.flatnonzero(unit == index) for index in range(unit.max() + 1)]
     intervals = [StimulusIntervals.from_table(y.iloc[rows]) for rows in parts]
     seconds = np.array([one.seconds for one in intervals])
@@ -104,7 +104,7 @@ def select_calibration_sentences(y, minutes, phonemes):
             f"minutes={minutes:g} must be at least the {seconds.min():.1f} s that the windows of the shortest of "
             f"{len(parts)} sentences cover."
         )
-    counts = _count_phonemes(intervals, phonemes)
+    counts = _count_phonemes_of_sentences(intervals, phonemes)
     if minutes < np.inf and seconds.sum() < 60 * minutes * (1 - SPARE):
         warnings.warn(
             f"minutes={minutes:g}, but the {len(parts)} sentences of y have only {seconds.sum() / 60:.2f} minutes. All "
@@ -148,7 +148,7 @@ def select_calibration_sentences_greedily(worth, cost, budget):
     return chosen
 
 
-def _check_segments(y):
+def _check_calibration_segments(y):
     """Raise if y is not a table of segments with positive durations."""
     if not isinstance(y, pd.DataFrame):
         raise TypeError(
@@ -165,7 +165,7 @@ def _check_segments(y):
         )
 
 
-def _check_phonemes(phonemes):
+def _check_calibration_phonemes(phonemes):
     """Return the rows of phonemes, or raise if values are missing."""
     if not isinstance(phonemes, pd.DataFrame):
         raise TypeError(
@@ -185,7 +185,7 @@ def _check_phonemes(phonemes):
     return rows
 
 
-def _number_sentences(y):
+def _number_calibration_sentences(y):
     """Return the number of each row's sentence, or block without one."""
     sequence = y["sequence"] if "sequence" in y else pd.Series(np.nan, index=y.index)
     block = y["block"] if "block" in y else pd.Series(np.nan, index=y.index)
@@ -199,9 +199,9 @@ def _number_sentences(y):
     return names.groupby(["sound", "sequence", "block"], sort=False, dropna=False).ngroup().to_numpy()
 
 
-def _count_phonemes(sentences, phonemes):
+def _count_phonemes_of_sentences(sentences, phonemes):
     """Count the phoneme onsets in each sentence: (n_sentences, n_phonemes)."""
-    rows = _check_phonemes(phonemes)
+    rows = _check_calibration_phonemes(phonemes)
     text = rows["text"].astype(str).str.lower().str.rstrip("012")
     rows = pd.DataFrame(
         {

@@ -67,17 +67,20 @@ def find_exposure(estimator, y, but=()):
     """
     table, hashes, found = validate_table(y), None, Exposure(np.zeros(len(y), bool), [])
     has_sound = table is not None and set(NEEDED) <= set(table)
-    for where, part in _iter_objects(estimator, {id(one) for one in but}):
+    for where, part in _iter_objects_for_exposure(estimator, {id(one) for one in but}):
         rows = None
         if isinstance(part, StimulusIntervals) and has_sound:
             rows = part.touches(table, gap=-EXACT)
         elif (
             has_overlap_line_frames(y)
             and isinstance(y, np.ndarray)
-            and isinstance(_own(part).get("segments_"), np.ndarray)
+            and isinstance(_get_own_attributes(part).get("segments_"), np.ndarray)
         ):
             hashes = fingerprint_array_rows(y) if hashes is None else hashes
-            known = [fingerprint_array_rows(part.segments_), _own(part).get("adaptation_rows_", np.int64([]))]
+            known = [
+                fingerprint_array_rows(part.segments_),
+                _get_own_attributes(part).get("adaptation_rows_", np.int64([])),
+            ]
             values = y.reshape(len(y), -1)
             is_sound = (values != values[:, :1]).any(1)  # windows of silence are not a stimulus
             rows = np.isin(hashes, np.concatenate(known)) & is_sound
@@ -86,7 +89,7 @@ def find_exposure(estimator, y, but=()):
     return found
 
 
-def _iter_objects(estimator, seen):
+def _iter_objects_for_exposure(estimator, seen):
     """Yield each object in an estimator once, with its attribute path."""
     ahead, kept = [("", estimator, 0)], []
     while ahead:
@@ -98,15 +101,15 @@ def _iter_objects(estimator, seen):
         yield where, part
         if isinstance(part, StimulusIntervals):
             continue
-        ahead += [(path, one, depth + 1) for path, one in _held(where, part)]
+        ahead += [(path, one, depth + 1) for path, one in _list_held_objects(where, part)]
 
 
-def _own(part):
+def _get_own_attributes(part):
     """Attributes of an instance itself."""
     return getattr(part, "__dict__", {})
 
 
-def _held(where, part):
+def _list_held_objects(where, part):
     """List the objects in a container, instance or function, with paths."""
     if isinstance(part, Mapping):
         found = [(f"[{key!r}]", one) for key, one in list(part.items()) if not isinstance(one, PLAIN)]
@@ -116,20 +119,20 @@ def _held(where, part):
         found = [(f".{name}", getattr(part, name, None)) for name in ("__self__", "func", "args", "keywords")]
         cells = getattr(part, "__closure__", None) or ()
         found += [(".__closure__", cell.cell_contents) for cell in cells if cell != CellType()]
-    elif isinstance(part, (type, ModuleType)) or _package(type(part)) in FOREIGN:
+    elif isinstance(part, (type, ModuleType)) or _get_package_of_class(type(part)) in FOREIGN:
         found = []
     else:
         kinds = [
             kind
             for kind in type(part).__mro__
-            if _package(kind) not in (*FOREIGN, "builtins", "sk_b2s", "sklearn")
+            if _get_package_of_class(kind) not in (*FOREIGN, "builtins", "sk_b2s", "sklearn")
         ]
         shared = {name: one for kind in kinds for name, one in vars(kind).items() if not callable(one)}
-        found = [(f".{name}", one) for name, one in (shared | _own(part)).items()]
+        found = [(f".{name}", one) for name, one in (shared | _get_own_attributes(part)).items()]
     return [((where + name).lstrip("."), one) for name, one in found]
 
 
-def _package(kind):
+def _get_package_of_class(kind):
     return kind.__module__.split(".")[0]
 
 

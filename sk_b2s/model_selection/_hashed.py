@@ -168,7 +168,7 @@ class HashedBlockSplit(StimulusSplitter):
             is not inside the block, or has the other anchor.
         """
         part, wanted = self._parts_of_blocks(y, groups)
-        return np.where(wanted & _inside(y, np.arange(len(part))), part, "")
+        return np.where(wanted & _find_windows_inside_blocks(y, np.arange(len(part))), part, "")
 
     def summary(self, X, y, groups=None):
         """Count the rows and seconds of training and test set.
@@ -190,7 +190,7 @@ class HashedBlockSplit(StimulusSplitter):
         """
         part, wanted = self._parts_of_blocks(y, groups)
         held_out = np.flatnonzero((part == self.part) & wanted)
-        counts = {"n_test_left_out": np.count_nonzero(~_inside(y, held_out))}
+        counts = {"n_test_left_out": np.count_nonzero(~_find_windows_inside_blocks(y, held_out))}
         if (table := validate_table(y)) is not None and "sound_onset" in table:
             ((train, test),) = self.split(X, y, groups)
             trained = StimulusIntervals.from_table(table.iloc[train])
@@ -201,7 +201,7 @@ class HashedBlockSplit(StimulusSplitter):
         part, wanted = self._parts_of_blocks(y, groups)
         train = np.flatnonzero(wanted & np.isin(part, TRAINED[self.part]))
         test = np.flatnonzero(wanted & (part == self.part))
-        test = test[_inside(y, test)]
+        test = test[_find_windows_inside_blocks(y, test)]
         for purpose, rows in [("train on", train), ("hold out", test)]:
             if len(rows) == 0:
                 raise ValueError(self._too_few(purpose, part, self._texts(y, groups)))
@@ -236,7 +236,7 @@ class HashedBlockSplit(StimulusSplitter):
         return table["block_text"]
 
     def _clear(self, y, train, test):
-        return train[_inside(y, train)]
+        return train[_find_windows_inside_blocks(y, train)]
 
     def _reason(self):
         return "extend beyond their stimulus block. Use more stimuli or shorter windows."
@@ -265,7 +265,7 @@ class HashedBlockSplit(StimulusSplitter):
             raise ValueError(f"salt must be an integer. Got {self.salt!r} instead.")
 
 
-def _inside(y, rows):
+def _find_windows_inside_blocks(y, rows):
     """Return whether the windows of ``rows`` are inside their blocks."""
     table = validate_table(y)
     if table is None or "block_inside" not in table:

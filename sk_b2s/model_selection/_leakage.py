@@ -177,11 +177,14 @@ def check_leakage(X, y, cv=None, groups=None, gap=GAP, estimator=None):
     heard = make_overlap_line_table(X, y)
     copies = StimulusCopies(heard["sound"] if "sound" in heard else ())
     copies.warn("It counts as one sound here.", stacklevel=3)
-    rows = _Rows(X, y, copies.mark(heard), copies)
+    rows = _LeakageRows(X, y, copies.mark(heard), copies)
     pretrained = None if estimator is None else find_pretraining_exposure(estimator, X, y)
     folds = []
     for index, (train, test) in enumerate(_split_for_leakage(check_cv(cv), X, y, groups, copies)):
-        sides = [_mask(side, len(heard), name, index) for name, side in (("training", train), ("test", test))]
+        sides = [
+            _make_leakage_mask(side, len(heard), name, index)
+            for name, side in (("training", train), ("test", test))
+        ]
         fold = rows.compare(*sides)
         if pretrained is not None:
             fold |= compare_pretraining(pretrained, *sides, rows.names.get("subjects"))
@@ -209,7 +212,7 @@ def _split_for_leakage(cv, X, y, groups, copies):
         return folds
 
 
-class _Rows:
+class _LeakageRows:
     """Rows of X and y as numbers, compared fold by fold in linear time."""
 
     def __init__(self, X, y, heard, copies):
@@ -318,7 +321,7 @@ class _Rows:
         return int(np.sum(n_here * n_there > n_same))
 
 
-def _mask(rows, n_rows, name, fold):
+def _make_leakage_mask(rows, n_rows, name, fold):
     """Return rows, given as indices or mask, as a mask."""
     rows = np.asarray(rows)
     mask = np.zeros(n_rows, bool)

@@ -41,13 +41,15 @@ class LeakageCopies:
             ]
             pairs = sides[0].merge(sides[1], how="cross").query("path_x != path_y or name_x != name_y")
             if len(pairs):
-                found.append(_format_copy(**pairs.iloc[pairs["name_x"].eq(pairs["name_y"]).argmin()]))
+                found.append(
+                    _format_recording_copy(**pairs.iloc[pairs["name_x"].eq(pairs["name_y"]).argmin()])
+                )
         if len(found) > 3:
             found = [*found[:3], f"and {len(found) - 3} more"]
         return ", ".join(found)
 
 
-def _format_copy(path_x, name_x, path_y, name_y):
+def _format_recording_copy(path_x, name_x, path_y, name_y):
     """Return a text on a recording of training and its copy in the test."""
     if name_x == name_y:
         return f"{path_x!r} of training is the same recording as {path_y!r}"
@@ -56,10 +58,10 @@ def _format_copy(path_x, name_x, path_y, name_y):
 
 def find_leakage_recording_copies(paths):
     """Find copies of recordings: dict of path to the first copy."""
-    lengths = pd.Series({path: _measure(path) for path in paths}, dtype=float).dropna()
+    lengths = pd.Series({path: _measure_recording_for_copies(path) for path in paths}, dtype=float).dropna()
     first = {path: path for path in lengths.index}
     for _, alike in lengths.groupby(lengths):
-        looks = [(path, _sample(path)) for path in alike.index] if len(alike) > 1 else []
+        looks = [(path, _sample_recording_for_copies(path)) for path in alike.index] if len(alike) > 1 else []
         for index, (path, look) in enumerate(looks):
             same = (
                 other
@@ -71,7 +73,7 @@ def find_leakage_recording_copies(paths):
     return first
 
 
-def _measure(path):
+def _measure_recording_for_copies(path):
     """Return the duration of a recording, or minus its bytes if unreadable."""
     try:
         return read_recording_duration_and_bads(path)[0]
@@ -79,7 +81,7 @@ def _measure(path):
         return -float(Path(path).stat().st_size) if Path(path).is_file() else None
 
 
-def _sample(path):
+def _sample_recording_for_copies(path):
     """Return samples of a recording, or the digest of an unreadable file."""
     try:
         return read_recording_excerpt(path)

@@ -88,8 +88,8 @@ def format_leakage(table, gap=GAP):
 
 def make_leakage_verdict(fold, gap):
     """Return the verdict of a fold, its leak sources and its text: dict."""
-    sources = unite_leakage_report_sources(source for source, _ in _list_leaks(fold))
-    values = _decide(fold, gap).value, ", ".join(sources), format_leakage_verdict(fold, gap)
+    sources = unite_leakage_report_sources(source for source, _ in _list_leaks_of_fold(fold))
+    values = _decide_leakage_verdict(fold, gap).value, ", ".join(sources), format_leakage_verdict(fold, gap)
     return dict(zip(VERDICT_COLUMNS, values, strict=True))
 
 
@@ -124,20 +124,20 @@ def unite_leakage_report_sources(sources, n_train_overlap=0):
 
 def format_leakage_verdict(fold, gap):
     """Return the verdict of a fold as text."""
-    label = TEXTS[_decide(fold, gap)]
-    if leaks := [text for _, text in _list_leaks(fold)]:
+    label = TEXTS[_decide_leakage_verdict(fold, gap)]
+    if leaks := [text for _, text in _list_leaks_of_fold(fold)]:
         words = leaks
     elif np.isnan(fold["leaking"]):
-        words = _describe_samples(fold, gap)
+        words = _describe_leaked_samples(fold, gap)
     else:
-        words = _describe_stimuli(fold, gap)
+        words = _describe_leaked_stimuli(fold, gap)
     words = [*words, *list_pretraining_texts(fold)]
-    return "; ".join([f"{label}: {words[0]}", *words[1:], *_name_groups(fold)])
+    return "; ".join([f"{label}: {words[0]}", *words[1:], *_name_leaked_groups(fold)])
 
 
-def _decide(fold, gap):
+def _decide_leakage_verdict(fold, gap):
     """Return the verdict of a fold: LeakageReportVerdict."""
-    if _list_leaks(fold):
+    if _list_leaks_of_fold(fold):
         return LeakageReportVerdict.LEAK
     if list_pretraining_texts(fold):
         return LeakageReportVerdict.CAUTION
@@ -150,17 +150,17 @@ def _decide(fold, gap):
     return LeakageReportVerdict.CAUTION if is_near else LeakageReportVerdict.NO_LEAK
 
 
-def _describe_stimuli(fold, gap):
+def _describe_leaked_stimuli(fold, gap):
     """Return the parts of the verdict of a fold that shares no stimuli."""
     if "concepts" in fold:
-        return _describe_images(fold)
+        return _describe_leaked_images(fold)
     kinds = [kind for kind in ("sentence", "segment") if fold.get(f"{kind}s") == 0]
     words = [f"no {join_text_items(['sound', *kinds], 'or')} is on both sides"]
     words += [fold["copies"]] if fold.get("copies") else []
     if fold.get("sentences"):
         words.append(f"parts of {fold['sentences']:.0f} sentences are, but none of their sound")
     if np.isfinite(fold["nearest"]):
-        words.append(f"the nearest training sound is {_format_distance(fold['nearest'], gap)}")
+        words.append(f"the nearest training sound is {_format_leakage_distance(fold['nearest'], gap)}")
     else:
         words.append("training has no other part of the test's sounds")
     if fold.get("brain_seconds"):
@@ -173,7 +173,7 @@ def _describe_stimuli(fold, gap):
     return words
 
 
-def _describe_images(fold):
+def _describe_leaked_images(fold):
     """Return the parts of the verdict of a fold that shares no images."""
     kind = fold.get("stimulus_kind", "image")
     words = [f"no {kind} or concept is on both sides", *filter(None, [fold.get("copies")])]
@@ -184,13 +184,13 @@ def _describe_images(fold):
     return words
 
 
-def _format_distance(seconds, gap):
+def _format_leakage_distance(seconds, gap):
     """Return the distance of training from the test as text."""
     is_near = seconds < gap - EXACT
     return f"{seconds:.{1 + is_near}f} s away{f', less than {gap:g} s' if is_near else ''}"
 
 
-def _describe_samples(fold, gap):
+def _describe_leaked_samples(fold, gap):
     """Return the parts of the verdict of a fold without stimuli."""
     needed = join_text_items(list(NEEDED), "and")
     unknown = f"sound on both sides was not checked, because y does not have {needed}"
@@ -201,11 +201,11 @@ def _describe_samples(fold, gap):
         ]
     words = ["no sample of a recording is on both sides"]
     if np.isfinite(fold["brain_nearest"]):
-        words.append(f"the nearest training window is {_format_distance(fold['brain_nearest'], gap)}")
+        words.append(f"the nearest training window is {_format_leakage_distance(fold['brain_nearest'], gap)}")
     return [*words, *filter(None, [fold.get("copies")]), unknown]
 
 
-def _list_leaks(fold):
+def _list_leaks_of_fold(fold):
     """Return the sources of the leaks of a fold and their texts: list."""
     sound, segments, samples, text, concepts, recordings = LEAK_SOURCES
     found, plural = [], PLURALS[fold.get("stimulus_kind", "image")]
@@ -244,7 +244,7 @@ def _list_leaks(fold):
     return found
 
 
-def _name_groups(fold):
+def _name_leaked_groups(fold):
     """Return which recordings, sessions, subjects and studies are shared."""
     nouns = [noun for noun in ("studies", "subjects", "sessions", "recordings") if noun in fold]
     on_both = [noun for noun in nouns if fold[noun]]

@@ -78,7 +78,7 @@ class LeaveOneOut(StimulusSplitter):
         group, names, together = self._groups(X, groups)
         if len(names) < 2:
             raise ValueError(
-                f"{type(self).__name__} requires 2 {_plural(self._column)} or more, got {', '.join(names)}. "
+                f"{type(self).__name__} requires 2 {_make_group_plural(self._column)} or more, got {', '.join(names)}. "
                 f"{self._advice}"
             )
         if self.stimulus_folds is None:
@@ -122,7 +122,7 @@ class LeaveOneOut(StimulusSplitter):
     def _nothing_left(self, name, index):
         return (
             f"{self._call()}: no training row is left for {name}, stimulus fold {index}. All stimuli of the other "
-            f"{_plural(self._column)} are in that fold. Use more than stimulus_folds={self.stimulus_folds}."
+            f"{_make_group_plural(self._column)} are in that fold. Use more than stimulus_folds={self.stimulus_folds}."
         )
 
     def _clear(self, y, train, test):
@@ -410,5 +410,5 @@ class LeaveOneStudyOut(LeaveOneOut):
         super().__init__(stimulus_folds, gap, random_state)
 
 
-def _plural(noun):
+def _make_group_plural(noun):
     return "studies" if noun == "study" else f"{noun}s"

@@ -41,13 +41,15 @@ def describe_pretraining_rows(X):
             {"subject": subject, "recording": table["recording"].astype(str).to_numpy(object)}
         )
         code = names.groupby(["subject", "recording"], sort=False).ngroup()
-        spans = _tabulate(StimulusIntervals.from_spans(code.to_numpy(object), start, stop), "code")
+        spans = _tabulate_pretraining_intervals(
+            StimulusIntervals.from_spans(code.to_numpy(object), start, stop), "code"
+        )
         named = names.groupby(code).first().reindex(spans.pop("code")).reset_index(drop=True)
         recordings = pd.concat([named, spans], axis=1)
     if table is not None and set(NEEDED) <= set(table):
         heard = table[table["sound"].notna()]
         if len(heard):
-            stimuli = _tabulate(StimulusIntervals.from_table(heard), "stimulus")
+            stimuli = _tabulate_pretraining_intervals(StimulusIntervals.from_table(heard), "stimulus")
     return recordings, stimuli
 
 
@@ -57,16 +59,16 @@ def unite_pretraining_rows(one, other):
     Recordings are unknown if those of one pair are unknown.
     """
     (first, heard), (second, other_heard) = one, other
-    recordings = None if first is None or second is None else _unite_tables([first, second])
+    recordings = None if first is None or second is None else _unite_pretraining_tables([first, second])
     known = [table for table in (heard, other_heard) if table is not None]
-    return recordings, _unite_tables(known) if known else None
+    return recordings, _unite_pretraining_tables(known) if known else None
 
 
-def _unite_tables(tables):
+def _unite_pretraining_tables(tables):
     return pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
-def _tabulate(intervals, name):
+def _tabulate_pretraining_intervals(intervals, name):
     """Return intervals as a table with the columns name, start and stop."""
     spans = intervals.intervals
     return pd.DataFrame({
@@ -76,8 +78,8 @@ def _tabulate(intervals, name):
     })  # fmt: skip
 
 
-def _restore(table, name):
-    """Return a table of :func:`_tabulate` as intervals."""
+def _restore_pretraining_intervals(table, name):
+    """Convert a table of `_tabulate_pretraining_intervals` to intervals."""
     key = table[name].to_numpy(object)
     return StimulusIntervals.from_spans(key, table["start"].to_numpy(float), table["stop"].to_numpy(float))
 
@@ -99,13 +101,13 @@ def find_pretraining_exposure(estimator, X, y):
         None if nothing is pretrained.
     """
     found = None
-    for init in _iter_pretrained(estimator):
-        one = _find_exposure(init, validate_table(X), validate_table(y), len(X))
+    for init in _iter_pretrained_encoders(estimator):
+        one = _find_exposure_of_encoder(init, validate_table(X), validate_table(y), len(X))
         found = one if found is None else PretrainingExposure(*map(np.logical_or, found, one))
     return found
 
 
-def _iter_pretrained(estimator):
+def _iter_pretrained_encoders(estimator):
     """Yield the fitted masked encoders in an estimator."""
     for step in iter_nested_estimators(estimator):
         possible = [step, getattr(step, "init", None)]
@@ -118,7 +120,7 @@ def _iter_pretrained(estimator):
         yield from (one for one in possible if hasattr(one, "recordings_"))
 
 
-def _find_exposure(init, brain, heard, n_rows):
+def _find_exposure_of_encoder(init, brain, heard, n_rows):
     """Compare the rows of two tables with one pretrained encoder."""
     windows, subjects, stimuli = (np.zeros(n_rows, bool) for _ in range(3))
     is_unknown = init.recordings_ is None or brain is None or not set(brain) >= TIMES
@@ -134,16 +136,18 @@ def _find_exposure(init, brain, heard, n_rows):
             start = validate_seconds(brain, "onset", "X")
             stop = start + validate_seconds(brain, "duration", "X")
             names = brain["recording"].astype(str).to_numpy(object)
-            names = _rename_copies(names, subjects, init.recordings_["recording"])
-            windows = _restore(init.recordings_, "recording").overlap_spans(names, start, stop)
+            names = _rename_copies_of_recordings(names, subjects, init.recordings_["recording"])
+            windows = _restore_pretraining_intervals(init.recordings_, "recording").overlap_spans(
+                names, start, stop
+            )
             if "subject" in brain:  # recordings of several subjects may have one name
                 windows &= subjects
     if heard is not None and set(NEEDED) <= set(heard) and init.stimuli_ is not None:
-        stimuli = _restore(init.stimuli_, "stimulus").touches(heard)
+        stimuli = _restore_pretraining_intervals(init.stimuli_, "stimulus").touches(heard)
     return PretrainingExposure(windows, subjects, stimuli, unknown)
 
 
-def _rename_copies(names, subjects, seen):
+def _rename_copies_of_recordings(names, subjects, seen):
     """Replace other paths of seen recordings by the path that was seen.
 
     Only recordings of seen subjects are read.

@@ -33,15 +33,15 @@ ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 GATE_SIZE = 3  # samples of the kernel before a gated linear unit
 
 
-def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+def _check_module_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Raise if a value is not one of the choices."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {choices}. Got {value!r} instead.")
 
 
-def _activation(name: str) -> nn.Module:
+def _make_activation(name: str) -> nn.Module:
     """Return a new activation module."""
-    _check_choice("activation", name, list(ACTIVATIONS))
+    _check_module_choice("activation", name, list(ACTIVATIONS))
     return ACTIVATIONS[name]()
 
 
@@ -101,10 +101,10 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.skip = skip and n_inputs == n_outputs
         of_conv, of_gate = (None, None) if ahead is None else ahead
-        self.conv = _convolution(n_inputs, n_outputs, kernel_size, dilation, of_conv)
+        self.conv = _make_convolution(n_inputs, n_outputs, kernel_size, dilation, of_conv)
         self.norm = _BatchNorm(n_outputs)
-        self.activation = _activation(activation)
-        self.gate = _convolution(n_outputs, 2 * n_outputs, GATE_SIZE, ahead=of_gate) if glu else None
+        self.activation = _make_activation(activation)
+        self.gate = _make_convolution(n_outputs, 2 * n_outputs, GATE_SIZE, ahead=of_gate) if glu else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the block."""
@@ -132,7 +132,7 @@ class _ShiftedConvolution(nn.Conv2d):
         return super().forward(F.pad(x, self.edges))
 
 
-def _convolution(
+def _make_convolution(
     n_inputs: int, n_outputs: int, kernel_size: int, dilation: int = 1, ahead: int | None = None
 ) -> nn.Conv2d:
     """Return a 'same' convolution over time for images one pixel high."""
@@ -179,7 +179,7 @@ def distribute_brain_module_look_ahead(
     return list(zip(given[:depth], given[depth:], strict=True))
 
 
-def _members(pooling: Sequence[int] | np.ndarray, n_times: int, n_frames: int | None) -> Tensor:
+def make_pooling_members(pooling: Sequence[int] | np.ndarray, n_times: int, n_frames: int | None) -> Tensor:
     """Return which samples are in which frame: (n_frames, n_times)."""
     frames = torch.as_tensor(pooling)
     if frames.shape != (n_times,):
@@ -324,12 +324,12 @@ class BrainModule(nn.Module):
         look_ahead: int | None = None,
     ) -> None:
         super().__init__()
-        _check_choice("subject_layer", subject_layer, [*SUBJECT_LAYERS, None])
+        _check_module_choice("subject_layer", subject_layer, [*SUBJECT_LAYERS, None])
         self.subject_dropout = subject_dropout
         self.generator: torch.Generator | None = None
         self.n_channels, self.n_times = n_channels, n_times
         self.augmentation = WindowAugmentation(channel_dropout, time_dropout, max_shift)
-        members = None if pooling is None else _members(pooling, n_times, n_frames)
+        members = None if pooling is None else make_pooling_members(pooling, n_times, n_frames)
         self.register_buffer("members", members, persistent=False)
 
         width = n_channels
@@ -350,7 +350,7 @@ class BrainModule(nn.Module):
             width = hidden
         self.head: nn.Sequential | None = None
         if head:
-            self.head = nn.Sequential(nn.Linear(width, 2 * hidden), _activation(activation))
+            self.head = nn.Sequential(nn.Linear(width, 2 * hidden), _make_activation(activation))
             width = 2 * hidden
         self.last = nn.Linear(width, n_outputs)
 

@@ -89,11 +89,11 @@ def mix_channels(x: Tensor, matrices: Tensor, which: Tensor, offsets: Tensor | N
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         x, matrices, offsets = (part.to(dtype) for part in (x, matrices, offsets))
-        return _MixedRuns.apply(x.mT, matrices, offsets, _runs(which.tolist())).mT
+        return _MixedRuns.apply(x.mT, matrices, offsets, _list_runs_of_windows(which.tolist())).mT
     return torch.baddbmm(select(offsets, which)[:, None], x.mT, select(matrices, which).mT).mT
 
 
-def _runs(which: list[int]) -> list[tuple[int, int, int]]:
+def _list_runs_of_windows(which: list[int]) -> list[tuple[int, int, int]]:
     """Return (kind, first, stop) of consecutive windows of one kind."""
     edges = [0, *(i for i in range(1, len(which)) if which[i] != which[i - 1]), len(which)]
     return [(which[first], first, stop) for first, stop in pairwise(edges) if stop > first]

@@ -56,7 +56,7 @@ class AcceleratedNet(AccelerateMixin, RetrievalNet):
         is_silent = kwargs.get("callbacks__print_log", ...) is None or not accelerator.is_main_process
         if is_silent:  # the mixin requires the callback
             kwargs.pop("callbacks__print_log", None)
-            kwargs["callbacks__print_log__sink"] = _mute
+            kwargs["callbacks__print_log__sink"] = _print_nothing
         super().__init__(*args, accelerator=accelerator, **kwargs)
 
     def initialize(self):
@@ -138,7 +138,7 @@ class _ProcessInterrupt(BaseException):
     """Ctrl-C, which skorch would take for the end of training."""
 
 
-def _mute(message):
+def _print_nothing(message):
     """Print nothing."""
 
 

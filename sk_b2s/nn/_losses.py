@@ -16,7 +16,7 @@ from sk_b2s.nn.functional import clip_loss, mse_loss, siglip_loss, symmetric_cli
 MAX_SCALE = 100.0  # of a learned temperature, as in CLIP [1]_: training is unstable beyond it
 
 
-class _Loss(nn.Module):
+class _BaseLoss(nn.Module):
     """Base class of losses, with frame weights and rule for duplicates."""
 
     weights: Tensor | None
@@ -32,7 +32,7 @@ class _Loss(nn.Module):
         return Z
 
 
-class ClipLoss(_Loss):
+class ClipLoss(_BaseLoss):
     """Contrastive loss of the paper, :func:`~sk_b2s.nn.functional.clip_loss`.
 
     Parameters
@@ -59,7 +59,7 @@ class ClipLoss(_Loss):
         return clip_loss(Z, Y, self.weights, target, self.duplicates)
 
 
-class _CosineLoss(_Loss):
+class _BaseCosineLoss(_BaseLoss):
     """Base class of losses on cosines, with a learned temperature."""
 
     first_scale: float
@@ -81,7 +81,7 @@ class _CosineLoss(_Loss):
         return Z * scale.reshape(-1, *[1] * (Z.ndim - 1))
 
 
-class SymmetricClipLoss(_CosineLoss):
+class SymmetricClipLoss(_BaseCosineLoss):
     """CLIP loss in both directions with a learned temperature, initially 0.07.
 
     It is :func:`~sk_b2s.nn.functional.symmetric_clip_loss` as a module.
@@ -118,7 +118,7 @@ class SymmetricClipLoss(_CosineLoss):
         return symmetric_clip_loss(Z, Y, self.weights, target, self.duplicates, self.scale())
 
 
-class SigLIPLoss(_CosineLoss):
+class SigLIPLoss(_BaseCosineLoss):
     """Pairwise SigLIP loss with learned temperature and bias.
 
     It is :func:`~sk_b2s.nn.functional.siglip_loss` as a module. The initial
@@ -161,7 +161,7 @@ class SigLIPLoss(_CosineLoss):
         return siglip_loss(Z, Y, self.weights, target, self.duplicates, self.scale(), self.bias)
 
 
-class MSELoss(_Loss):
+class MSELoss(_BaseLoss):
     """Mean squared error, :func:`~sk_b2s.nn.functional.mse_loss`.
 
     Parameters

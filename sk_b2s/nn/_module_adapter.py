@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sk_b2s.nn._augmentation import WindowAugmentation
-from sk_b2s.nn._brain_module import _members
+from sk_b2s.nn._brain_module import make_pooling_members
 
 N_PROBED = 2  # windows of noise from which the shape of an output is found
 WEIGHTS = (torch.float32, torch.float64)
@@ -25,7 +25,7 @@ def name_adapted_module(module: object) -> str:
     return getattr(module, "__name__", None) or type(module).__name__
 
 
-def _list_arguments(function: Any) -> dict[str, inspect.Parameter]:
+def _list_module_arguments(function: Any) -> dict[str, inspect.Parameter]:
     """Return the arguments that can be passed by name, {} if unknown."""
     is_class = isinstance(function, type)
     if is_class:  # a base class may have a __new__ without names
@@ -61,7 +61,7 @@ def build_adapted_module(module: Any, params: Mapping[str, Any], known: Mapping[
                 f"module={name}, or set the argument where you make the instance."
             )
         return _copy_module(module)
-    accepted = _list_arguments(module)
+    accepted = _list_module_arguments(module)
     is_open = any(one.kind is one.VAR_KEYWORD for one in accepted.values())
     if not is_open and (unknown := [key for key in params if key not in accepted]):
         names = ", ".join(accepted)
@@ -206,11 +206,11 @@ class ModuleAdapter(nn.Module):
         known = describe_adapter_data(n_channels, n_times, n_frames, self.n_known, sfreq)
         made_by = make, params, {**known, "n_outputs": n_network_outputs}
         self.network = build_adapted_module(*made_by)
-        accepted = _list_arguments(self.network.forward)
+        accepted = _list_module_arguments(self.network.forward)
         self.extra = tuple(name for name in ("subject", "positions") if name in accepted)
         members = None
         if pooling is not None:
-            members = _members(pooling, n_times, n_frames)
+            members = make_pooling_members(pooling, n_times, n_frames)
         self.register_buffer("members", members, persistent=False)
         _check_dtypes(self)
         probe_adapted_module(self)  # initializes lazy layers, and raises before training
@@ -467,7 +467,7 @@ def infer_adapter_outputs(make: Any, params: Mapping[str, Any], made: Mapping[st
     n_features, n_values = made["n_outputs"], made["n_outputs"] * made["n_frames"]
     if isinstance(make, nn.Module) or "n_outputs" in params or n_features == n_values:
         return n_features
-    if "n_outputs" not in _list_arguments(make):
+    if "n_outputs" not in _list_module_arguments(make):
         return n_features
     with torch.random.fork_rng([]):
         probed = _VectorProbe(make, params, **made, n_network_outputs=n_features)

@@ -33,12 +33,12 @@ def log_net_message(line):
     print(line if sys.stdout.isatty() else re.sub(r"\x1b\[\d+m", "", line), flush=True)
 
 
-def _first_windows(inputs):
+def _take_first_windows(inputs):
     """Return the inputs of the module for the first windows of a batch."""
     return {name: value if name == "positions" else value[:CHECKED] for name, value in inputs.items()}
 
 
-def _as_is(batch):
+def _return_batch_unchanged(batch):
     return batch
 
 
@@ -126,7 +126,9 @@ class RetrievalNet(NeuralNet):
             return dataset
         batches = BalancedBatchSampler(len(dataset), self.batch_size, self.shuffle)
         # Without a generator, the loader draws from the global one of torch.
-        return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, generator=torch.Generator())
+        return DataLoader(
+            dataset, batch_sampler=batches, collate_fn=_return_batch_unchanged, generator=torch.Generator()
+        )
 
     def initialize_module(self):
         """Initialize the weights of both networks."""
@@ -182,7 +184,7 @@ class RetrievalNet(NeuralNet):
 
         def compute():
             speech = [] if self.speech_module is None else [self.encode_speech(segments[:CHECKED])]
-            return [self.infer(_first_windows(inputs)), *speech]
+            return [self.infer(_take_first_windows(inputs)), *speech]
 
         self._set_training(True)
         networks = [part for part in self._parts().values() if part is not self.criterion_]
@@ -350,7 +352,7 @@ class RetrievalNet(NeuralNet):
 
     def _estimate(self, inputs):
         """Run the module on a batch, and check the precision once."""
-        self.guard.check("estimates", [self.module_], lambda: [self.infer(_first_windows(inputs))])
+        self.guard.check("estimates", [self.module_], lambda: [self.infer(_take_first_windows(inputs))])
         return self.infer(inputs).float()
 
     @explain_lack_of_memory()

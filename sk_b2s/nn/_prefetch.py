@@ -147,7 +147,7 @@ def prefetch_windows_to_device(device, *parts, room=None):
         Memory in bytes. If None, ``SHARE`` of the free memory, and nothing on
         the CPU.
     """
-    room = _room(device) if room is None else room
+    room = _count_free_device_bytes(device) if room is None else room
     kept = []
     for windows in parts:
         n_bytes = (
@@ -159,7 +159,7 @@ def prefetch_windows_to_device(device, *parts, room=None):
     return kept
 
 
-def _room(device):
+def _count_free_device_bytes(device):
     """Return the bytes of a device for signals."""
     if device.type != "cuda":
         return -1
@@ -204,24 +204,24 @@ def prefetch_batches(batches, device, threaded=None):
                 return
             coming = thread.submit(fetch)
             if on_gpu:
-                _receive(batch, sent, torch.cuda.current_stream(device))
+                _receive_prefetched_batch(batch, sent, torch.cuda.current_stream(device))
             yield batch
 
 
 END = object()
 
 
-def _receive(batch, sent, stream):
+def _receive_prefetched_batch(batch, sent, stream):
     """Let a stream wait for a batch, and protect its memory until then."""
     stream.wait_event(sent)
-    for tensor in _tensors(batch):
+    for tensor in _iter_tensors_of_batch(batch):
         tensor.record_stream(stream)
 
 
-def _tensors(batch):
+def _iter_tensors_of_batch(batch):
     """Yield the tensors of a nested batch."""
     if isinstance(batch, torch.Tensor):
         yield batch
     elif isinstance(batch, (tuple, list, dict)):
         for part in batch.values() if isinstance(batch, dict) else batch:
-            yield from _tensors(part)
+            yield from _iter_tensors_of_batch(part)

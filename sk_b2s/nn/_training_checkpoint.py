@@ -55,7 +55,7 @@ class TrainingCheckpoint(Callback):
 
     def __init__(self, path):
         self.path = path
-        self.tensors, self.content = _read(path) if path.exists() else ({}, None)
+        self.tensors, self.content = _read_training_checkpoint(path) if path.exists() else ({}, None)
 
     @property
     def n_epochs(self):
@@ -86,10 +86,10 @@ class TrainingCheckpoint(Callback):
         tensors = {f"weights/{name}": value for name, value in net.state().items()}
         content = {"is_finished": is_finished, "history": net.history.to_list()}
         if not is_finished:
-            more, state = _collect(net)
+            more, state = _collect_training_state(net)
             tensors, content = tensors | more, content | state
         unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
-        text = json.dumps(content, default=_as_number).encode()
+        text = json.dumps(content, default=_convert_checkpoint_number).encode()
         tensors[KEY] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
         try:
             copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
@@ -109,7 +109,7 @@ class TrainingCheckpoint(Callback):
             net.load_state(self._part("weights/", net.state()))
             net.history = History(self.content["history"])
             if not self.is_finished:
-                _distribute(net, self._part, self.content)
+                _restore_training_state(net, self._part, self.content)
         except (KeyError, TypeError, IndexError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"The checkpoint {str(self.path)!r} does not fit this encoder: {error!r}. Delete the file to train from "
@@ -165,7 +165,7 @@ def train_net_with_checkpoint(net, pairs, path=None):
         net.callbacks_ = callbacks
 
 
-def _read(path):
+def _read_training_checkpoint(path):
     """Return the tensors and the content of a file."""
     if not path.is_file():
         raise ValueError(f"{str(path)!r} is a folder or device, and checkpoint needs this name. Remove it.")
@@ -180,7 +180,7 @@ def _read(path):
         ) from error
 
 
-def _as_number(value):
+def _convert_checkpoint_number(value):
     """Convert a number of numpy or torch to one of Python."""
     if hasattr(value, "item"):
         return value.item()
@@ -189,7 +189,7 @@ def _as_number(value):
     )
 
 
-def _collect(net):
+def _collect_training_state(net):
     """Return what training needs in addition to weights and history."""
     tensors, content = {}, {"callbacks": {}, "schedulers": {}}
     optimizer = net.optimizer_.state_dict()
@@ -205,15 +205,15 @@ def _collect(net):
     tensors["generator"] = net.module_.generator.get_state()
     content["precision"] = [str(net.guard.dtype), sorted(net.guard._passed)]
     for name, callback in net.callbacks_:
-        content["callbacks"][name] = _select_numbers(vars(callback))
+        content["callbacks"][name] = _select_history_numbers(vars(callback))
         if (scheduler := getattr(callback, "lr_scheduler_", None)) is not None:
-            content["schedulers"][name] = _keep_plain(scheduler.state_dict())
+            content["schedulers"][name] = _keep_plain_parameters(scheduler.state_dict())
         if isinstance(callback, ValidationEarlyStop) and callback.best_state_ is not None:
             tensors |= {f"best/{key}": value for key, value in callback.best_state_.items()}
     return tensors, content
 
 
-def _select_numbers(state):
+def _select_history_numbers(state):
     """Return the plain attributes that training sets on a callback."""
     return {
         key: value
@@ -222,19 +222,19 @@ def _select_numbers(state):
     }
 
 
-def _keep_plain(state):
+def _keep_plain_parameters(state):
     """Return the entries of a state that JSON can represent."""
     plain = {}
     for name, value in state.items():
         try:
-            plain[name] = json.loads(json.dumps(value, default=_as_number))
+            plain[name] = json.loads(json.dumps(value, default=_convert_checkpoint_number))
         except TypeError:
             continue  # a function, which the new scheduler has as well
     return plain
 
 
-def _distribute(net, part, content):
-    """Set what :func:`_collect` returned."""
+def _restore_training_state(net, part, content):
+    """Set what :func:`_collect_training_state` returned."""
     states = {}
     for name, value in part("optimizer/").items():
         index, key = name.split("/")
@@ -251,7 +251,7 @@ def _distribute(net, part, content):
     dtype, passed = content["precision"]
     net.guard.dtype, net.guard._passed = DTYPES[dtype], set(passed)
     for name, callback in net.callbacks_:
-        vars(callback).update(_select_numbers(content["callbacks"].get(name, {})))
+        vars(callback).update(_select_history_numbers(content["callbacks"].get(name, {})))
         if name in content["schedulers"]:
             callback.lr_scheduler_.load_state_dict(content["schedulers"][name])
         if isinstance(callback, ValidationEarlyStop) and (best := part("best/")):
@@ -290,7 +290,7 @@ def list_training_callbacks(callbacks):
         if isinstance(one, TRAINING):  # LRScheduler passes its other arguments on
             params |= {name: value for name, value in vars(one).items() if name.strip("_") == name}
         for name, value in params.items():
-            if not _is_plain(value):
+            if not _is_plain_parameter(value):
                 raise ValueError(
                     f"checkpoint cannot compare the parameter {name!r} of the callback {type(one).__name__} between "
                     f"processes. Got {type(value).__name__}. Use numbers, strings, functions or arrays. If the callback does "
@@ -300,14 +300,14 @@ def list_training_callbacks(callbacks):
     return described
 
 
-def _is_plain(value):
+def _is_plain_parameter(value):
     """Return whether a parameter has an equal digest in all processes."""
     if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
+        return all(map(_is_plain_parameter, value))
     if isinstance(value, dict):
-        return all(map(_is_plain, [*value, *value.values()]))
+        return all(map(_is_plain_parameter, [*value, *value.values()]))
     if isinstance(value, partial):
-        return _is_plain([value.func, value.args, value.keywords])
+        return _is_plain_parameter([value.func, value.args, value.keywords])
     return isinstance(
         value, (*PLAIN, type, np.ndarray, np.generic, torch.Tensor, BuiltinFunctionType)
     ) or hasattr(value, "__code__")

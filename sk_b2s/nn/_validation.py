@@ -26,7 +26,7 @@ class ValidationEarlyStop(EarlyStopping):
     """
 
     def __init__(self, patience=10):
-        super().__init__("valid_loss", patience, threshold=0, sink=_mute)
+        super().__init__("valid_loss", patience, threshold=0, sink=_mute_early_stopping)
 
     def on_train_begin(self, net, **kwargs):
         """Reset the best state."""
@@ -45,7 +45,7 @@ class ValidationEarlyStop(EarlyStopping):
             net.load_state(self.best_state_)
 
 
-def _mute(message):
+def _mute_early_stopping(message):
     """Ignore the messages of skorch, because the epoch table shows them."""
 
 
@@ -53,7 +53,9 @@ def make_validation_split(splitter, X, y):
     """Return training and validation rows of a splitter with one split."""
     tables = (data if validate_table(data) is None else validate_table(data) for data in (X, y))
     try:
-        splits = [[_as_indices(rows, len(X)) for rows in pair] for pair in splitter.split(*tables)]
+        splits = [
+            [_make_validation_indices(rows, len(X)) for rows in pair] for pair in splitter.split(*tables)
+        ]
     except ValueError as error:
         raise ValueError(
             f"validation={splitter!r} cannot split the rows of fit: {error} If a search or cross-validation has "
@@ -69,7 +71,7 @@ def make_validation_split(splitter, X, y):
             f"validation={splitter!r} must yield disjoint training and validation rows. It yields {len(train)} and "
             f"{len(valid)} rows, {len(np.intersect1d(train, valid))} of them in both."
         )
-    if n_shared := _n_shared(y, train, valid):
+    if n_shared := _count_shared_segments(y, train, valid):
         warnings.warn(
             f"validation={splitter!r} has {n_shared} of {len(valid)} validation windows with stimuli of the training "
             f"set, so early stopping measures memory instead of decoding. Set validation to a fraction of the rows, "
@@ -80,7 +82,7 @@ def make_validation_split(splitter, X, y):
     return train, valid
 
 
-def _n_shared(y, train, valid):
+def _count_shared_segments(y, train, valid):
     """Count the validation rows whose stimulus overlaps with training."""
     table = validate_table(y)
     if table is not None and {"sound", "sound_onset", "duration"} <= set(table):
@@ -90,7 +92,7 @@ def _n_shared(y, train, valid):
     return 0
 
 
-def _as_indices(rows, n_rows):
+def _make_validation_indices(rows, n_rows):
     """Return rows, given as indices or mask, as indices."""
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool and len(rows) == n_rows else rows.astype(np.int64)

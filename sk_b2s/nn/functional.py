@@ -73,7 +73,7 @@ def retrieval_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:
     >>> retrieval_cross_entropy(scores, torch.tensor([4, 4, 0]))
     tensor(2.3026)
     """
-    return F.cross_entropy(scores.to(_at_least_float32(scores)), target)
+    return F.cross_entropy(scores.to(_convert_to_float32_or_more(scores)), target)
 
 
 def calibrated_cross_entropy(scores: Tensor, target: Tensor, n_steps: int = 40) -> tuple[Tensor, Tensor]:
@@ -113,7 +113,7 @@ def calibrated_cross_entropy(scores: Tensor, target: Tensor, n_steps: int = 40) 
     >>> round(loss.item(), 4), round((8 * scale).exp().item(), 3)
     (0.6365, 2.0)
     """
-    scores = scores.detach().to(_at_least_float32(scores))
+    scores = scores.detach().to(_convert_to_float32_or_more(scores))
     margins = scores - scores.gather(1, target[:, None])
     largest = margins.abs().max()
     if margins.mean() >= 0 or not largest > 0:  # the slope at zero: targets score below average
@@ -231,8 +231,10 @@ def clip_loss(
     >>> clip_loss(torch.zeros(8, 120, 343), torch.rand(8, 120, 343))
     tensor(2.0794)
     """
-    target = _check_pairs(Z, Y, target)
-    return _pick(select(similarity(Z, Y, weights), target, dim=1), *_masks(target, duplicates))
+    target = _check_loss_pairs(Z, Y, target)
+    return _compute_positive_cross_entropy(
+        select(similarity(Z, Y, weights), target, dim=1), *_make_loss_masks(target, duplicates)
+    )
 
 
 def symmetric_clip_loss(
@@ -274,10 +276,12 @@ def symmetric_clip_loss(
     >>> symmetric_clip_loss(torch.ones(8, 120, 2), torch.ones(8, 120, 2))
     tensor(2.0794)
     """
-    target = _check_pairs(Z, Y, target)
+    target = _check_loss_pairs(Z, Y, target)
     logits = scale * select(cosine(Z, Y, weights), target, dim=1)
-    masks = _masks(target, duplicates)
-    return (_pick(logits, *masks) + _pick(logits.T, *masks)) / 2
+    masks = _make_loss_masks(target, duplicates)
+    return (
+        _compute_positive_cross_entropy(logits, *masks) + _compute_positive_cross_entropy(logits.T, *masks)
+    ) / 2
 
 
 def siglip_loss(
@@ -327,9 +331,9 @@ def siglip_loss(
     >>> siglip_loss(Z, Y, scale=1, bias=0) / 8
     tensor(0.6931)
     """
-    target = _check_pairs(Z, Y, target)
+    target = _check_loss_pairs(Z, Y, target)
     logits = scale * select(cosine(Z, Y, weights), target, dim=1) + bias
-    right, wrong = _masks(target, duplicates)
+    right, wrong = _make_loss_masks(target, duplicates)
     signs = right.to(logits.dtype) - wrong.to(logits.dtype)
     return -(F.logsigmoid(signs * logits) * (right | wrong)).sum() / len(Z)
 
@@ -367,8 +371,8 @@ def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None, target: Tensor
     >>> mse_loss(Z, Y, torch.tensor([3, 2]))
     tensor(1.)
     """
-    Y = select(Y, _check_pairs(Z, Y, target))
-    errors = (Z.to(_at_least_float32(Z)) - Y.to(_at_least_float32(Y))).square()
+    Y = select(Y, _check_loss_pairs(Z, Y, target))
+    errors = (Z.to(_convert_to_float32_or_more(Z)) - Y.to(_convert_to_float32_or_more(Y))).square()
     if weights is None:
         return errors.mean()
     by_frame = errors.mean((0, 1)).reshape(-1)
@@ -383,12 +387,12 @@ def mse_loss(Z: Tensor, Y: Tensor, weights: Tensor | None = None, target: Tensor
 # --- parts ------------------------------------------------------------------------------------------
 
 
-def _at_least_float32(A: Tensor) -> torch.dtype:
+def _convert_to_float32_or_more(A: Tensor) -> torch.dtype:
     """Return the dtype of the computation."""
     return torch.promote_types(A.dtype, torch.float32)
 
 
-def _check_pairs(Z: Tensor, Y: Tensor, target: Tensor | None) -> Tensor:
+def _check_loss_pairs(Z: Tensor, Y: Tensor, target: Tensor | None) -> Tensor:
     """Return the row of Y for each row of Z, or raise."""
     if target is None:
         if Z.shape != Y.shape:
@@ -405,7 +409,7 @@ def _check_pairs(Z: Tensor, Y: Tensor, target: Tensor | None) -> Tensor:
     return target
 
 
-def _masks(target: Tensor, duplicates: str) -> tuple[Tensor, Tensor]:
+def _make_loss_masks(target: Tensor, duplicates: str) -> tuple[Tensor, Tensor]:
     """Return the positives and negatives of each window as masks."""
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates must be one of {DUPLICATES}. Got {duplicates!r} instead.")
@@ -415,7 +419,7 @@ def _masks(target: Tensor, duplicates: str) -> tuple[Tensor, Tensor]:
     return right, ~own if duplicates == "keep" else ~same
 
 
-def _pick(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
+def _compute_positive_cross_entropy(logits: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
     """Return the cross-entropy of choosing any positive."""
     among = logits.masked_fill(~(right | wrong), -math.inf).logsumexp(1)
     return (among - logits.masked_fill(~right, -math.inf).logsumexp(1)).mean()

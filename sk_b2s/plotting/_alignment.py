@@ -65,9 +65,9 @@ def plot_alignment(table, max_curves=24, ax=None):
         if np.isfinite(row["offset"]):
             ax.plot(row["offset"] + 0.12, base, marker="^", color="black", markersize=4)
     ax.set(
-        yticks=range(len(shown)), yticklabels=[_format_label(row) for _, row in shown.iloc[::-1].iterrows()],
+        yticks=range(len(shown)), yticklabels=[_format_alignment_label(row) for _, row in shown.iloc[::-1].iterrows()],
         ylim=(-0.2, len(shown)), xlim=(lags[0], lags[-1]), xlabel="lag of the response after the stimulus (s)",
-        title=_format_title(rows, len(shown)),
+        title=_format_alignment_title(rows, len(shown)),
     )  # fmt: skip
     for verdict, color in VERDICT_COLORS.items():
         if (shown["verdict"] == verdict).any():
@@ -77,14 +77,14 @@ def plot_alignment(table, max_curves=24, ax=None):
     return ax
 
 
-def _format_label(row):
+def _format_alignment_label(row):
     """Format subject, session, time and verdict of a curve."""
     time = "" if row["part"] == 0 else f" {row['start'] / 60:.0f}–{row['stop'] / 60:.0f} min"
     session = f" ses {row['session']}" if isinstance(row["session"], str) and row["session"] else ""
     return f"{row['subject']}{session}{time}: {row['verdict_text']}"
 
 
-def _format_title(rows, n_shown):
+def _format_alignment_title(rows, n_shown):
     n_aligned = int((rows["verdict"] == AlignmentNoteVerdict.ALIGNED).sum())
     unit = "parts and whole" if rows["recording"].nunique() == 1 else "recordings"
     shown = f", {n_shown} of them shown" if n_shown < len(rows) else ""

@@ -61,11 +61,11 @@ def plot_adaptation(results, score="top_k", ax=None):
     UserWarning
         If a decoder was tested on fewer subjects at some calibration duration.
     """
-    rows = _select_scored_rows(results, score)
+    rows = _select_calibration_rows(results, score)
     amounts = np.sort(pd.unique(rows[AMOUNT]))
     table = average_summary_scores(rows, score, ["estimator", AMOUNT])
     names, n_subjects = list(pd.unique(rows["estimator"])), rows["subject"].nunique()
-    _warn_missing_subjects(table, n_subjects)
+    _warn_missing_calibration_subjects(table, n_subjects)
     ax = get_styled_axes(ax, figsize=(max(6.4, 1.0 * len(amounts)), 4.8))
     _draw_chance_and_null(ax, table, amounts)
     shifts = spread_positions_in_style(len(names), 0.24)
@@ -105,7 +105,7 @@ def plot_adaptation(results, score="top_k", ax=None):
     return ax
 
 
-def _select_scored_rows(results, score):
+def _select_calibration_rows(results, score):
     """Select rows of decoders that have a calibration duration and a score."""
     rows = select_subject_rows_for_statistics(results)
     if AMOUNT not in rows or len(rows) and rows[AMOUNT].isna().all():
@@ -131,7 +131,7 @@ def _select_scored_rows(results, score):
     return known
 
 
-def _warn_missing_subjects(table, n_subjects):
+def _warn_missing_calibration_subjects(table, n_subjects):
     """Warn of points that are means over fewer subjects than others."""
     fewer = table[table["n_subjects"] < n_subjects]
     if len(fewer):

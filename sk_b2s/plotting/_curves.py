@@ -173,7 +173,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     ValueError
         If a column is missing.
     """
-    x = _choose_x(curve) if x is None else x
+    x = _choose_curve_x(curve) if x is None else x
     score = ("accuracy" if "accuracy" in curve else "top_k") if score is None else score
     if missing := [name for name in (x, score, "subject") if name not in curve]:
         raise ValueError(
@@ -210,7 +210,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
     return ax
 
 
-def _choose_x(curve):
+def _choose_curve_x(curve):
     """Choose the column of the x-axis: the one that varies."""
     for name in ("value", "length"):
         if name in curve:

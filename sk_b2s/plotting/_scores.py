@@ -40,7 +40,7 @@ LEGEND_LINE = 0.18  # inches
 # --- chance, null and legend -----------------------------------------------------------------------
 
 
-def _shade_null(ax, places, low, high, half_width, horizontal=False):
+def _shade_score_null(ax, places, low, high, half_width, horizontal=False):
     """Shade the range of the null at each place."""
     for at, bottom, top in zip(places, low, high, strict=True):
         if np.isfinite(top):
@@ -56,7 +56,7 @@ def _shade_null(ax, places, low, high, half_width, horizontal=False):
             )
 
 
-def _draw_chances(ax, places, chance, half_width, is_correlation=False):
+def _draw_score_chances(ax, places, chance, half_width, is_correlation=False):
     """Draw one line of chance if it is constant, or a piece at each place."""
     known = np.asarray(chance, float)
     if len(known) and np.isfinite(known).all() and np.ptp(known) < 1e-9:
@@ -68,7 +68,7 @@ def _draw_chances(ax, places, chance, half_width, is_correlation=False):
     ax.hlines(known, np.subtract(places, half_width), np.add(places, half_width), label=label, **style)
 
 
-def _add_legend(ax, null=True):
+def _add_scores_legend(ax, null=True):
     """Add a legend, with an entry for the shaded null if there is one."""
     from matplotlib.patches import Patch
 
@@ -112,12 +112,12 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
     ValueError
         If chance is missing, or differs between the retrieval results.
     """
-    scores, chance, name, null, is_correlation = _collect_scores(scores, chance, score)
+    scores, chance, name, null, is_correlation = _collect_plotted_scores(scores, chance, score)
     ax = get_styled_axes(ax, figsize=(max(6.4, 1.6 * scores.shape[1]), 4.8))
     place = np.arange(scores.shape[1])
     if null is not None:
-        _shade_null(ax, place, null["null_low"], null["null_high"], 0.3)
-    _draw_chances(ax, place, np.broadcast_to(chance, len(place)), 0.3, is_correlation)
+        _shade_score_null(ax, place, null["null_low"], null["null_high"], 0.3)
+    _draw_score_chances(ax, place, np.broadcast_to(chance, len(place)), 0.3, is_correlation)
     ax.plot(place, scores.to_numpy().T, color=MUTED, alpha=0.35, linewidth=0.8, zorder=1.6)
     for x, (decoder, color) in zip(place, assign_style_colors(scores).items(), strict=True):
         values = scores[decoder].to_numpy(float)
@@ -132,11 +132,11 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
     )  # fmt: skip
     style_score_ticks(ax.yaxis, is_correlation)
     style_axes(ax)
-    _add_legend(ax, null is not None and null["null_high"].notna().any())
+    _add_scores_legend(ax, null is not None and null["null_high"].notna().any())
     return ax
 
 
-def _collect_scores(scores, chance, score):
+def _collect_plotted_scores(scores, chance, score):
     """Collect scores by subject and decoder, chance, label, null and kind."""
     null, name, is_correlation = None, "accuracy", False
     if isinstance(scores, pd.DataFrame) and {"estimator", "subject"} <= set(scores):
@@ -202,13 +202,13 @@ def plot_subjects(results, score="top_k", ax=None):
     for (label, color), shift in zip(assign_style_colors(labels).items(), shifts, strict=True):
         own = table.loc[label].reindex(subjects)
         place = np.arange(len(subjects)) + shift
-        _shade_null(ax, place, own["null_low"], own["null_high"], 0.4 * width)
+        _shade_score_null(ax, place, own["null_low"], own["null_high"], 0.4 * width)
         ax.scatter(
             place, own["score"], s=42, color=color, linewidth=0, label=label, zorder=3, marker=markers[label]
         )
         places += list(place)
         chances += list(own["chance"])
-    _draw_chances(ax, places, chances, 0.5 * width, summary.is_correlation(score))
+    _draw_score_chances(ax, places, chances, 0.5 * width, summary.is_correlation(score))
     ax.set(
         xticks=range(len(subjects)), xticklabels=[wrap_style_label(name, 24, 2) for name in subjects], xlim=(-0.6, len(subjects) - 0.4), ylim=(0, None),
         xlabel="subject", ylabel=summary.label_score(score),
@@ -217,7 +217,7 @@ def plot_subjects(results, score="top_k", ax=None):
         ax.tick_params(axis="x", labelrotation=90)
     style_score_ticks(ax.yaxis, summary.is_correlation(score))
     style_axes(ax)
-    _add_legend(ax, table["null_high"].notna().any())
+    _add_scores_legend(ax, table["null_high"].notna().any())
     return ax
 
 
@@ -319,7 +319,7 @@ def plot_controls(results, ax=None):
     summary = BenchmarkSummary.of(results)
     table = summary.means(by=("control", "label"), decoders_only=False)
     names, labels = (list(pd.unique(table.index.get_level_values(name))) for name in table.index.names)
-    verdicts = _select_verdicts(summary.rows)
+    verdicts = _select_plotted_verdicts(summary.rows)
     height = min(0.22, 0.7 / len(labels))
     ax = get_styled_axes(
         ax, figsize=(6.4, 1.3 + len(names) * (0.3 + 0.16 * len(labels)) + LEGEND_LINE * len(labels))
@@ -329,13 +329,13 @@ def plot_controls(results, ax=None):
         known = [name for name in names if (name, label) in table.index]
         own = table.loc[[(name, label) for name in known]]
         place = np.array([names.index(name) for name in known]) + shift
-        _shade_null(ax, place, own["null_low"], own["null_high"], 0.42 * height, horizontal=True)
+        _shade_score_null(ax, place, own["null_low"], own["null_high"], 0.42 * height, horizontal=True)
         ax.vlines(own["chance"], place - 0.5 * height, place + 0.5 * height, color=MUTED, linewidth=2,
                   label="chance" if shift == shifts[0] else "_chance")  # fmt: skip
         ax.errorbar(own["score"], place, xerr=own["sem"], fmt=markers[label], markersize=6, color=color, capsize=3,
                     label=label, zorder=3)  # fmt: skip
         for name, at, x in zip(known, place, own["score"] + own["sem"].fillna(0), strict=True):
-            if mark := _get_mark(verdicts[name, label]):
+            if mark := _get_verdict_mark(verdicts[name, label]):
                 ax.annotate(
                     mark, (x, at), xytext=(8, 0), textcoords="offset points", va="center", weight="bold"
                 )
@@ -344,17 +344,17 @@ def plot_controls(results, ax=None):
            xlabel=summary.score_label + (", mean ± s.e.m. over subjects" if table["sem"].notna().any() else ", one subject"))  # fmt: skip
     style_score_ticks(ax.xaxis, summary.is_correlation())
     style_axes(ax, "x")
-    _add_legend(ax, table["null_high"].notna().any())
+    _add_scores_legend(ax, table["null_high"].notna().any())
     return ax
 
 
-def _select_verdicts(rows):
+def _select_plotted_verdicts(rows):
     """Return the verdict of each control and label, with all candidates."""
     if "pool" in rows and (rows["pool"] == "all").any():
         rows = rows[rows["pool"] == "all"]
     return rows.groupby(["control", "label"], sort=False)["verdict"].first()
 
 
-def _get_mark(verdict):
+def _get_verdict_mark(verdict):
     """Return the text that marks a score with a problem, or an empty text."""
     return TEXTS[Verdict(verdict)] if verdict in (Verdict.LEAK, Verdict.BELOW_NULL) else ""

@@ -99,12 +99,12 @@ def plot_trf(trf, feature=0, subject=None, channels=None, scale=1.0, unit="", cl
     kind = "pattern" if hasattr(found, "patterns_") else "weight"
     ax.set(xlabel="lag (s)", ylabel=f"{kind} ({unit})" if unit else kind)
     if clusters is not None:
-        _mark_clusters(ax, clusters)
+        _mark_trf_clusters(ax, clusters)
     place_style_legend(ax)
     return ax
 
 
-def _mark_clusters(ax, clusters):
+def _mark_trf_clusters(ax, clusters):
     """Draw a bar below the weights at the lags of each significant cluster."""
     found = clusters.table[clusters.table["p"] <= SIGNIFICANT]
     half = np.diff(clusters.lags).mean() / 2 if len(clusters.lags) > 1 else 0.0
@@ -201,14 +201,14 @@ def plot_trf_features(
     found = find_plotted_trf(trf, "plot_trf_features")
     sets = getattr(found, "feature_sets_", {})
     features = list(features if features is not None else sets or range(found.n_features_out_))
-    axes = _make_panels(axes, len(features))
+    axes = _make_trf_panels(axes, len(features))
     names = [str(name) for name in found.ch_names_ or range(found.n_features_in_)]
     single = []
     for ax, feature in zip(axes, features, strict=True):
         first, stop = sets.get(feature, (0, 1)) if isinstance(feature, str) else (0, 1)
         if stop - first > 1:
             weights = np.stack([scale * select_trf_weights(found, i, subject) for i in range(first, stop)])
-            _draw_feature_image(ax, found, weights, names, channels, unit)
+            _draw_trf_feature_image(ax, found, weights, names, channels, unit)
         else:
             of_feature = (clusters or {}).get(feature)
             plot_trf(found, feature, subject, channels, scale, unit, of_feature, ax)
@@ -224,7 +224,7 @@ def plot_trf_features(
     return axes
 
 
-def _make_panels(axes, n_panels):
+def _make_trf_panels(axes, n_panels):
     """Return axes in a row, new ones if None."""
     if axes is None:
         return np.ravel(get_styled_axes(None, ncols=n_panels, figsize=(3.2 * n_panels + 1.0, 3.2)))
@@ -234,7 +234,7 @@ def _make_panels(axes, n_panels):
     return axes
 
 
-def _draw_feature_image(ax, trf, weights, names, channels, unit):
+def _draw_trf_feature_image(ax, trf, weights, names, channels, unit):
     """Draw weights of shape (n_features, n_lags, n_channels) as an image."""
     channels = [0] if channels is None and len(names) == 1 else channels
     image, label = weights.std(2), "global field power"
@@ -300,7 +300,7 @@ def plot_trf_joint(
             "plot_trf_joint requires positions of sensors. Set Epocher(montage=...) or "
             "Windows.from_trials(positions=...), or use plot_trf."
         )
-    at = _find_peaks(weights.std(1), found.lags_) if lags is None else _find_lags(found.lags_, lags)
+    at = _find_trf_peaks(weights.std(1), found.lags_) if lags is None else _find_trf_lags(found.lags_, lags)
     fig = plt.figure(figsize=(6.4, 5.2), layout="constrained") if fig is None else fig
     grid = fig.add_gridspec(2, len(at), height_ratios=(1, 1.6))
     ax = fig.add_subplot(grid[1, :])
@@ -317,7 +317,7 @@ def plot_trf_joint(
     return np.array([ax, *maps], dtype=object)
 
 
-def _find_peaks(power, lags, n_peaks=3):
+def _find_trf_peaks(power, lags, n_peaks=3):
     """Return the indices of the largest local maxima, in order of lags."""
     padded = np.r_[-np.inf, power, -np.inf]
     is_peak = (power > padded[:-2]) & (power >= padded[2:])
@@ -325,7 +325,7 @@ def _find_peaks(power, lags, n_peaks=3):
     return np.sort(peaks[np.argsort(-power[peaks], kind="stable")[:n_peaks]])
 
 
-def _find_lags(known, lags):
+def _find_trf_lags(known, lags):
     """Return the indices of the lags that are closest to some lags."""
     lags = np.atleast_1d(np.asarray(lags, float))
     step = np.diff(known).mean() if len(known) > 1 else 0.0

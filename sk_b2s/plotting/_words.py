@@ -23,7 +23,7 @@ MOST_LABELED = 60  # words whose names are printed
 DOTTED = (0, (1, 1.5))  # curves of timing
 
 
-def _get_words(result):
+def _get_word_result(result):
     """Return a WordResult, of all words for a RetrievalResult."""
     return result if isinstance(result, WordResult) else result.to_words()
 
@@ -57,7 +57,7 @@ def plot_word_confusion(result, n_words=20, source="decoder", ax=None):
     ValueError
         If ``source`` is unknown, or "timing" without onsets.
     """
-    words = _get_words(result)
+    words = _get_word_result(result)
     whole = words.confusion(source)
     counts = pd.Series(words.target[words.target >= 0]).value_counts(sort=True)
     places = np.sort(counts.index[: len(whole) if n_words is None else n_words])
@@ -122,7 +122,7 @@ def plot_keywords(result, words=None, n_words=4, timing=True, ax=None):
     """
     from sklearn.metrics import precision_recall_curve
 
-    result = _get_words(result)
+    result = _get_word_result(result)
     counts = pd.Series(result.target[result.target >= 0]).value_counts(sort=True)
     if words is None:
         words = [result.vocabulary.words[code] for code in counts.index[:n_words]]

@@ -58,7 +58,9 @@ def warn_of_constant(windows, stacklevel=3):
         elif windows.positions is not None:
             is_flat &= np.isfinite(windows.positions[windows.layout[index]]).all(1)
         if is_flat.any() and not is_reported:
-            warnings.warn(_format_warning(windows, index, is_flat, is_all), stacklevel=stacklevel)
+            warnings.warn(
+                _format_constant_channels_warning(windows, index, is_flat, is_all), stacklevel=stacklevel
+            )
     return n_constant
 
 
@@ -75,10 +77,10 @@ def _find_constant_channels(windows, index):
     return low == high
 
 
-def _format_warning(windows, index, is_flat, is_all):
+def _format_constant_channels_warning(windows, index, is_flat, is_all):
     names = windows.ch_names or [str(i) for i in range(len(is_flat))]
     flat = [name for name, flat in zip(names, is_flat, strict=True) if flat]
-    where = _format_recording(windows, index)
+    where = _format_recording_of_constant_channels(windows, index)
     if is_all:
         return (
             f"All {len(flat)} channels of {where} are constant. Its scores will be at chance level. Check the file or "
@@ -90,7 +92,7 @@ def _format_warning(windows, index, is_flat, is_all):
     )
 
 
-def _format_recording(windows, index):
+def _format_recording_of_constant_channels(windows, index):
     """Format the recording of a signal and its subject."""
     rows = windows.rows
     if rows is None or "recording" not in rows:

@@ -77,10 +77,13 @@ def warn_of_continuity_origin(events, stacklevel=3):
 def _counts_from_acquisition(state, onset):
     """Return whether onsets are relative to the start of the acquisition."""
     raw, onset = open_recording(state[0]), np.array(onset)
-    return not _has_mark(raw, onset).any() and _has_mark(raw, onset - raw.first_time).mean() > 0.8
+    return (
+        not _has_continuity_mark(raw, onset).any()
+        and _has_continuity_mark(raw, onset - raw.first_time).mean() > 0.8
+    )
 
 
-def _has_mark(raw, times):
+def _has_continuity_mark(raw, times):
     """Return which times have an annotation or trigger nearby."""
     notes = np.array([note["onset"] - raw.first_time for note in raw.annotations], float)
     found = (np.abs(times[:, None] - notes) <= NEAR).any(1)
@@ -117,7 +120,7 @@ def describe_continuity(events):
         except (ValueError, OSError):
             continue  # files that cannot be opened are reported elsewhere
         sounds = rows[rows["type"] == "sound"].sort_values("onset")
-        if gaps and (note := _describe_gaps(recording, sounds, gaps)):
+        if gaps and (note := _describe_continuity_gaps(recording, sounds, gaps)):
             notes[recording] = note
     return notes
 
@@ -148,7 +151,7 @@ def add_continuity_notes(found, events):
     return found
 
 
-def _describe_gaps(recording, sounds, gaps):
+def _describe_continuity_gaps(recording, sounds, gaps):
     """Describe the stimuli of a recording that a gap affects, "" if none."""
     if np.isnan(gaps[0].onset):
         return (
@@ -165,7 +168,7 @@ def _describe_gaps(recording, sounds, gaps):
     over = ((begins[:, None] < places - NEAR) & (ends[:, None] > places + NEAR)).any(1)
     later = (begins[:, None] >= places - NEAR).any(1)
     if later.any():
-        marks = _read_marks(get_recording_identity_state(recording))
+        marks = _read_continuity_marks(get_recording_identity_state(recording))
         far = np.abs(begins[:, None] - marks).min(1, initial=np.inf) > NEAR
         later &= far
     if not (over | later).any():
@@ -174,21 +177,21 @@ def _describe_gaps(recording, sounds, gaps):
     texts = [describe_gaps([gap for gap in gaps if gap.onset in places])]
     if over.any():
         texts.append(
-            f"Stimuli that play over it: {_format_names(names[over])}. Their windows after the gap have the wrong part of "
+            f"Stimuli that play over it: {_format_recording_names(names[over])}. Their windows after the gap have the wrong part of "
             f"the stimulus. End these rows at the gap, and add rows for the rest with their own onset and sound_onset"
         )
     if later.any():
         texts.append(
-            f"Stimuli that begin after it without a trigger or annotation: {_format_names(names[later])}. They are correct "
+            f"Stimuli that begin after it without a trigger or annotation: {_format_recording_names(names[later])}. They are correct "
             f"only if their onsets count the samples of the file"
         )
     return ". ".join(texts)
 
 
-def _format_names(names):
+def _format_recording_names(names):
     return shorten_list(dict.fromkeys(map(repr, names)))
 
 
 @lru_cache(maxsize=4096)
-def _read_marks(state):
+def _read_continuity_marks(state):
     return read_trigger_times(open_recording(state[0]))

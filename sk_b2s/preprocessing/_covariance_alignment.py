@@ -72,7 +72,7 @@ def compute_mean_covariance(covariances, mean="euclidean"):
        Biomedical Engineering 59:920. https://doi.org/10.1109/TBME.2011.2172210
     """
     euclidean = covariances.mean(0)
-    _check_finite(euclidean)
+    _check_covariance_finite(euclidean)
     if mean == "euclidean" or not euclidean.any():
         return euclidean
     values, vectors = np.linalg.eigh(euclidean)
@@ -80,9 +80,9 @@ def compute_mean_covariance(covariances, mean="euclidean"):
     inside = basis.T @ covariances @ basis
     center = inside.mean(0)
     for _ in range(MAX_ITER):
-        root, inverse = _power(center, 0.5), _power(center, -0.5)
-        tangent = _logarithm(inverse @ inside @ inverse).mean(0)
-        center = root @ _exponential(tangent) @ root
+        root, inverse = _compute_matrix_power(center, 0.5), _compute_matrix_power(center, -0.5)
+        tangent = _compute_matrix_logarithm(inverse @ inside @ inverse).mean(0)
+        center = root @ _compute_matrix_exponential(tangent) @ root
         if np.linalg.norm(tangent) < TOLERANCE * np.sqrt(len(tangent)):
             break
     return basis @ center @ basis.T
@@ -121,7 +121,7 @@ def compute_covariance_alignment_whitener(covariance, shrinkage=0.1):
            [0. , 1. , 0. ],
            [0. , 0. , 0. ]])
     """
-    _check_finite(covariance)
+    _check_covariance_finite(covariance)
     axes, vectors = find_whitening_axes(
         covariance, MIN_EIGENVALUE, shrink=lambda values: (1 - shrinkage) * values + shrinkage * values.mean()
     )
@@ -284,7 +284,7 @@ class CovarianceAlignment(WindowsTransformer):
             matrices = np.zeros((len(X.signals), X.shape[1], X.shape[1]))
             for index in np.unique(X.which):
                 batch = X.tiles(index).gather().numpy()
-                _check_recording(batch, X, index)
+                _check_recording_to_align(batch, X, index)
                 matrices[index] = self._compute_matrix(batch)
             return X.then(_Mix(matrices))
         X = self._validate_transform(X, fitted="matrix_")
@@ -305,7 +305,7 @@ class CovarianceAlignment(WindowsTransformer):
         )
 
 
-def _check_recording(batch, windows, index):
+def _check_recording_to_align(batch, windows, index):
     """Raise if samples of a recording are not finite."""
     bad = np.flatnonzero(~np.isfinite(batch).all((0, 2)))
     if not len(bad):
@@ -320,7 +320,7 @@ def _check_recording(batch, windows, index):
     )
 
 
-def _check_finite(covariance):
+def _check_covariance_finite(covariance):
     bad = np.flatnonzero(~np.isfinite(covariance.diagonal()))
     if len(bad) or not np.isfinite(covariance).all():
         raise ValueError(
@@ -329,22 +329,22 @@ def _check_finite(covariance):
         )
 
 
-def _spectral(function, matrices):
+def _apply_to_eigenvalues(function, matrices):
     """Apply a function to the eigenvalues of symmetric matrices."""
     values, vectors = np.linalg.eigh(matrices)
     return (vectors * function(values)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
 
 
-def _power(matrix, exponent):
-    return _spectral(lambda values: values**exponent, matrix)
+def _compute_matrix_power(matrix, exponent):
+    return _apply_to_eigenvalues(lambda values: values**exponent, matrix)
 
 
-def _logarithm(matrices):
+def _compute_matrix_logarithm(matrices):
     # a single window may have fewer samples than channels, and a logarithm of zero has no mean
-    return _spectral(
+    return _apply_to_eigenvalues(
         lambda values: np.log(np.maximum(values, MIN_EIGENVALUE * values.max(-1, keepdims=True))), matrices
     )
 
 
-def _exponential(matrix):
-    return _spectral(np.exp, matrix)
+def _compute_matrix_exponential(matrix):
+    return _apply_to_eigenvalues(np.exp, matrix)

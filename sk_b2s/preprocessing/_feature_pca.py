@@ -116,7 +116,7 @@ class FeaturePCA(WindowsTransformer):
                 f"n_components={self.n_components} must not be larger than the number of features. Got "
                 f"{self.n_features_in_} features."
             )
-        self.mean_, covariance = _compute_covariance(X)
+        self.mean_, covariance = _compute_feature_covariance(X)
         if not np.isfinite(covariance).all():
             raise ValueError(
                 "FeaturePCA requires finite values, but features hold NaN or infinite values. Compute them again or "
@@ -173,7 +173,7 @@ class FeaturePCA(WindowsTransformer):
         return make_base_feature_names(self, len(getattr(self, "components_", ())))
 
 
-def _compute_covariance(X):
+def _compute_feature_covariance(X):
     """Compute mean and covariance over windows and frames."""
     count, total, products = 0, 0.0, 0.0
     shift = None  # close to the mean, against cancellation

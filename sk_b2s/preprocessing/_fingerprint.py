@@ -74,10 +74,10 @@ def describe_for_fingerprint(value):
     if isinstance(value, (set, frozenset)):
         return ["set", *sorted(map(str, map(describe_for_fingerprint, value)))]
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return ["array", str(value.shape), str(value.dtype), _digest(np.ascontiguousarray(value))]
+        return ["array", str(value.shape), str(value.dtype), _digest_to_hex(np.ascontiguousarray(value))]
     if isinstance(value, (np.ndarray, pd.DataFrame, Windows)):
         rows = np.atleast_1d(value) if isinstance(value, np.ndarray) else value
-        return ["rows", str(np.shape(value)), _digest(fingerprint_rows(rows).tobytes())]
+        return ["rows", str(np.shape(value)), _digest_to_hex(fingerprint_rows(rows).tobytes())]
     if isinstance(value, CachedFromFile):
         return ["from file", *describe_for_fingerprint(value.identity())]
     if isinstance(value, partial):
@@ -170,7 +170,7 @@ def _describe_code(code):
         _describe_code(part) if hasattr(part, "co_code") else describe_for_fingerprint(part)
         for part in code.co_consts
     ]
-    return [_digest(code.co_code), repr(code.co_names), parts]
+    return [_digest_to_hex(code.co_code), repr(code.co_names), parts]
 
 
 def fingerprint_rows(data):
@@ -198,15 +198,15 @@ def fingerprint_rows(data):
     if not isinstance(data, pd.DataFrame):
         data = np.asarray(data)
         rows = np.ascontiguousarray(data.astype(str) if data.dtype.hasobject else data).reshape(len(data), -1)
-        return np.array([int(_digest(row.tobytes())[:16], 16) for row in rows], np.uint64)
+        return np.array([int(_digest_to_hex(row.tobytes())[:16], 16) for row in rows], np.uint64)
     data = data.reset_index(drop=True)
-    table = {str(name): _comparable(str(name), column) for name, column in data.items()}
+    table = {str(name): _make_comparable_column(str(name), column) for name, column in data.items()}
     table = {name: table[name] for name in sorted(table)}
     table["\0"] = pd.Series(repr(list(table)), index=data.index, dtype=object)  # not the name of a column
     return pd.util.hash_pandas_object(pd.DataFrame(table, index=data.index), index=False).to_numpy(np.uint64)
 
 
-def _comparable(name, column):
+def _make_comparable_column(name, column):
     """Convert a column so that equivalent values are equal."""
     if pd.api.types.is_numeric_dtype(column.dtype) and not column.isna().all():
         return column  # a column without values may have been text in another file format
@@ -214,11 +214,11 @@ def _comparable(name, column):
         return pd.Series(digest_stimuli(column), index=column.index)
     text = column.astype(object).where(column.notna(), "").map(str)
     if name == "recording":
-        text = text.map({one: _identity(one) for one in text.unique()})
+        text = text.map({one: _identify_recording(one) for one in text.unique()})
     return text.astype(object)
 
 
-def _identity(recording):
+def _identify_recording(recording):
     """Hash the files of a recording, or return its name."""
     path = Path(recording)
     if not (path.suffix or path.is_absolute()):
@@ -228,11 +228,11 @@ def _identity(recording):
 
 def _signal_digest(signal):
     if isinstance(signal, np.ndarray):
-        return int(_digest(np.ascontiguousarray(signal))[:16], 16)
+        return int(_digest_to_hex(np.ascontiguousarray(signal))[:16], 16)
     return int(make_fingerprint(signal.recipe, signal.shape)[:16], 16)
 
 
-def _digest(content):
+def _digest_to_hex(content):
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
@@ -264,10 +264,10 @@ def make_code_fingerprint(folder=HERE, roots=("evaluation._results._fits", "_per
     digest : str
         16 hexadecimal digits.
     """
-    return make_fingerprint(_sources(folder, roots))[:16]
+    return make_fingerprint(_read_module_sources(folder, roots))[:16]
 
 
-def _sources(folder, roots):
+def _read_module_sources(folder, roots):
     """Return the sources of modules and their imports, by module: dict."""
     sources, ahead = {}, list(roots)
     for name in ESTIMATOR_FOLDERS:  # loaded by name, so that no import statement leads to them

@@ -24,7 +24,7 @@ def describe_image_segments(rows, tmin):
     digest = digest_stimuli(rows["sound"])
     window = f"{tmin:g}", f"{rows['duration'].iloc[0]:g}"
     segment = {name: make_stimulus_id("time", name, 0, *window) for name in dict.fromkeys(digest)}
-    concept = _merge_concepts(digest, rows["category"].map(str))
+    concept = _merge_image_concepts(digest, rows["category"].map(str))
     block = {name: make_stimulus_id("concept", name) for name in dict.fromkeys(concept)}
     start, stop = rows["sound_onset"], rows["sound_onset"] + rows["duration"]
     return rows.assign(
@@ -33,7 +33,7 @@ def describe_image_segments(rows, tmin):
     )  # fmt: skip
 
 
-def _merge_concepts(digest, category):
+def _merge_image_concepts(digest, category):
     """Return the concept of each row, one for concepts that share an image."""
     concept, owner = {name: name for name in category.unique()}, {}
 

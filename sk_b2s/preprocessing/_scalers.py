@@ -64,12 +64,12 @@ class WhiteningScaling:
         return batch.sub_(past.mul_(autocorrelation)).div_(scale)
 
 
-def _flatten(X):
+def _flatten_windows_by_channel(X):
     """Reshape windows to (n_channels, n_samples)."""
     return np.moveaxis(X, 1, 0).reshape(X.shape[1], -1)
 
 
-def _to_column(vector, ndim):
+def _make_channel_column(vector, ndim):
     """Reshape a vector over channels to the dimensions of windows."""
     return vector if ndim == 2 else vector[:, None]
 
@@ -187,7 +187,9 @@ class RobustChannelScaler(WindowsTransformer):
             )
         X = self._validate_fit(X)
         if not isinstance(X, Windows):
-            self.center_, self.scale_ = compute_scaler_median_and_iqr(_flatten(X), self.quantile_range)
+            self.center_, self.scale_ = compute_scaler_median_and_iqr(
+                _flatten_windows_by_channel(X), self.quantile_range
+            )
         return self
 
     def transform(self, X):
@@ -207,7 +209,7 @@ class RobustChannelScaler(WindowsTransformer):
         if isinstance(X, Windows):
             return X.then(self._make_step(X))
         X = self._validate_transform(X, fitted="center_")
-        center, scale = (_to_column(v, X.ndim).astype(X.dtype) for v in (self.center_, self.scale_))
+        center, scale = (_make_channel_column(v, X.ndim).astype(X.dtype) for v in (self.center_, self.scale_))
         X = (X - center) / scale
         return X if self.clip is None else np.clip(X, -self.clip, self.clip)
 
@@ -244,7 +246,7 @@ class RobustChannelScaler(WindowsTransformer):
             raise ValueError(
                 f"X must have the {self.n_features_in_} channels of fit in axis {axis}. Got shape {X.shape}."
             )
-        center, scale = (_to_column(v, X.ndim) for v in (self.center_, self.scale_))
+        center, scale = (_make_channel_column(v, X.ndim) for v in (self.center_, self.scale_))
         return X * scale + center
 
     def _make_step(self, windows):
@@ -256,7 +258,7 @@ class RobustChannelScaler(WindowsTransformer):
                 n_first = self._count_calibration(windows.sfreq)
                 tiles = windows.tiles(index, most=windows.signals[index].shape[0])
                 tiles = tiles[tiles.start < tiles.start[0] + n_first]
-            samples = _flatten(tiles.gather().numpy())[:, :n_first]
+            samples = _flatten_windows_by_channel(tiles.gather().numpy())[:, :n_first]
             every = max(1, samples.shape[1] // 20_000)  # 20,000 samples determine a median to 1 %
             samples = np.ascontiguousarray(samples[:, ::every])
             center[index], scale[index] = compute_scaler_median_and_iqr(samples, self.quantile_range)
@@ -393,7 +395,7 @@ class FeatureScaler(WindowsTransformer):
         # Chan's update of batches avoids cancellation.
         count, mean, spread = 0, 0.0, 0.0
         for batch in batches:
-            flat = _flatten(batch).astype(np.float64)
+            flat = _flatten_windows_by_channel(batch).astype(np.float64)
             flat = flat if self.per_feature else flat.reshape(1, -1)
             n = flat.shape[1]
             center = flat.mean(1)
@@ -426,7 +428,7 @@ class FeatureScaler(WindowsTransformer):
                 return X.then(WhiteningScaling(self.mean_, self.autocorrelation_, self.scale_))
             return X.then(AffineScaling(self.mean_[None], self.scale_[None]))
         X = self._validate_transform(X)
-        mean, scale = (_to_column(v, X.ndim).astype(X.dtype) for v in (self.mean_, self.scale_))
+        mean, scale = (_make_channel_column(v, X.ndim).astype(X.dtype) for v in (self.mean_, self.scale_))
         X = X - mean
         if self.whiten:
             past = np.concatenate([X[:, :, :1], X[:, :, :-1]], axis=2)

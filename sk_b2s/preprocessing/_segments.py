@@ -163,11 +163,11 @@ def make_segments(
     """
     is_word_or_grid = not isinstance(anchor, str) or anchor in (*KINDS, "sentence")
     if is_word_or_grid or anchor == "image":
-        _check_window(anchor, tmin, tmax, margin, block)
+        _check_segment_window(anchor, tmin, tmax, margin, block)
     events = everything = check_events(events)
     if not is_word_or_grid:
         _check_type(anchor, events)
-        _check_window(anchor, tmin, tmax, margin, block)
+        _check_segment_window(anchor, tmin, tmax, margin, block)
     if stream is not None:
         if stream not in set(events["stream"]):
             raise ValueError(
@@ -182,7 +182,7 @@ def make_segments(
         anchors = _make_grid_anchors(events, float(anchor), tmin, tmax)
     if len(anchors) == 0:
         raise ValueError(
-            f"make_segments(anchor={anchor!r}) requires {_describe_missing(events, anchor, tmin, tmax)}."
+            f"make_segments(anchor={anchor!r}) requires {_describe_missing_anchors(events, anchor, tmin, tmax)}."
         )
     if anchor == "word":
         anchors["word_onset"], anchors["word_duration"] = anchors["sound_onset"], anchors["duration"]
@@ -195,10 +195,10 @@ def make_segments(
     warn_of_continuity_origin(events)
     anchors = anchors[keep].reset_index(drop=True)
     if is_word_or_grid:
-        described = _describe_stimuli(events, anchors, anchor, tmin, block)
+        described = _describe_stimuli_of_segments(events, anchors, anchor, tmin, block)
     else:
         described = describe_image_segments(anchors, tmin)
-    X, y = _make_tables(events, described)
+    X, y = _make_segment_tables(events, described)
     y = y if stream is None else _add_concurrent_streams(y, X, everything, stream)
     X.attrs["make_segments"] = y.attrs["make_segments"] = _digest_windows(X, y)  # checked by check_in_step
     log(
@@ -209,7 +209,7 @@ def make_segments(
     return X, y
 
 
-def _describe_missing(events, anchor, tmin, tmax):
+def _describe_missing_anchors(events, anchor, tmin, tmax):
     """Describe what is missing for a window."""
     if anchor == "sentence":
         n_words = (events["type"] == "word").sum()
@@ -240,7 +240,7 @@ def _check_type(anchor, events):
         )
 
 
-def _check_window(anchor, tmin, tmax, margin, block):
+def _check_segment_window(anchor, tmin, tmax, margin, block):
     seconds = [("margin", margin, 0)]
     seconds += [] if isinstance(block, PaperBlocks) else [("block", block, 0)]
     seconds += [] if isinstance(anchor, str) else [("anchor", anchor, 1e-6)]
@@ -304,7 +304,7 @@ def _find_distinct_words(events):
     return dict(iter(words.groupby("digest")))
 
 
-def _describe_stimuli(events, anchors, anchor, tmin, block):
+def _describe_stimuli_of_segments(events, anchors, anchor, tmin, block):
     """Add block, segment and text to every window."""
     anchors["digest"] = digest_stimuli(anchors["sound"])
     words, empty = _find_distinct_words(events), events.iloc[:0]
@@ -321,10 +321,10 @@ def _describe_stimuli(events, anchors, anchor, tmin, block):
     for digest, rows in anchors.groupby("digest", sort=False):
         own_words = words.get(digest, empty)
         if not has_paper_blocks:
-            rows = _add_blocks(rows, tmin, *blocks[digest])
-        rows = _add_text(rows, own_words)
+            rows = _add_blocks_to_segments(rows, tmin, *blocks[digest])
+        rows = _add_text_to_segments(rows, own_words)
         if anchor not in BY_WORD:
-            rows = _add_words(rows, own_words, tmin)
+            rows = _add_words_to_segments(rows, own_words, tmin)
         place = copies.place.get(digest, (digest, 0.0))
         rows["segment"] = _compute_segment_ids(rows, own_words, place, tmin, by_word=anchor in BY_WORD)
         parts.append(rows)
@@ -335,7 +335,7 @@ def _describe_stimuli(events, anchors, anchor, tmin, block):
     return rows.assign(block=merge_blocks(rows, words, copies.partial))
 
 
-def _add_blocks(rows, tmin, edges, ids):
+def _add_blocks_to_segments(rows, tmin, edges, ids):
     at = np.clip(np.searchsorted(edges, rows["sound_onset"] - tmin, side="right") - 1, 0, len(ids) - 1)
     return rows.assign(
         block=ids[at],
@@ -346,7 +346,7 @@ def _add_blocks(rows, tmin, edges, ids):
     )
 
 
-def _add_text(rows, words):
+def _add_text_to_segments(rows, words):
     """Add the words that begin in each window."""
     words = words[words["text"].notna()]
     onset, text = words["sound_onset"].to_numpy(float), words["text"].map(str).to_numpy(object)
@@ -358,7 +358,7 @@ def _add_text(rows, words):
     return rows.assign(word=word, text=[texts[span] for span in zip(first, last, strict=True)])
 
 
-def _add_words(rows, words, tmin):
+def _add_words_to_segments(rows, words, tmin):
     """Add the word at each anchor of a grid."""
     if len(words) == 0:
         return rows
@@ -430,7 +430,7 @@ def find_segment_extents(events):
     return played.groupby("recording").agg(heard_start=("onset", "min"), heard_stop=("stop", "max"))
 
 
-def _make_tables(events, rows):
+def _make_segment_tables(events, rows):
     """Divide rows into a table of recordings and a table of stimuli."""
     played = find_segment_extents(events)
     if played.empty:

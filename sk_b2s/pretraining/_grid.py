@@ -87,7 +87,7 @@ def make_grid_segments(events, duration=3.0, step=None, subjects=None, margin=0.
     extents, stretches, gaps = read_fitting_extents(events, recordings)
     found = extents, stretches if reject_by_annotation else dict.fromkeys(stretches, ()), gaps
     rows = pd.concat(
-        [recordings.iloc[[i]].merge(_make_windows(found, name, duration, step, margin), how="cross")
+        [recordings.iloc[[i]].merge(_make_grid_windows(found, name, duration, step, margin), how="cross")
          for i, name in enumerate(recordings["recording"])],
         ignore_index=True,
     )  # fmt: skip
@@ -100,10 +100,10 @@ def make_grid_segments(events, duration=3.0, step=None, subjects=None, margin=0.
             f"recordings. The longest one has {longest:.3f} s. Make windows shorter, or check gaps and bad stretches."
         )
     rows = rows[keep].reset_index(drop=True).join(find_segment_extents(events), on="recording")
-    return _add_stimuli(rows, events)
+    return _add_stimuli_to_grid(rows, events)
 
 
-def _make_windows(found, recording, duration, step, margin):
+def _make_grid_windows(found, recording, duration, step, margin):
     """Return the windows of a recording, a new grid after each bad stretch."""
     extents, stretches, gaps = found
     extent = extents[recording]
@@ -123,7 +123,7 @@ def _make_windows(found, recording, duration, step, margin):
     return pd.DataFrame({"onset": np.concatenate(onsets), "duration": float(duration)})
 
 
-def _add_stimuli(rows, events):
+def _add_stimuli_to_grid(rows, events):
     """Add the stimulus with the largest part in each window."""
     sounds = events[events["type"] == "sound"]
     rows = rows.assign(sound=None, sound_onset=np.nan)

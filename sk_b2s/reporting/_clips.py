@@ -53,7 +53,7 @@ class StimulusClips:
                     f"The 'stimuli' parameter must name folders of audio files. {str(folder)!r} is not a folder."
                 )
         self._folders = [*map(Path, folders), SPEECH]
-        self._digests, self._is_simulated = _read_digests(results), is_clip_simulated(results)
+        self._digests, self._is_simulated = _read_clip_digests(results), is_clip_simulated(results)
         self._paths, self._clips, self._n_bytes = {}, {}, 0
         self.is_full = False
 
@@ -94,7 +94,9 @@ class StimulusClips:
         """Return the path of the stimulus with a name, or None."""
         if name not in self._paths:
             is_plain = name == Path(name).name and name not in ("", ".", "..")
-            found = (path for folder in self._folders for path in _iter_files(folder) if path.name == name)
+            found = (
+                path for folder in self._folders for path in _iter_clip_files(folder) if path.name == name
+            )
             path = next((str(path) for path in found if self._is_same(path)), None) if is_plain else None
             self._paths[name] = path or self._find_simulated(name)
         return self._paths[name]
@@ -115,14 +117,14 @@ class StimulusClips:
             return False
 
 
-def _iter_files(folder):
+def _iter_clip_files(folder):
     for n, path in enumerate(folder.rglob("*")):
         if n >= MAX_FILES:
             return
         yield path
 
 
-def _read_digests(results):
+def _read_clip_digests(results):
     """Return the digests of stimuli in plans, by file name."""
     out = {}
     for text in pd.unique(results["plan"].dropna()) if "plan" in results else ():

@@ -151,7 +151,7 @@ def show_guesses_detail_section(results, clips):
         for guess in guesses:
             key = guess.get("subject", ""), guess.get("onset"), str(guess["target"])
             windows.setdefault(key, {})[label] = guess
-    cards = [_make_guess_card(key, own, clips) for key, own in sorted(windows.items(), key=_get_time)]
+    cards = [_make_guess_card(key, own, clips) for key, own in sorted(windows.items(), key=_get_guess_time)]
     first = next(iter(found.values()))[0]
     text = (
         f"Windows evenly spaced in the first fold, chosen without regard to scores. For each decoder: the rank of the presented "
@@ -166,7 +166,7 @@ def show_guesses_detail_section(results, clips):
         yield make_html_paragraph("Further audio is left out to limit the size of the page.")
 
 
-def _get_time(item):
+def _get_guess_time(item):
     (subject, onset, _), _ = item
     return subject, -1.0 if onset is None else onset
 
@@ -177,20 +177,20 @@ def _make_guess_card(key, own, clips):
     target = next(iter(own.values()))["target"]
     place = [f"subject {subject}"] * bool(subject) + ([] if onset is None else [f"{onset:.1f} s"])
     return {
-        "title": ", ".join(place) or "window", "text": _get_text(target), "player": _make_player(target, clips, "presented"),
+        "title": ", ".join(place) or "window", "text": _get_guess_text(target), "player": _make_guess_player(target, clips, "presented"),
         "guesses": [
             {
-                "label": label, "is_correct": guess["rank"] == 1, "text": _get_text(guess["guess"]),
+                "label": label, "is_correct": guess["rank"] == 1, "text": _get_guess_text(guess["guess"]),
                 "rank": f"presented: rank {guess['rank']:.0f}",
                 "probability": f"probability\N{NO-BREAK SPACE}{format_finding_share(guess['probability'])}",
-                "player": None if guess["rank"] == 1 else _make_player(guess["guess"], clips, f"guess of {label}"),
+                "player": None if guess["rank"] == 1 else _make_guess_player(guess["guess"], clips, f"guess of {label}"),
             }
             for label, guess in own.items()
         ],
     }  # fmt: skip
 
 
-def _get_text(stimulus):
+def _get_guess_text(stimulus):
     """Return the text of a stimulus, or where it is in its file."""
     if text := stimulus.get("text") or stimulus.get("word"):
         return text
@@ -199,12 +199,12 @@ def _get_text(stimulus):
     return f"segment {stimulus.get('segment', '')}"
 
 
-def _make_player(stimulus, clips, label):
+def _make_guess_player(stimulus, clips, label):
     clip = clips.cut(stimulus)
     return (
         None
         if clip is None
-        else make_html_audio_element(clip[0], f"{label}: {_get_text(stimulus)}", "", clip[1])
+        else make_html_audio_element(clip[0], f"{label}: {_get_guess_text(stimulus)}", "", clip[1])
     )
 
 

@@ -153,7 +153,7 @@ def write_findings_headline(summary):
     notes : list of str
         Restrictions of the headline.
     """
-    style, text = _judge(summary)
+    style, text = _judge_headline(summary)
     if summary.unfinished:
         style = "neutral" if style == "good" else style
         missing = "; ".join(summary.unfinished)
@@ -177,7 +177,7 @@ def write_findings_headline(summary):
     return style, text, notes
 
 
-def _judge(summary):
+def _judge_headline(summary):
     """Return style and text of the headline of a complete benchmark."""
     above, below = summary.labels_with(Verdict.ABOVE_NULL), summary.labels_with(Verdict.BELOW_NULL)
     others = [label for label in summary.scored["label"] if label not in [*above, *below]]
@@ -196,12 +196,12 @@ def _judge(summary):
     no_evidence = f"For {join_finding_names(others)}, there is no evidence of decoding."
     if below:
         texts = [f"{join_finding_names(below)} scored below {_format_null_owner(below)}: {BELOW_MEANS}."]
-        texts += [f"{_decode(above)} speech better than the null."] if above else []
+        texts += [f"{_format_decoders_verb(above)} speech better than the null."] if above else []
         return "bad", " ".join([*texts, no_evidence] if others else texts)
     if above and not others:
-        return "good", f"{_decode(above)} speech better than {_format_null_owner(above)}."
+        return "good", f"{_format_decoders_verb(above)} speech better than {_format_null_owner(above)}."
     if above:
-        return "neutral", f"{_decode(above)} speech better than the null. {no_evidence}"
+        return "neutral", f"{_format_decoders_verb(above)} speech better than the null. {no_evidence}"
     if (summary.scored["verdict"] == Verdict.NO_NULL).all():
         return "neutral", f"There is no verdict, because there is no null. {_explain_missing_null(summary)}"
     return "neutral", "No decoder scored above its null."
@@ -217,7 +217,7 @@ def _explain_missing_null(summary):
     return "Recordings are too short, or the times of windows are unknown."
 
 
-def _decode(labels):
+def _format_decoders_verb(labels):
     return f"{join_finding_names(labels)} decode{'s' * int(len(labels) == 1)}"
 
 
@@ -241,7 +241,7 @@ def compare_findings_with_envelope(summary):
     ):
         own = scored[(scored["control"] == "envelope_only") & (scored["top_k"] == score)].iloc[0]
         notes.append(
-            f"Loudness alone scores {_compare(lower, score)} {_list_scores(lower, is_correlation)}: {own['label']} with the "
+            f"Loudness alone scores {_compare_with_rival(lower, score)} {_list_finding_scores(lower, is_correlation)}: {own['label']} with the "
             f"envelope in place of its speech features scores {format_finding_share(score, is_correlation)}. "
             f"{'This score is' if len(lower) == 1 else 'These scores are'} not evidence of decoding more than loudness."
         )
@@ -257,7 +257,7 @@ def _list_rivals(summary):
         lower = own[own[f"{name}_alone"] >= own["top_k"]]
         if len(lower):
             named = "" if len(lower) == len(own) else f" {join_finding_names(list(lower['label']))}"
-            comparison = _compare(lower, lower[f"{name}_alone"])
+            comparison = _compare_with_rival(lower, lower[f"{name}_alone"])
             rivals.append(
                 (f"{name} alone", f"{comparison if named else comparison.rpartition(' ')[0]}{named}")
             )
@@ -266,11 +266,11 @@ def _list_rivals(summary):
     return [f"{name} scores {text}" for name, text in rivals]
 
 
-def _compare(lower, score):
+def _compare_with_rival(lower, score):
     return "higher than" if (lower["top_k"] < score).all() else "at least as high as"
 
 
-def _list_scores(rows, is_correlation):
+def _list_finding_scores(rows, is_correlation):
     return join_finding_names([
         f"{row['label']} ({format_finding_share(row['top_k'], is_correlation)})" for row in rows.to_dict("records")
     ])  # fmt: skip
@@ -281,7 +281,7 @@ def _note_ranking(summary):
     scored, is_correlation = summary.scored.sort_values("top_k", ascending=False), summary.is_correlation()
     if len(scored) < 2 or scored["k"].nunique() > 1:
         return []
-    text = f"The highest score is that of {_list_scores(scored.head(1), is_correlation)}, followed by {_list_scores(scored.iloc[1:], is_correlation)}."
+    text = f"The highest score is that of {_list_finding_scores(scored.head(1), is_correlation)}, followed by {_list_finding_scores(scored.iloc[1:], is_correlation)}."
     if summary.decoders["subject"].nunique() < 2:
         return [f"{text} The difference cannot be tested with one subject."]
     try:
@@ -353,10 +353,10 @@ def _note_timing(summary):
         is_lower = rows["top_k"] <= rows["timing"]
         lower, higher = rows[is_lower], rows[~is_lower]
         if len(higher):
-            notes.append(f"{start}lower than {_list_scores(higher, is_correlation)}.")
+            notes.append(f"{start}lower than {_list_finding_scores(higher, is_correlation)}.")
         if len(lower):
             notes.append(
-                f"{start}{_compare(lower, timing)} {_list_scores(lower, is_correlation)}. "
+                f"{start}{_compare_with_rival(lower, timing)} {_list_finding_scores(lower, is_correlation)}. "
                 f"It uses the exact times of the test segments. {'This score' if len(lower) == 1 else 'These scores'} may come from rhythm alone."
             )
     return notes
@@ -393,15 +393,17 @@ def _note_missing(mine):
     with_null = mine[mine["null_high"].notna()]
     if n := int(with_null["n_without_null"].max() if len(with_null) else 0):
         notes.append(
-            f"{format_finding_count(n, 'fold')} of single subjects {_be(n)} without a null, because recordings are too short. "
+            f"{format_finding_count(n, 'fold')} of single subjects {_conjugate_be(n)} without a null, because recordings are too short. "
             f"Verdicts do not include them."
         )
     if n := int(mine["n_failed"].sum()):
-        notes.append(f"{format_finding_count(n, 'fit')} of decoders failed and {_be(n)} not included.")
+        notes.append(
+            f"{format_finding_count(n, 'fit')} of decoders failed and {_conjugate_be(n)} not included."
+        )
     return notes
 
 
-def _be(n):
+def _conjugate_be(n):
     return "is" if n == 1 else "are"
 
 
@@ -477,12 +479,12 @@ def list_finding_folds(summary):
         rows.append([
             {"label": str(name), "is_first": name not in {row[0]["label"] for row in rows}}, f"{seed}", f"{fold}",
             ", ".join(subjects) if len(subjects) <= 3 else f"{len(subjects)} subjects",
-            _format_number(own["n_train"].iloc[0]), _format_number(own["n_windows"].sum()),
-            _format_number(own["n_candidates"].iloc[0]), format_finding_share((weight * own["top_k"]).sum(), is_correlation),
-            format_finding_share((weight * own["chance"]).sum(), is_correlation), *(_format_number(number, 1) for number in cost),
+            _format_finding_number(own["n_train"].iloc[0]), _format_finding_number(own["n_windows"].sum()),
+            _format_finding_number(own["n_candidates"].iloc[0]), format_finding_share((weight * own["top_k"]).sum(), is_correlation),
+            format_finding_share((weight * own["chance"]).sum(), is_correlation), *(_format_finding_number(number, 1) for number in cost),
         ])  # fmt: skip
     return columns, rows
 
 
-def _format_number(number, digits=0):
+def _format_finding_number(number, digits=0):
     return f"{number:.{digits}f}" if np.isfinite(number) else "–"

@@ -69,7 +69,9 @@ def make_html_table(columns, rows, caption, is_number=False, is_tall=False):
         Whether the height is limited, and rows scroll.
     """
     first = rows[0] if rows else columns
-    styles = [_has_words(value if isinstance(value, str) else _text_of(value)) for value in first]
+    styles = [
+        _has_words_in_cell(value if isinstance(value, str) else _get_html_text(value)) for value in first
+    ]
     if is_number:
         styles = [True, *[False] * (len(columns) - 1)]
     return {
@@ -139,11 +141,11 @@ def make_html_id(*names):
     return f"{names[0]}-{crc32(repr(names[1:]).encode('utf-8', 'backslashreplace')):x}"
 
 
-def _text_of(value):
+def _get_html_text(value):
     return f"{value['text']} {value['small']} {value['badge']['text'] if value['badge'] else ''}"
 
 
-def _has_words(text):
+def _has_words_in_cell(text):
     """Return whether a text has words, which are aligned to the left."""
     return re.search(r"[^\W\d_]{2}", text) is not None
 
@@ -218,13 +220,13 @@ def _draw_svg(drawn, alt):
         ) from error
     source = make_text_visible(text.getvalue())
     svg = minidom.parseString(source).documentElement
-    _prefix_ids(svg, f"p{crc32((source + alt).encode()):x}-")
+    _prefix_svg_ids(svg, f"p{crc32((source + alt).encode()):x}-")
     svg.setAttribute("role", "img")
     svg.setAttribute("aria-label", alt)
     return Markup(svg.toxml())
 
 
-def _prefix_ids(svg, prefix):
+def _prefix_svg_ids(svg, prefix):
     """Add a prefix to all ids of an SVG element and to their references."""
     for element in [svg, *svg.getElementsByTagName("*")]:
         for name, value in list(element.attributes.items()):
@@ -261,13 +263,13 @@ def _load_template():
     """Compile the template once for all pages of a process."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sk_b2s.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined, finalize=_show_hidden, keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined, finalize=_show_hidden_characters, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["isolate"] = isolate_html_name
     return environment.get_template("report.html.j2")
 
 
-def _show_hidden(value):
+def _show_hidden_characters(value):
     """Replace hidden characters of a text that is not markup."""
     return make_text_visible(value) if type(value) is str else value
 

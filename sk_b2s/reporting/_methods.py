@@ -115,7 +115,7 @@ def generate_methods_text(results, cv=None):
             f"{', all of fits that failed' if len(results) else ''}."
         )
     has_plan = {"control", "fold", "seed", "error", "plan"} <= set(results)
-    facts = _describe_data(summary, cv)
+    facts = _describe_data_for_methods(summary, cv)
     facts |= {"missing": summary.unfinished if has_plan else [], "n_failed": len(summary.failed)}
     lines = [line.strip() for line in _load_template().render(facts).split("\n")]
     paragraphs = [" ".join(filter(None, group)) for is_end, group in groupby(lines, END.__eq__) if not is_end]
@@ -133,7 +133,7 @@ def _load_template():
     return environment.get_template("methods.txt.j2")
 
 
-def _describe_data(summary, cv):
+def _describe_data_for_methods(summary, cv):
     """Collect what the template needs from rows without errors."""
     good, mine = summary.rows, summary.decoders
     fits = (
@@ -144,14 +144,14 @@ def _describe_data(summary, cv):
     return {
         "task": _describe_task(mine),
         "own_candidates": _describe_own_candidates(mine),
-        **_describe_tests(mine, cv), "hours": _describe_hours(fits), "recordings": _describe_recordings(fits),
+        **_describe_tests_for_methods(mine, cv), "hours": _describe_hours(fits), "recordings": _describe_recordings_for_methods(fits),
         "window": describe_window_duration(fits), "features": describe_features(mine),
         "training": [*list_selection_sentences(fits), *list_training_sentences(fits)],
         "comparison": describe_comparison(mine), "n_shifts": _find_n_shifts(mine),
         "estimators": [str(name) for name in pd.unique(mine["estimator"])],
-        "n_train": _format_range(mine, "n_train"),
+        "n_train": _format_methods_range(mine, "n_train"),
         "n_seeds": mine["seed"].nunique() if "seed" in mine else 1,
-        "n_candidates": _format_range(mine, "n_candidates"),
+        "n_candidates": _format_methods_range(mine, "n_candidates"),
         "overlap": _describe_overlap(mine),
         "with_audio_channels": _find_audio_channels(mine),
         **_describe_transductive(mine),
@@ -160,16 +160,16 @@ def _describe_data(summary, cv):
             if column in mine and mine[column].nunique() > 1
         ],
         "null": _describe_null(mine),
-        "controls": [label_of_control(name) for name in _list_texts(good, "control") if name != "decoder"],
-        "scores": list(_describe_scores(mine, good)),
-        "versions": _list_texts(good, "versions"),
+        "controls": [label_of_control(name) for name in _list_texts_of_column(good, "control") if name != "decoder"],
+        "scores": list(_describe_scores_for_methods(mine, good)),
+        "versions": _list_texts_of_column(good, "versions"),
         "unknown": _list_unknown(good, cv),
     }  # fmt: skip
 
 
 def _describe_transductive(mine):
     """Divide steps that saw test recordings from pretraining."""
-    steps = _list_texts(mine, "transductive_steps", ", ")
+    steps = _list_texts_of_column(mine, "transductive_steps", ", ")
     seen = {f"MaskedEncoder ({name})": text for name, text in SEEN.items()}
     return {
         "transductive": [step for step in steps if step not in seen],
@@ -177,27 +177,30 @@ def _describe_transductive(mine):
     }
 
 
-def _describe_tests(mine, cv):
+def _describe_tests_for_methods(mine, cv):
     """Describe windows, subjects and folds that were tested."""
     mine = select_amount(mine)
     keys = [column for column in ("subject", "fold", "condition") if column in mine]
     tested = mine.drop_duplicates(keys)  # one estimator and seed
     n_subjects, has_folds = tested["subject"].nunique(), "fold" in tested
-    cv = str(cv) if cv is not None else join_text_items(_list_texts(tested, "cv"))
+    cv = str(cv) if cv is not None else join_text_items(_list_texts_of_column(tested, "cv"))
     facts = {
-        "n_subjects": n_subjects, "n_windows": None, "windows_each": None, "studies": _list_texts(tested, "study"),
-        "n_folds": tested["fold"].nunique() if has_folds else None, "cv": cv, "guarantee": _find_guarantee(cv),
+        "n_subjects": n_subjects, "n_windows": None, "windows_each": None, "studies": _list_texts_of_column(tested, "study"),
+        "n_folds": tested["fold"].nunique() if has_folds else None, "cv": cv, "guarantee": _find_guarantee_of_splitter(cv),
         "is_one_subject_per_fold": has_folds
         and n_subjects > 1
         and bool((tested.groupby("fold")["subject"].nunique() == 1).all()),
     }  # fmt: skip
     if "n_windows" in tested:
         n = tested.groupby("subject", as_index=False)["n_windows"].sum()
-        facts |= {"n_windows": int(n["n_windows"].sum()), "windows_each": _format_range(n, "n_windows")}
+        facts |= {
+            "n_windows": int(n["n_windows"].sum()),
+            "windows_each": _format_methods_range(n, "n_windows"),
+        }
     return facts
 
 
-def _find_guarantee(cv):
+def _find_guarantee_of_splitter(cv):
     """Return the guarantee in the description of a splitter, or ""."""
     found = re.fullmatch(r"\w+\(.*?\)\s+(?:\((?P<old>.*)\)|# (?P<repr>.*))", cv, re.DOTALL)
     return (found["old"] or found["repr"] or "").strip() if found else ""
@@ -211,7 +214,7 @@ def _describe_hours(fits):
     return f"{max(hours):.1f} hours" if max(hours) >= 1 else f"{60 * max(hours):.0f} minutes"
 
 
-def _describe_recordings(fits):
+def _describe_recordings_for_methods(fits):
     """Describe channels, filters and rate, one sentence for each kind."""
     kinds: dict[str, list[str]] = {}
     for label, details in zip(fits["label"], fits["details"], strict=True):
@@ -324,13 +327,13 @@ def _find_n_shifts(mine):
     return f"{n_shifts:,}" if isinstance(n_shifts, int) and n_shifts > 0 else None
 
 
-def _describe_scores(mine, good):
+def _describe_scores_for_methods(mine, good):
     """Describe the main score of each estimator, and that of timing alone."""
     if {"control", "top_k", "subject"} <= set(good) and good.index.is_unique:
         mine = mine.assign(timing=find_rival_verdict_scores(good).reindex(mine.index))
     known = [
         name
-        for name in (*_list_texts(mine, "main_score"), "top_k", "top_10", "top_5", "top_1")
+        for name in (*_list_texts_of_column(mine, "main_score"), "top_k", "top_10", "top_5", "top_1")
         if name in mine and mine[name].notna().all()
     ]
     if not known:
@@ -348,7 +351,7 @@ def _describe_scores(mine, good):
     below, null = _find_below_null(mine)
     show = "{:.3f}".format if is_score_correlation(mine, score) else format_percent_text
     for label, row in mean_and_sem(mine, score, "estimator", chance=chance).iterrows():
-        problem = join_text_items(_list_leaks(mine[mine["estimator"] == label]))
+        problem = join_text_items(_list_leaks_for_methods(mine[mine["estimator"] == label]))
         if not problem and label in below:
             problem = f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}"
         yield {
@@ -363,7 +366,7 @@ def _describe_scores(mine, good):
 
 def _format_timing(own, show):
     """Format the mean score of timing alone over subjects, None if unknown."""
-    return _format_mean(own, "timing", show) if "timing" in own else None
+    return _format_methods_mean(own, "timing", show) if "timing" in own else None
 
 
 def _format_envelope(good, label, score, show):
@@ -371,10 +374,10 @@ def _format_envelope(good, label, score, show):
     if "control" not in good or score not in good:
         return None
     own = good[(good["control"] == "envelope_only") & (good["estimator"].astype(str) == label)]
-    return _format_mean(own[own["pool"] == "all"] if "pool" in own else own, score, show)
+    return _format_methods_mean(own[own["pool"] == "all"] if "pool" in own else own, score, show)
 
 
-def _format_mean(rows, score, show):
+def _format_methods_mean(rows, score, show):
     """Format the mean over subjects of all known scores, or return None."""
     rows = rows[rows[score].notna()]
     if not len(rows):
@@ -382,7 +385,7 @@ def _format_mean(rows, score, show):
     return show(compute_subject_score_statistics(rows, [score], ["subject"])[score].mean())
 
 
-def _list_leaks(own):
+def _list_leaks_for_methods(own):
     """List the texts of leaks of an estimator."""
     if not {"verdict", "verdict_text"} <= set(own):
         return []
@@ -417,7 +420,7 @@ def _list_unknown(good, cv):
     return [name for name, is_unknown in unknown.items() if is_unknown]
 
 
-def _list_texts(rows, column, separator=None):
+def _list_texts_of_column(rows, column, separator=None):
     """List distinct texts of a column that are not empty."""
     if column not in rows:
         return []
@@ -427,7 +430,7 @@ def _list_texts(rows, column, separator=None):
     return [text for text in dict.fromkeys(texts) if text]
 
 
-def _format_range(rows, column):
+def _format_methods_range(rows, column):
     """Format the range of whole numbers, None if any is unknown."""
     if column not in rows or rows[column].isna().any():
         return None

@@ -50,7 +50,7 @@ def list_training_sentences(fits):
     """List sentences about the training of networks, equal ones once."""
     kinds: dict[tuple, list[str]] = {}
     epochs: dict[str, list[float]] = {}
-    for name, one in _iter_parts(fits, "training"):
+    for name, one in _iter_parts_of_fits(fits, "training"):
         key = tuple((key, value) for key, value in one.items() if key not in ("epochs", "member"))
         kinds[key] = [*dict.fromkeys([*kinds.get(key, []), name])]
         epochs.setdefault(name, []).append(one["epochs"])
@@ -67,7 +67,7 @@ def list_training_sentences(fits):
             )
         elif one.get("validation"):
             stop = f", of which that with the lowest validation loss on {100 * one['validation']:g} % of the training windows was used"
-        took = _format_values([number for name in names for number in epochs[name]])
+        took = _format_methods_values([number for name in names for number in epochs[name]])
         sentences.append(
             f"{join_text_items(names)} {'was' if len(names) == 1 else 'were'} trained on the {LOSSES.get(one['loss'], one['loss'])} "
             f"with {optimizer}learning rate {one['lr']:g}, batches of {one['batch_size']:g} windows) for at most "
@@ -79,22 +79,26 @@ def list_training_sentences(fits):
 def list_selection_sentences(fits):
     """List sentences about hyperparameters chosen on training data."""
     found: dict[tuple, dict] = {}
-    for name, one in _iter_parts(fits, "selection"):
+    for name, one in _iter_parts_of_fits(fits, "selection"):
         own = found.setdefault(
             (name, one["name"]), {"tried": one["tried"], "chosen": [], "n_folds": one["n_folds"]}
         )
         own["chosen"] += one["chosen"]
     sentences = []
     for (name, parameter), own in found.items():
-        among = f" among {len(own['tried'])} values ({_format_values(own['tried'])})" if own["tried"] else ""
+        among = (
+            f" among {len(own['tried'])} values ({_format_methods_values(own['tried'])})"
+            if own["tried"]
+            else ""
+        )
         how = f" by {own['n_folds']}-fold cross-validation" if own["n_folds"] else ""
         sentences.append(
-            f"For {name}, {parameter} was chosen{among}{how} within the training set: {_format_values(own['chosen'])}."
+            f"For {name}, {parameter} was chosen{among}{how} within the training set: {_format_methods_values(own['chosen'])}."
         )
     return sentences
 
 
-def _iter_parts(fits, part):
+def _iter_parts_of_fits(fits, part):
     """Yield the name of a decoder or member, and its details."""
     for label, details in zip(fits["label"], fits["details"], strict=True):
         for one in details.get(part, ()):
@@ -105,7 +109,7 @@ def _format_epochs(n):
     return f"{n:g} epoch{'s' * (n != 1)}"
 
 
-def _format_values(values):
+def _format_methods_values(values):
     """Format numbers by their range, and other values as a list."""
     if all(isinstance(value, Real) for value in values):
         low, high = min(values), max(values)
@@ -125,7 +129,7 @@ def describe_comparison(mine):
         return ""
     is_correlation = is_score_correlation(mine)
     texts = [
-        f"{row.estimator} minus {row.reference} {_format_difference(row, is_correlation)}, {describe_comparison_counts(row)}, "
+        f"{row.estimator} minus {row.reference} {_format_methods_difference(row, is_correlation)}, {describe_comparison_counts(row)}, "
         f"p = {row.p_holm:.2g}"
         for row in table.itertuples()
     ]  # fmt: skip
@@ -138,7 +142,7 @@ def describe_comparison(mine):
     )
 
 
-def _format_difference(row, is_correlation):
+def _format_methods_difference(row, is_correlation):
     scale, digits, unit = (1, 3, "") if is_correlation else (100, 1, " points")
     mean, sem = scale * row.mean_difference, scale * row.sem
     return f"{mean:.{digits}f}{unit} ± {sem:.{digits}f}" if pd.notna(sem) else f"{mean:.{digits}f}{unit}"

@@ -40,11 +40,11 @@ def show_provenance(results, cv):
             "texts": generate_methods_text(results.dropna(axis=1, how="all"), cv).split("\n\n"),
         },
     ]
-    yield pair_html_blocks(group_html_blocks(*methods), group_html_blocks(*_show_origin(results)))
+    yield pair_html_blocks(group_html_blocks(*methods), group_html_blocks(*_show_provenance_origin(results)))
     yield from show_parameters_in_appendix_section(results)
 
 
-def _show_origin(results):
+def _show_provenance_origin(results):
     """Show the command, the table of results and the versions."""
     yield make_html_heading("How to repeat it")
     if command := select_detail_for_sections(results, "command"):

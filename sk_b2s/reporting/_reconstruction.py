@@ -99,8 +99,8 @@ def write_reconstruction_report(
         )
     with style_html_figures():
         blocks = [
-            *_show_verdict(controls), *_show_scores(controls), *_show_audio(controls, recordings, start, duration, stimulus),
-            *_show_limits(), *_show_bands(controls), *_show_subjects(controls), *_show_settings(controls),
+            *_show_verdict(controls), *_show_reconstruction_scores(controls), *_show_audio(controls, recordings, start, duration, stimulus),
+            *_show_reconstruction_limits(), *_show_bands(controls), *_show_subjects(controls), *_show_settings(controls),
         ]  # fmt: skip
     text = render_html_page(
         make_all_text_visible(title) or "Reconstructed speech", _describe_counts(controls), blocks
@@ -147,7 +147,7 @@ def write_unscored_reconstruction(model, mels, path, title, start=0.0):
             make_html_heading("Audio"),
             *_show_voice(model),
             pair_html_blocks(*parts),
-            *_show_limits(),
+            *_show_reconstruction_limits(),
         ]
     text = render_html_page(
         make_all_text_visible(title), f"{len(mels['decoder']) / model.sfreq_:.1f} s", blocks
@@ -196,7 +196,7 @@ def _show_verdict(controls):
     }  # fmt: skip
 
 
-def _show_scores(controls):
+def _show_reconstruction_scores(controls):
     """Show one row of scores for each control."""
     means = controls.select_means().set_index(["control", "measure"])
     n_way = controls.settings["n_way"]
@@ -205,7 +205,7 @@ def _show_scores(controls):
         spec, own = controls.specs[name], means.loc[name]
         verdict = own.loc["r", "verdict"]
         rows.append([
-            spec.label, *[_make_score_cell(own.loc[measure]) for measure in ("r", "two_way", "n_way")],
+            spec.label, *[_make_reconstruction_score_cell(own.loc[measure]) for measure in ("r", "two_way", "n_way")],
             make_html_cell(badge=make_html_badge(BADGES[str(verdict)], get_finding_style(verdict))),
         ])  # fmt: skip
     yield make_html_heading("Scores")
@@ -215,7 +215,7 @@ def _show_scores(controls):
     )  # fmt: skip
 
 
-def _make_score_cell(row):
+def _make_reconstruction_score_cell(row):
     share = row["measure"] if "measure" in row else row.name
     number = f"{row['score']:.3f}" if share == "r" else f"{100 * row['score']:.1f} %"
     if not np.isfinite(row["null_high"]):
@@ -244,7 +244,7 @@ def _show_audio(controls, recordings, start, duration, stimulus):
         yield make_html_heading(f"Subject {row['subject']}, {name}, fold {row['fold']}", 3)
         bright = "true_features" if "true_features" in controls.results else "decoder"
         limits = np.percentile(_scale_excerpt(controls, bright, index, start, stop), [2, 98])
-        parts = [_make_player(controls, name, index, start, stop, limits) for name in controls.results]
+        parts = [_make_clip_player(controls, name, index, start, stop, limits) for name in controls.results]
         parts.insert(1, _make_faded_player(controls, index, start, stop))
         if stimulus:
             parts.append(_make_stimulus_player(controls, index, start, stop, limits))
@@ -263,7 +263,7 @@ def _show_voice(model, has_stimulus=False):
         yield make_html_paragraph(f"The voice is synthesized with this consent of its speaker: {consent}")
 
 
-def _make_player(controls, name, index, start, stop, limits):
+def _make_clip_player(controls, name, index, start, stop, limits):
     """Make the player and spectrogram of a control."""
     spec = controls.specs[name]
     wav = make_wav_of_reconstruction_report(controls, name, index, start, stop)
@@ -360,7 +360,7 @@ def _draw_confidence(confidence, start):
 # --- details ---------------------------------------------------------------------------------------
 
 
-def _show_limits():
+def _show_reconstruction_limits():
     yield make_html_heading("What must not be claimed")
     yield make_html_items(NOT_CLAIMED)
 
@@ -397,7 +397,12 @@ def _show_subjects(controls):
     rows = []
     for subject in subjects:
         own = scores[scores["subject"] == subject].set_index("measure")
-        rows.append([str(subject), *[_make_score_cell(own.loc[name]) for name in ("r", "two_way", "n_way")]])
+        rows.append(
+            [
+                str(subject),
+                *[_make_reconstruction_score_cell(own.loc[name]) for name in ("r", "two_way", "n_way")],
+            ]
+        )
     columns = ["subject", "correlation", "one of two seconds", f"one of {controls.settings['n_way']} seconds"]
     yield make_html_heading("Subjects")
     yield make_html_details(

@@ -125,7 +125,7 @@ def write_report(
     'report.html'
     """
     cv = None if cv is None else str(cv)
-    summary = BenchmarkSummary(make_all_text_visible(_check_results(results)))
+    summary = BenchmarkSummary(make_all_text_visible(_check_results_to_report(results)))
     title, cv, results_by_decoder, encoders, curves = map(
         make_all_text_visible, (title, cv, results_by_decoder or {}, encoders or {}, curves or {})
     )
@@ -137,7 +137,7 @@ def write_report(
             *show_control_scores(summary), *show_guesses_detail_section(summary.results, clips), *pair_detail_sections(summary.results),
             *make_appendix_section(results_by_decoder, encoders, positions, curves, figures or {}),
             *_show_folds(summary), *show_provenance(summary.results, cv),
-            pair_html_blocks(group_html_blocks(*_show_help(summary)), group_html_blocks(*_show_limits(summary))),
+            pair_html_blocks(group_html_blocks(*_show_help(summary)), group_html_blocks(*_show_report_limits(summary))),
         ]  # fmt: skip
     text = render_html_page(title or _make_title(summary.results), describe_finding_counts(summary), blocks)
     path = Path(path)
@@ -149,7 +149,7 @@ def write_report(
     return path
 
 
-def _check_results(results):
+def _check_results_to_report(results):
     """Check columns and rows of results. Subjects without a name get one."""
     known = set(getattr(results, "columns", ()))
     if missing := [name for name in COLUMNS if name not in known | set(OPTIONAL)]:
@@ -209,7 +209,7 @@ def _show_task(summary):
     yield make_html_paragraph(f"Source: {spec.source}. Published, on other data: {spec.published}.")
 
 
-def _show_limits(summary):
+def _show_report_limits(summary):
     compared = summary.task.compared if summary.task else "similarities"
     yield make_html_heading("What controls do not detect")
     yield make_html_paragraph(

@@ -274,7 +274,7 @@ def show_score_comparison(summary):
     columns = ["comparison", "difference", "subjects", "corrected p", "p"]
     body = [
         [f"{row.estimator} − {row.reference}",
-         _format_difference(row.mean_difference, is_correlation) + format_finding_error(row.sem, is_correlation),
+         _format_score_difference(row.mean_difference, is_correlation) + format_finding_error(row.sem, is_correlation),
          make_html_cell(f"{row.n_better} better", f"{row.n_worse} worse"),
          make_html_cell(f"{row.p_holm:.2g}", f"smallest {row.smallest_p_holm:.2g}"), f"{row.p:.2g}"]
         for row in found.itertuples()
@@ -287,13 +287,13 @@ def show_score_comparison(summary):
 def _describe_differences(table, is_correlation):
     """Describe a table of comparisons in words, for an alternative text."""
     return "; ".join(
-        f"{row.estimator} minus {row.reference} {_format_difference(row.mean_difference, is_correlation)}"
+        f"{row.estimator} minus {row.reference} {_format_score_difference(row.mean_difference, is_correlation)}"
         f"{'' if is_correlation else ' points'}, {describe_comparison_counts(row)}, corrected p {row.p_holm:.2g}"
         for row in table.itertuples()
     )
 
 
-def _format_difference(difference, is_correlation):
+def _format_score_difference(difference, is_correlation):
     """Format a difference of scores, in percentage points or as a number."""
     text = f"{difference:+.3f}" if is_correlation else f"{100 * difference:+.1f}"
     return text.replace("-", "−")

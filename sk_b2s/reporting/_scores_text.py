@@ -60,32 +60,34 @@ def format_scores(results):
         lines["calibration"] = [text.removeprefix(", ") for text in format_calibration_amounts(whole[column])]
     main, called = _name_main_score(whole)
     if whole["top_1"].notna().any() and (main, k) != ("top_k", "1"):
-        lines["top-1"] = _format_numbers(whole["top_1"])
+        lines["top-1"] = _format_score_numbers(whole["top_1"])
     lines[called if whole[f"{main}_sem"].isna().all() else f"{called} ± s.e.m."] = [
         f"{mean:.3f}" if pd.isna(sem) else f"{mean:.3f} ± {sem:.3f}"
         for mean, sem in zip(whole[main], whole[f"{main}_sem"], strict=True)
     ]
-    lines["chance"] = _format_numbers(whole["chance"])
+    lines["chance"] = _format_score_numbers(whole["chance"])
     is_low = (whole["verdict"] == Verdict.BELOW_NULL).any()
     if is_low:
-        lines["null from"] = _format_numbers(whole["null_low"])
-    lines["null to"] = _format_numbers(whole["null_high"])
+        lines["null from"] = _format_score_numbers(whole["null_low"])
+    lines["null to"] = _format_score_numbers(whole["null_high"])
     if (whole["n_candidates"] > 0).any():  # not of a reconstruction
         lines["candidates"] = whole["n_candidates"].map("{:,.0f}".format)
     for pool, rows in summary[summary["pool"] != "all"].groupby("pool", sort=False):
-        lines[f"top-{k} of {pool}"] = _format_numbers(rows.set_index(columns)["top_k"].reindex(lines.index))
+        lines[f"top-{k} of {pool}"] = _format_score_numbers(
+            rows.set_index(columns)["top_k"].reindex(lines.index)
+        )
     if "timing_matched_p" in whole and whole["timing_matched_p"].notna().any():
-        lines["timing-matched"] = _format_numbers(whole["timing_matched"])
-        lines["its p"] = _format_numbers(whole["timing_matched_p"])
+        lines["timing-matched"] = _format_score_numbers(whole["timing_matched"])
+        lines["its p"] = _format_score_numbers(whole["timing_matched_p"])
     lines["verdict"] = whole["verdict_text"] + whole["n_failed"].map(lambda n: f", {n} failed" if n else "")
     lines["verdict"] += whole["n_without_null"].map(lambda n: f", {n} without null" if n else "")
     notes = [f"{TEXTS[Verdict.BELOW_NULL]}: {BELOW_MEANS}."] if is_low else []
-    notes += _list_unfinished(whole)
+    notes += _list_unfinished_estimators(whole)
     return "\n".join(
         [
-            _align_columns(lines),
+            _align_score_columns(lines),
             "",
-            wrap_scores_text(_describe_means(whole)),
+            wrap_scores_text(_describe_score_means(whole)),
             *map(wrap_scores_text, notes),
         ]
     )
@@ -102,7 +104,7 @@ def _name_main_score(whole):
     return main, "top-" + "/".join(str(int(k)) for k in pd.unique(whole["k"]))
 
 
-def _describe_means(whole):
+def _describe_score_means(whole):
     """Describe over what the means are taken."""
     _, called = _name_main_score(whole)
     counts = [
@@ -121,7 +123,7 @@ def _describe_means(whole):
     return text
 
 
-def _list_unfinished(whole):
+def _list_unfinished_estimators(whole):
     """List what is missing from the plan of each estimator."""
     decoder = whole["control"] == "decoder"
     reported = set(whole.loc[decoder, ["estimator", "missing"]].itertuples(index=False, name=None))
@@ -135,7 +137,7 @@ def _list_unfinished(whole):
                 yield f"Not complete, {name}: {row['missing']}."
 
 
-def _format_numbers(column):
+def _format_score_numbers(column):
     return column.map("{:.3f}".format).replace("nan", "-")
 
 
@@ -144,7 +146,7 @@ def wrap_scores_text(text):
     return textwrap.fill(text, WIDTH)
 
 
-def _align_columns(table):
+def _align_score_columns(table):
     """Align a table of texts, words to the left and numbers to the right."""
     columns = []
     for name, values in table.items():

@@ -24,7 +24,7 @@ class StreamingCandidateSounds:
         if len(candidates) < 2:
             raise ValueError(f"candidates must contain at least two sounds by name. Got {list(candidates)}.")
         self.names, self.duration = list(candidates), float(duration)
-        pairs = [_split_candidate(name, value) for name, value in candidates.items()]
+        pairs = [_split_live_candidate(name, value) for name, value in candidates.items()]
         self.sounds, self.delays = [sound for sound, _ in pairs], np.array([delay for _, delay in pairs])
         lengths = np.array([stimulus_duration(sound) for sound in self.sounds])
         self.start = max(0.0, float(self.delays.max()))
@@ -65,7 +65,7 @@ class StreamingCandidateSounds:
         })  # fmt: skip
 
 
-def _split_candidate(name, value):
+def _split_live_candidate(name, value):
     """Return the sound of a candidate, and its delay in seconds."""
     if not isinstance(value, tuple):
         return value, 0.0

@@ -83,7 +83,7 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
     counts = {"n_predictions": 0, "n_samples": 0, "n_lost": 0, "seconds": 0.0, "reason": "error"}
     counts |= {"samples": {}, "faults": {}}
     try:
-        for line in _iter_predictions(decoder, chunks, onset if is_found else onsets, counts, on_status):
+        for line in _iter_live_predictions(decoder, chunks, onset if is_found else onsets, counts, on_status):
             if writer is not None:
                 writer.write({"type": "prediction", **line})
             for callback in callbacks:
@@ -98,7 +98,7 @@ def decode_live(decoder, chunks, onset=0.0, path=None, header=None, callbacks=()
     return counts
 
 
-def _iter_predictions(decoder, chunks, onsets, counts, on_status):
+def _iter_live_predictions(decoder, chunks, onsets, counts, on_status):
     """Yield the predictions of all chunks as dicts."""
     decoder.reset()
     trial, arrival = -1, getattr(chunks, "arrival", None)
@@ -126,7 +126,7 @@ def _iter_predictions(decoder, chunks, onsets, counts, on_status):
                 last = (decoder.n_samples_ + part.stop - first - 1) / decoder.sfreq
                 while trial < max(1, np.searchsorted(onsets, last, side="right")) - 1:
                     trial += 1
-                    _start_trial(decoder, onsets[trial])
+                    _start_live_trial(decoder, onsets[trial])
             begun = time.perf_counter()
             stamps = None if timestamps is None else timestamps[part]
             table = decoder.push(samples[:, part], stamps, arrived)
@@ -138,7 +138,7 @@ def _iter_predictions(decoder, chunks, onsets, counts, on_status):
             found = [] if detector is None else detector.find(channel[part], stamps)
             for number, onset in enumerate(found, 1):
                 trial += 1
-                if _start_trial(decoder, onset) and number < len(found):
+                if _start_live_trial(decoder, onset) and number < len(found):
                     yield from iter_lines(decoder._push_stored(), found[number])
             first = part.stop
         if on_status is not None and samples.shape[1]:
@@ -155,7 +155,7 @@ def _end_before_second_onset(part, onsets, decoder):
     return slice(part.start, part.start + n_before) if n_before else part
 
 
-def _start_trial(decoder, onset):
+def _start_live_trial(decoder, onset):
     """Begin a trial. Warn and return False if its begin was lost."""
     try:
         decoder.start(onset)

@@ -59,7 +59,7 @@ def pipeline_latency(pipeline, sfreq):
         if step in (None, "passthrough"):
             continue
         if isinstance(step, Epocher):
-            delay, ahead = _measure_epocher(step, sfreq)
+            delay, ahead = _measure_epocher_latency(step, sfreq)
         elif isinstance(step, RobustChannelScaler):
             delay, ahead = 0.0, np.inf if step.calibration is None else 0.0
         elif step is pipeline.steps[-1][1]:
@@ -72,7 +72,7 @@ def pipeline_latency(pipeline, sfreq):
     return table
 
 
-def _measure_epocher(epocher, sfreq):
+def _measure_epocher_latency(epocher, sfreq):
     """Return the delay and the look-ahead of an Epocher in seconds."""
     lag = float(epocher.lag)
     if epocher.causal:

@@ -42,7 +42,7 @@ class LivePredictionWriter:
 
     def write(self, line):
         """Append a line, a dict with "type"."""
-        text = json.dumps({**line, "key": self.run}, default=_make_plain)
+        text = json.dumps({**line, "key": self.run}, default=_make_plain_prediction)
         os.write(self._file, f"\n{text}\n".encode())
 
     def close(self, **counts):
@@ -54,7 +54,7 @@ class LivePredictionWriter:
             self._file = None
 
 
-def _make_plain(value):
+def _make_plain_prediction(value):
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
@@ -102,7 +102,7 @@ def read_live_predictions(path):
     for number, text in enumerate(path.read_bytes().split(b"\n"), 1):
         if not text.strip():
             continue
-        line = _parse_line(text, headers)
+        line = _parse_prediction_line(text, headers)
         if line is None:
             skipped.append(number)
         elif line["type"] == "header":
@@ -128,7 +128,7 @@ def read_live_predictions(path):
     return table
 
 
-def _parse_line(text, headers):
+def _parse_prediction_line(text, headers):
     """Return a valid line, or None."""
     try:
         line = json.loads(text)
@@ -147,17 +147,17 @@ def _parse_line(text, headers):
     names, values = headers[key]["candidates"], line.get("probabilities")
     is_valid = (
         kind == "prediction"
-        and all(_is_number(line.get(name)) for name in NUMBERS)
+        and all(_is_prediction_number(line.get(name)) for name in NUMBERS)
         and all(isinstance(line.get(name), int) for name in ("trial", "n_lost"))
         and isinstance(values, dict)
         and list(values) == names
-        and all(map(_is_number, values.values()))
+        and all(map(_is_prediction_number, values.values()))
         and line.get("best") in names
     )
     return line if is_valid else None
 
 
-def _is_number(value):
+def _is_prediction_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
 
 
@@ -200,7 +200,7 @@ def score_live_predictions(predictions, truth, bin_width=5.0):
     if not (np.isscalar(bin_width) and 0 < bin_width < np.inf):
         raise ValueError(f"bin_width must be a positive number of seconds. Got {bin_width!r}.")
     table = predictions.reset_index(drop=True)
-    correct = _find_truth(table, truth)
+    correct = _find_truth_of_predictions(table, truth)
     names = table.columns[list(table.columns).index("n_lost") + 1 :]
     if unknown := sorted(set(correct) - set(names)):
         raise ValueError(f"truth: {unknown} are not candidates, which are {list(names)}.")
@@ -208,7 +208,9 @@ def score_live_predictions(predictions, truth, bin_width=5.0):
     table["probability"] = values[np.arange(len(table)), names.get_indexer(correct)] if len(table) else np.nan
     table["chance"] = 1 / np.isfinite(values).sum(1).clip(1)
     table["hit"] = (table["best"] == correct).astype(float)
-    table["shifted"] = _score_shifted(table, correct) if not isinstance(truth, pd.DataFrame) else np.nan
+    table["shifted"] = (
+        _score_shifted_predictions(table, correct) if not isinstance(truth, pd.DataFrame) else np.nan
+    )
     table["bin"] = np.floor(table["stimulus_time"] / bin_width + 1e-9).astype(int)
     rows = []
     for number, own in table.groupby("bin"):
@@ -227,7 +229,7 @@ def score_live_predictions(predictions, truth, bin_width=5.0):
     return pd.DataFrame(rows, columns=columns)
 
 
-def _find_truth(table, truth):
+def _find_truth_of_predictions(table, truth):
     """Return the correct name of each prediction."""
     if isinstance(truth, str):
         return np.array([truth] * len(table), dtype=object)
@@ -249,7 +251,7 @@ def _find_truth(table, truth):
     return np.array([by_trial[trial] for trial in table["trial"]], dtype=object)
 
 
-def _score_shifted(table, correct):
+def _score_shifted_predictions(table, correct):
     """Return the fraction of hits of each prediction with shifted labels."""
     trials = pd.MultiIndex.from_frame(table[["run", "trial"]])
     unique = trials.unique()

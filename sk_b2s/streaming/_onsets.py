@@ -11,10 +11,10 @@ from sk_b2s._utils._validation import validate_positive
 from sk_b2s.events._stimuli import stimulus_duration, stimulus_name
 from sk_b2s.io._clocks._audio_alignment import (
     TIE,
-    _channel_envelopes,
-    _min_correlation,
-    _sliding_correlation,
-    _stimulus_envelopes,
+    compute_audio_stimulus_envelopes,
+    compute_channel_envelopes,
+    compute_min_audio_correlation,
+    correlate_audio_envelopes,
 )
 
 EVERY = 0.5  # s, between searches
@@ -160,7 +160,7 @@ class AudioOnset:
         self._references = [
             (name, delay, envelope[:n])
             for name, (sound, delay) in pairs.items()
-            for envelope in _stimulus_envelopes(sound, float(sfreq), self._rate)
+            for envelope in compute_audio_stimulus_envelopes(sound, float(sfreq), self._rate)
         ]
         if short := [name for name, _, reference in self._references if not np.any(reference)]:
             raise ValueError(
@@ -214,7 +214,7 @@ class AudioOnset:
         if not places:
             return []
         self.correlation_ = max(place[0] for place in places)
-        if self.correlation_ < _min_correlation(self._length):
+        if self.correlation_ < compute_min_audio_correlation(self._length):
             return []
         _, at, n_places, delay, name = max(places)
         onset = begin + at / self._rate - delay
@@ -230,11 +230,11 @@ class AudioOnset:
         """Return correlation, place, number of places, delay and name."""
         name, delay, reference = named
         best = None
-        for signal in _channel_envelopes(self._kept, self.sfreq, self._rate):
+        for signal in compute_channel_envelopes(self._kept, self.sfreq, self._rate):
             signal = signal[: len(signal) - round(EDGE * self._rate)]
             if len(signal) < len(reference) or not np.any(signal):
                 continue
-            correlation = _sliding_correlation(reference, signal)
+            correlation = correlate_audio_envelopes(reference, signal)
             at = int(correlation.argmax())
             if best is None or correlation[at] > best[0]:
                 best = float(correlation[at]), at, len(correlation), delay, name

@@ -57,7 +57,7 @@ class LivePage:
         self._facts |= {"has_spectrograms": spectrograms is not None, "twin": None}
         self._rows, self._sent, self._played = [], -SEND_EVERY, None
         try:
-            self._server = _Server(("127.0.0.1", port), partial(_Handler, self))
+            self._server = _PageServer(("127.0.0.1", port), partial(_PageHandler, self))
         except (OSError, OverflowError) as error:
             raise OSError(
                 f"Port {port} of 127.0.0.1 cannot be used for the page ({error}). Use another --port, --port 0 for a free "
@@ -105,14 +105,14 @@ class LivePage:
             self._send()
 
     def _send(self):
-        message = _format_event("update", {**self._facts, "rows": self._rows})
+        message = _format_page_event("update", {**self._facts, "rows": self._rows})
         self._rows, self._sent = [], time.monotonic()
         for client in list(self._clients):
             try:
                 client.put_nowait(message)
             except queue.Full:  # it connects again and gets the whole state
                 self._clients.remove(client)
-                _replace_waiting(client, None)
+                _replace_waiting_page_event(client, None)
 
     def add_client(self):
         """Return the queue of messages of a page, None if there are many."""
@@ -123,7 +123,7 @@ class LivePage:
             if not self._facts["ended"]:
                 self._send()  # rows that wait go to the other pages, and are in the history of this one
             state = {**self._facts, "names": self.names, "history": list(self._history)}
-            client.put_nowait(_format_event("state", state))
+            client.put_nowait(_format_page_event("state", state))
             if self._facts["ended"]:
                 client.put_nowait(None)
             else:
@@ -145,7 +145,7 @@ class LivePage:
             self._send()
             clients = list(self._clients)
             for client in clients:
-                client.put(None) if not client.full() else _replace_waiting(client, None)
+                client.put(None) if not client.full() else _replace_waiting_page_event(client, None)
         until = time.monotonic() + wait
         while self._clients and time.monotonic() < until:
             time.sleep(0.02)
@@ -154,19 +154,19 @@ class LivePage:
         self._thread.join(wait)
 
 
-def _replace_waiting(client, message):
+def _replace_waiting_page_event(client, message):
     """Replace all waiting messages of a queue."""
     while not client.empty():
         client.get_nowait()
     client.put_nowait(message)
 
 
-def _format_event(name, data):
+def _format_page_event(name, data):
     """Format a server-sent event of one line of ASCII JSON."""
     return f"event: {name}\ndata: {json.dumps(data, allow_nan=False)}\n\n".encode("ascii")
 
 
-class _Server(ThreadingHTTPServer):
+class _PageServer(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
@@ -174,7 +174,7 @@ class _Server(ThreadingHTTPServer):
         """Ignore pages that close their connection."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _PageHandler(BaseHTTPRequestHandler):
     """Respond to the requests of the page, from this machine only."""
 
     timeout = 30

@@ -42,7 +42,7 @@ def average_reconstruction(result, average, is_standardized=True):
         for parts in (result.estimate, result.target):
             joined = np.concatenate(
                 [
-                    _standardize(parts[i]) if is_standardized and parts is result.estimate else parts[i]
+                    _standardize_bands(parts[i]) if is_standardized and parts is result.estimate else parts[i]
                     for i in own
                 ],
                 axis=1,
@@ -59,7 +59,7 @@ def average_reconstruction(result, average, is_standardized=True):
     return ReconstructionResult(estimate, target, pd.DataFrame(rows), result.window, result.sfreq, place)
 
 
-def _standardize(estimate):
+def _standardize_bands(estimate):
     """Standardize bands, so that each recording has the same weight."""
     spread = estimate.std(1, keepdims=True)
     centered = estimate - estimate.mean(1, keepdims=True)

@@ -85,11 +85,11 @@ class SynthesisControlFold:
         windows = (
             targets._replace(rows=table) if isinstance(given, np.ndarray) else given._replace(rows=table)
         )
-        source = _Given(model, given, targets, model._get_weights(targets))
+        source = _GivenWindows(model, given, targets, model._get_weights(targets))
         return reconstruct_recordings(source, windows, targets, table)
 
 
-class _Given:
+class _GivenWindows:
     """Windows that are not decoded, with the interface of a decoder."""
 
     def __init__(self, model, given, targets, weights):
@@ -234,7 +234,7 @@ def reconstruct_with_controls(
         )
     validate_count("n_way", n_way, least=2)
     validate_count("n_shifts", n_shifts, least=1)
-    names = _check_names(controls)
+    names = _check_synthesis_control_names(controls)
     run_control_rows(X)
     parts: dict[str, list] = {name: [] for name in names}
     models, stimuli, is_seen = [], [], False
@@ -256,7 +256,7 @@ def reconstruct_with_controls(
     )
 
 
-def _check_names(controls):
+def _check_synthesis_control_names(controls):
     """Return the names of controls, the decoder first."""
     if isinstance(controls, str):
         raise TypeError(f"controls must be a list of names. Got the text {controls!r}. Use [{controls!r}].")

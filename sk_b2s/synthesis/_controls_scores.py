@@ -31,17 +31,19 @@ def score_rows_of_synthesis_controls(results, specs, sfreq, n_way, seconds, n_sh
     n_folds = results["decoder"].rows["fold"].nunique()
     common = (sfreq, n_way, seconds, n_shifts, random_state, n_folds)
     parts = {
-        name: pd.DataFrame(_score_control(result, *common))
+        name: pd.DataFrame(_score_synthesis_control(result, *common))
         for name, result in results.items()
         if name != "shifted_labels"
     }
     if "shifted_labels" in results:
         truth = replace(results["decoder"], estimate=results["decoder"].target)
-        of_truth = pd.DataFrame(_score_control(truth, *common))
+        of_truth = pd.DataFrame(_score_synthesis_control(truth, *common))
         gain = ((parts["decoder"]["score"] - of_truth["chance"]) / (1 - of_truth["chance"])).clip(lower=0)
         keys = of_truth[["subject", "measure", "band"]].itertuples(index=False, name=None)
         extra = dict(zip(keys, (gain * of_truth["null_std"]).fillna(0), strict=True))
-        parts["shifted_labels"] = pd.DataFrame(_score_control(results["shifted_labels"], *common, extra))
+        parts["shifted_labels"] = pd.DataFrame(
+            _score_synthesis_control(results["shifted_labels"], *common, extra)
+        )
     scores = pd.concat([parts[name].assign(control=name) for name in results], ignore_index=True)
     scores["verdict"] = [
         make_synthesis_score_verdict(
@@ -55,7 +57,7 @@ def score_rows_of_synthesis_controls(results, specs, sfreq, n_way, seconds, n_sh
     return scores[COLUMNS]
 
 
-def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_folds, extra=None):
+def _score_synthesis_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_folds, extra=None):
     """Score each subject and their mean: list of dicts.
 
     ``extra`` is the additional standard deviation of the null of each subject,
@@ -63,7 +65,7 @@ def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_fold
     """
     names = [MEAN, *map(str, range(result.n_bands))] if result.n_bands > 1 else [MEAN]
     curves, pieces, counts, n_distinct = [], [], [], []
-    groups = _group_folds(result)
+    groups = _group_folds_of_synthesis(result)
     for index, row in enumerate(result.rows.to_dict("records")):
         random = check_random_state(random_state + groups[row["fold"]])
         curves.append(result.correlate_recording(index, n_shifts, random)[:, : len(names)])
@@ -94,7 +96,7 @@ def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_fold
     for measure, (values, weights, bands, chance) in measures.items():
         by_subject = {
             subject: (
-                _average([values[i] for i in own], weights.iloc[own].to_numpy(float)),
+                _average_recordings_of_subject([values[i] for i in own], weights.iloc[own].to_numpy(float)),
                 int(weights.iloc[own].sum()),
             )
             for subject, own in result.rows.groupby("subject", sort=False).indices.items()
@@ -106,7 +108,7 @@ def _score_control(result, sfreq, n_way, seconds, n_shifts, random_state, n_fold
                 more = 0.0 if extra is None else extra.get((subject, measure, band), 0.0)
                 rows.append({
                     "subject": subject, "measure": measure, "band": band, "chance": chance, "n": n,
-                    **_compare_with_null(value[:, column], n_folds, 0 if measure == "r" else limit, more),
+                    **_compare_synthesis_with_null(value[:, column], n_folds, 0 if measure == "r" else limit, more),
                 })  # fmt: skip
     return rows
 
@@ -119,7 +121,7 @@ def score_seconds_of_synthesis_control(result, index, sfreq, seconds):
     return compare_confidence_seconds(result.estimate[index], result.target[index], sfreq, seconds)
 
 
-def _group_folds(result):
+def _group_folds_of_synthesis(result):
     """Return a number for each fold, equal if the stimuli are equal.
 
     Subjects share the stimulus, so their shifts must be common.
@@ -138,7 +140,7 @@ def _count_distinct(group, n_distinct):
     return float(np.prod(least.to_numpy(float)))
 
 
-def _average(values, weights):
+def _average_recordings_of_subject(values, weights):
     """Average recordings of a subject without those that are NaN."""
     values = np.stack(values)
     weights = weights[:, None, None] * ~np.isnan(values)
@@ -151,7 +153,7 @@ def _average(values, weights):
     )
 
 
-def _compare_with_null(values, n_folds, limit, extra=0.0):
+def _compare_synthesis_with_null(values, n_folds, limit, extra=0.0):
     """Compare a score, the first value, with its null distribution."""
     score, null = values[0], values[1:]
     null = null[~np.isnan(null)]

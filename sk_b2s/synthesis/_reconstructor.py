@@ -179,7 +179,7 @@ class SpeechReconstructor(DocLinkMixin, BaseEstimator):
         segments = self._select_segments(y)
         features, mel = self._compute_features(segments), self._compute_mel(segments)
         self.sfreq_ = 50.0 if mel.sfreq is None else float(mel.sfreq)
-        mel = _flatten(mel)
+        mel = _flatten_frames_of_windows(mel)
         self.mel_mean_, self.mel_std_ = mel.mean(0), mel.std(0)
         if (self.mel_std_ < TINY).all():
             raise ValueError(
@@ -189,7 +189,7 @@ class SpeechReconstructor(DocLinkMixin, BaseEstimator):
         if features is None:  # candidates are averaged as mel spectra
             self.mel_map_ = np.vstack([np.eye(mel.shape[1]), np.zeros(mel.shape[1])])
         else:
-            flat = _flatten(features)
+            flat = _flatten_frames_of_windows(features)
             if len(flat) != len(mel):
                 raise ValueError(
                     f"The features of the decoder must have the rate of the reconstruction, {self.sfreq_:g} Hz. Got {len(flat)} "
@@ -269,7 +269,7 @@ class SpeechReconstructor(DocLinkMixin, BaseEstimator):
         validate_rows_in_step(X, y)
         targets = self._compute_mel(y)
         warn_of_exposure(self.decoder_, self, y)  # the decoder does not warn itself
-        estimates = _Estimates(self, decoder, self._get_weights(targets))
+        estimates = _LogMelEstimates(self, decoder, self._get_weights(targets))
         result = reconstruct_recordings(estimates, windows, targets, find_overlap_add_table(X, windows))
         if all((target.std(1) < TINY).all() for target in result.target):
             raise ValueError(
@@ -443,7 +443,7 @@ class SpeechReconstructor(DocLinkMixin, BaseEstimator):
         return np.where(std > TINY, scaled, mel)
 
 
-class _Estimates:
+class _LogMelEstimates:
     """Log mel estimates with the interface of a decoder."""
 
     def __init__(self, reconstructor, decoder, weights):
@@ -453,7 +453,7 @@ class _Estimates:
         return self._reconstructor._estimate(self._decoder, windows)
 
 
-def _flatten(windows):
+def _flatten_frames_of_windows(windows):
     """Return all frames of windows: (n_windows * n_frames, n_features)."""
     values = windows.gather(np.arange(len(windows))).cpu().numpy().astype(float)
     return values.transpose(0, 2, 1).reshape(-1, values.shape[1])

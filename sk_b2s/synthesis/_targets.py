@@ -46,10 +46,10 @@ def choose_reconstruction_target(target, decoder, vocoder):
 def find_reconstruction_target_step(decoder, kind):
     """Return the step of a kind in the ``speech`` of a decoder, or None."""
     speech = find_estimator_speech(decoder)
-    return next((step for step in _list_steps(speech) if isinstance(step, kind)), None)
+    return next((step for step in _list_steps_of_targets(speech) if isinstance(step, kind)), None)
 
 
-def _list_steps(speech):
+def _list_steps_of_targets(speech):
     return [step for _, step in speech.steps] if isinstance(speech, Pipeline) else [speech]
 
 
@@ -67,7 +67,7 @@ def compute_reconstruction_targets(decoder, y, target):
     if target == "features":
         step = find_reconstruction_target_step(decoder, Wav2Vec2Features)
     elif (step := find_reconstruction_target_step(decoder, MelSpectrogram)) is None:
-        steps = _list_steps(speech)
+        steps = _list_steps_of_targets(speech)
         rate = next((step.sfreq for step in steps if getattr(step, "sfreq", None)), 50)
         step = MelSpectrogram(N_MELS, rate, memory=getattr(steps[0], "memory", None))
     return clone(step).fit(table).transform(table)

@@ -60,7 +60,7 @@ def match_voice_frames(queries, library, n_neighbors):
     Returns sorted indices of shape (n_queries, n_neighbors). The similarities
     are computed in chunks.
     """
-    queries, library = _normalize(queries), _normalize(library)
+    queries, library = _normalize_voice_frames(queries), _normalize_voice_frames(library)
     n_neighbors = min(n_neighbors, len(library))
     found = np.empty((len(queries), n_neighbors), np.int64)
     for rows in slice_rows_into_chunks(len(queries), count_chunk_rows(SIMILARITY_BYTES, len(library))):
@@ -69,7 +69,7 @@ def match_voice_frames(queries, library, n_neighbors):
     return np.sort(found, axis=1)
 
 
-def _normalize(rows):
+def _normalize_voice_frames(rows):
     rows = np.asarray(rows, np.float32)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-8)
 

@@ -42,16 +42,16 @@ def read_voice_sound(sound, name="'sound'"):
     elif isinstance(sound, tuple) and len(sound) == 3:
         audio = read_audio_for_features(*sound)
     elif isinstance(sound, tuple) and len(sound) == 2:
-        audio = _convert_samples(*sound, name)
+        audio = _convert_voice_samples(*sound, name)
     else:
         raise ValueError(
             f"{name} must be an audio file or a tuple (samples, sfreq). Got {type(sound).__name__} instead."
         )
-    _check_speech(audio, name)
+    _check_voice_speech(audio, name)
     return audio
 
 
-def _convert_samples(samples, sfreq, name):
+def _convert_voice_samples(samples, sfreq, name):
     if not isinstance(sfreq, (int, float, np.number)) or not LOWEST_RATE <= sfreq <= 192000:
         raise ValueError(
             f"{name}: the sampling rate must be from {LOWEST_RATE} to 192000 Hz. Got {sfreq!r} instead."
@@ -75,7 +75,7 @@ def _convert_samples(samples, sfreq, name):
     return resample_audio(mono.astype(np.float32), sfreq, AUDIO_SFREQ)
 
 
-def _check_speech(audio, name):
+def _check_voice_speech(audio, name):
     seconds = len(audio) / AUDIO_SFREQ
     if seconds < SHORTEST:
         raise ValueError(

@@ -51,7 +51,7 @@ def write_wav(path, sound, sfreq, metadata=None):
     'A. agreed to tests'
     """
     sound, sfreq = check_wav_sound(sound, sfreq)
-    comment = _make_comment(metadata)
+    comment = _make_wav_comment(metadata)
     with soundfile.SoundFile(path, "w", sfreq, 1, format="WAV", subtype="PCM_16") as file:
         file.title, file.comment = TITLE, comment
         file.software = f"sk_b2s {sys.modules['sk_b2s'].__version__}"
@@ -122,7 +122,7 @@ def check_wav_sound(sound, sfreq, owner="'sound'"):
     return samples.astype(np.float32), int(sfreq)
 
 
-def _make_comment(metadata):
+def _make_wav_comment(metadata):
     entries = {} if metadata is None else metadata
     if not isinstance(entries, dict) or not all(
         isinstance(name, str) and isinstance(value, (str, bool, Integral, Real))

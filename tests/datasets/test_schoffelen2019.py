@@ -143,19 +143,21 @@ def test_load_rejects_other_sampling_rate(write_subject):
 def test_find_recording_warns_of_others(tmp_path):
     for name in ("task-auditory", "task-rest", "task-visual"):
         (tmp_path / f"sub-A2002/meg/sub-A2002_{name}_meg.ds").mkdir(parents=True)
-    assert schoffelen2019._find_recording(tmp_path / "sub-A2002").name == "sub-A2002_task-auditory_meg.ds"
+    assert (
+        schoffelen2019._find_mous_recording(tmp_path / "sub-A2002").name == "sub-A2002_task-auditory_meg.ds"
+    )
     (tmp_path / "sub-A2002/meg/sub-A2002_task-auditory_run-2_meg.ds").mkdir()
     with pytest.warns(
         UserWarning, match=r"of several recordings of sub-A2002, .*run-2_meg\.ds is used, not: .*auditory_meg"
     ):
-        schoffelen2019._find_recording(tmp_path / "sub-A2002")
+        schoffelen2019._find_mous_recording(tmp_path / "sub-A2002")
 
 
 @pytest.mark.usefixtures("no_other_warnings")
 def test_read_sentences_in_latin_1(tmp_path):
     (tmp_path / "stimuli").mkdir()
     (tmp_path / "stimuli/stimuli.txt").write_bytes("1 Een café is één huis.".encode("latin-1"))
-    assert list(schoffelen2019._read_sentences(tmp_path).values()) == ["Een café is één huis."]
+    assert list(schoffelen2019._read_mous_sentences(tmp_path).values()) == ["Een café is één huis."]
 
 
 def test_load_describes_download(tmp_path):

@@ -19,7 +19,11 @@ from sk_b2s import (
     retrieval_validation_curve,
     retrieve,
 )  # fmt: skip
-from sk_b2s.evaluation._curves import _NestedSets, _training_rows, describe_learning_curve_edge
+from sk_b2s.evaluation._curves import (
+    _make_curve_training_rows,
+    _NestedTrainingSets,
+    describe_learning_curve_edge,
+)
 from sk_b2s.events._intervals import sum_recorded_intervals
 
 SFREQ, STEP, LENGTH = 8.0, 8, 24
@@ -67,9 +71,9 @@ def ridge(**changes):
 
 def test_nested_sets_consist_of_whole_blocks():
     X, y = planted()
-    rows, blocks = _training_rows(X, y)
+    rows, blocks = _make_curve_training_rows(X, y)
     train, _ = next(LeaveOneSubjectOut(3).split(X, y))
-    nested = _NestedSets(rows, blocks, train, np.random.RandomState(0))
+    nested = _NestedTrainingSets(rows, blocks, train, np.random.RandomState(0))
     sets = {(n, m): set(nested.rows(n, m, 0)[0]) for n in (1, 2, 3) for m in (0.1, 0.3, 0.5, None)}
     order = [0.1, 0.3, 0.5, None]
     for (n, m), own in sets.items():

@@ -10,7 +10,7 @@ from sk_b2s import EventFeatures, StimulusArray
 from sk_b2s.events._intervals import StimulusIntervals
 from sk_b2s.events._silence import SILENCE_LABELS, WORDS, is_silence
 from sk_b2s.io._textgrid import textgrid_events
-from sk_b2s.model_selection._calibration_sentences import _count_phonemes
+from sk_b2s.model_selection._calibration_sentences import _count_phonemes_of_sentences
 
 STORY = StimulusArray(np.zeros(64), sfreq=32, name="story")
 LABELS = sorted(SILENCE_LABELS)
@@ -54,5 +54,5 @@ def test_event_features_do_not_warn_of_silence(label):
 @pytest.mark.parametrize("label", LABELS)
 def test_count_phonemes_ignores_silence(label):
     y = pd.DataFrame({"sound": [STORY], "sound_onset": 0.0, "duration": 1.0})
-    counts = _count_phonemes([StimulusIntervals.from_table(y)], phonemes_with(label))
+    counts = _count_phonemes_of_sentences([StimulusIntervals.from_table(y)], phonemes_with(label))
     assert counts.tolist() == [[1.0]]

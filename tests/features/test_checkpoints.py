@@ -64,7 +64,7 @@ def test_average_layers_stops_at_highest_layer(model_folder, tmp_path, kind, mon
 def test_load_speech_checkpoint_keeps_random_state(model_folder, tmp_path):
     path = write(tmp_path / "noise.wav", make_audio(1.5))
     features = float32_features(model_folder("wav2vec2"), layers=3)
-    checkpoints._load_model.cache_clear()
+    checkpoints._load_checkpoint_model.cache_clear()
     state = torch.random.get_rng_state()
     one, two = compute_all_frames(features, path, 1.5), compute_all_frames(features, path, 1.5)
     np.testing.assert_array_equal(one, two)
@@ -118,7 +118,7 @@ def test_average_layers_falls_back_to_float32(model_folder, tmp_path, monkeypatc
         return change_kernel(how)(out) if out.dtype == torch.bfloat16 else out
 
     monkeypatch.setattr(torch.nn.functional, "linear", wrong)
-    checkpoints._load_model.cache_clear()
+    checkpoints._load_checkpoint_model.cache_clear()
     low = [Wav2Vec2Features(model_folder(kind), layers=layers, precision="bfloat16") for layers in choices]
     with pytest.warns(UserWarning, match="float32 instead") as caught:
         found = [compute_all_frames(features, path, 1.5) for features in low for path in paths]
@@ -126,20 +126,20 @@ def test_average_layers_falls_back_to_float32(model_folder, tmp_path, monkeypatc
     (message,) = [str(w.message) for w in caught]
     assert model_folder(kind) in message
     assert "precision='float32'" in message
-    checkpoints._load_model.cache_clear()
+    checkpoints._load_checkpoint_model.cache_clear()
 
 
 def test_average_layers_keeps_accurate_bfloat16(model_folder, tmp_path, recwarn):
     """Audio may begin with silence, be silent, or be too short to compare."""
     silent, short = np.zeros(RATE, "f4"), make_audio(0.2)
     for kind in ("wav2vec2", "wavlm, stable norm", "whisper"):
-        checkpoints._load_model.cache_clear()
+        checkpoints._load_checkpoint_model.cache_clear()
         features = partial(Wav2Vec2Features, model_folder(kind), precision="bfloat16")
         compute_all_frames(features(layers=2), write(tmp_path / "none.wav", silent), 1.0)
         compute_all_frames(features(layers=2), write(tmp_path / "short.wav", short), 0.2)
         path = write(tmp_path / "late.wav", np.r_[silent, silent, make_audio(1.5)])
         expected = compute_all_frames(float32_features(model_folder(kind), layers=3), path, 3.5)
-        checkpoints._load_model.cache_clear()
+        checkpoints._load_checkpoint_model.cache_clear()
         found = compute_all_frames(features(layers=3), path, 3.5)
         assert 1e-5 < np.abs(found - expected).max()
         network = checkpoints.load_speech_checkpoint(model_folder(kind), precision="bfloat16")
@@ -150,11 +150,11 @@ def test_average_layers_keeps_accurate_bfloat16(model_folder, tmp_path, recwarn)
 
 def test_load_speech_checkpoint_loads_once(model_folder, sound):
     path, _ = sound
-    checkpoints._load_model.cache_clear()
+    checkpoints._load_checkpoint_model.cache_clear()
     for layers in (1, 2, (0, 3)):
         y = make_table([path] * 3, [0.1, 1.0, 2.0], 0.5, EDGES)
         np.asarray(float32_features(model_folder("wav2vec2"), layers=layers).fit_transform(y))
-    assert checkpoints._load_model.cache_info().misses == 1
+    assert checkpoints._load_checkpoint_model.cache_info().misses == 1
 
 
 def test_load_speech_checkpoint_is_shared_by_threads(model_folder, tmp_path):
@@ -170,7 +170,7 @@ def test_load_speech_checkpoint_is_shared_by_threads(model_folder, tmp_path):
 
 
 def test_load_speech_checkpoint_loads_once_for_threads(model_folder):
-    checkpoints._load_model.cache_clear()
+    checkpoints._load_checkpoint_model.cache_clear()
     at_once, found = threading.Barrier(4), []
 
     def load():
@@ -185,7 +185,7 @@ def test_load_speech_checkpoint_loads_once_for_threads(model_folder):
         thread.join()
     assert len(found) == 4
     assert len({id(network) for network in found}) == 1
-    assert checkpoints._load_model.cache_info().misses == 1
+    assert checkpoints._load_checkpoint_model.cache_info().misses == 1
 
 
 def test_fit_describes_missing_files(model_folder, sound, tmp_path):
@@ -246,7 +246,7 @@ def test_load_speech_checkpoint_requires_known_layers(model_folder, monkeypatch)
 
     load = lambda *args, **kwargs: (Elsewhere(2, 2), {"missing_keys": []})  # noqa: E731
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", load)
-    checkpoints._load_model.cache_clear()
+    checkpoints._load_checkpoint_model.cache_clear()
     with pytest.raises(ValueError, match="Elsewhere does not store its layers where wav2vec 2.0"):
         checkpoints.load_speech_checkpoint(model_folder("wav2vec2"))
 
@@ -296,7 +296,7 @@ def test_load_speech_checkpoint_downloads_once(model_folder, sound, tmp_path, mo
     y = make_table([sound[0]], [0.1])
 
     def compute_features():
-        checkpoints._load_model.cache_clear()
+        checkpoints._load_checkpoint_model.cache_clear()
         features = Wav2Vec2Features("some/network", layers=2, precision="float32")
         return np.asarray(features.fit_transform(y))
 

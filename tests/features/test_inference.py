@@ -25,7 +25,7 @@ def test_optimize_keeps_narrow_convolutions_float32(model_folder, kind):
     assert seen
     assert set(seen.values()) == {torch.float32}
     assert {module.weight.dtype for module in grouped.values()} == {torch.float32}
-    checkpoints._load_model.cache_clear()
+    checkpoints._load_checkpoint_model.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2, stable norm", "wavlm", "whisper"])

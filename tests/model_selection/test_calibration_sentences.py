@@ -9,7 +9,7 @@ import pytest
 
 from sk_b2s import StimulusArray, StimulusIntervals, select_calibration_sentences
 from sk_b2s.model_selection._calibration_sentences import (
-    _count_phonemes,
+    _count_phonemes_of_sentences,
     select_calibration_sentences_greedily,
 )
 
@@ -64,7 +64,7 @@ def test_count_phonemes_by_onset(sentences):
     stressed = phonemes.assign(text=phonemes["text"].str.upper() + "1")
     words = phonemes.assign(type="word", text="word")
     for table in (phonemes, twice, pd.concat([phonemes, silent, words]), stressed):
-        counts = _count_phonemes(heard, table)
+        counts = _count_phonemes_of_sentences(heard, table)
         names = sorted(
             set("".join(map("".join, saying.values()))), key="".join(map("".join, saying.values())).index
         )

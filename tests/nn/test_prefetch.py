@@ -186,7 +186,9 @@ def test_fit_equal_with_resident_signals(monkeypatch, device):
     room = {"sent": -1, "resident": 2**30}
     encoders = {}
     for name, n_bytes in room.items():
-        monkeypatch.setattr("sk_b2s.nn._prefetch._room", lambda device, n_bytes=n_bytes: n_bytes)
+        monkeypatch.setattr(
+            "sk_b2s.nn._prefetch._count_free_device_bytes", lambda device, n_bytes=n_bytes: n_bytes
+        )
         monkeypatch.setattr(
             "sk_b2s.nn._net.prefetch_batches",
             lambda batches, device: prefetch_batches(batches, device, threaded=True),
@@ -244,8 +246,8 @@ def test_get_free_device_bytes_include_reserved(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     device = torch.device("cuda")
     assert get_free_device_bytes(device) == 60
-    assert feeding._room(device) == 36
-    assert _tiled._held_bytes(device) == 15
+    assert feeding._count_free_device_bytes(device) == 36
+    assert _tiled._count_tile_bytes(device) == 15
 
 
 def test_choose_precision_requires_native_bfloat16(monkeypatch):

@@ -15,7 +15,7 @@ from sk_b2s import (
     RidgeDecoder,
 )
 from sk_b2s.preprocessing._fingerprint import (
-    _sources,
+    _read_module_sources,
     describe_for_fingerprint,
     fingerprint_rows,
     make_code_fingerprint,
@@ -133,7 +133,9 @@ def test_make_code_fingerprint_depends_on_imports(tmp_path):
     (tmp_path / "metrics" / "_similarity.py").write_text("similarity = 2")
     assert digest() != first
     modules = set(
-        _sources(Path(sk_b2s.__file__).parent, ["evaluation._results._fits", "_persistence._registry"])
+        _read_module_sources(
+            Path(sk_b2s.__file__).parent, ["evaluation._results._fits", "_persistence._registry"]
+        )
     )
     assert {
         "decoding._encoder",

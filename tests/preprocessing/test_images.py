@@ -127,7 +127,7 @@ def test_features_file_is_read_until_it_changes(events, vectors, tmp_path, monke
     np.savez(path, **{name: row.to_numpy() for name, row in vectors.iterrows()})
     first = PrecomputedFeatures(path).fit_transform(y)
     with monkeypatch.context() as patch:
-        patch.setattr(_vectors, "_read_file", lambda path: pytest.fail("read again"))
+        patch.setattr(_vectors, "_read_vectors_file", lambda path: pytest.fail("read again"))
         np.testing.assert_array_equal(PrecomputedFeatures(str(path)).fit_transform(y), first)
     np.savez(path, **{name: np.r_[row, 1].astype(np.float32) for name, row in vectors.iterrows()})
     assert PrecomputedFeatures(path).fit_transform(y).shape == (48, 6)

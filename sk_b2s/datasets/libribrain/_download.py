@@ -70,7 +70,7 @@ def fetch_libribrain100(
     for repository in (HOLDOUT,) if holdout else REPOSITORIES:
         manual = describe_manual_download(f"{HUGGING_FACE}/datasets/{repository}/tree/main", root)
         for file in read_hugging_face_listing(HUGGING_FACE, repository, manual):
-            parts = _describe_file(file.path, holdout)
+            parts = _describe_libribrain_file(file.path, holdout)
             if parts is None:
                 continue
             for field, value in parts.items():
@@ -79,11 +79,11 @@ def fetch_libribrain100(
                 files.setdefault(file.path, file)
     for field, requested in wanted.items():
         if not (holdout and field != "subject"):
-            _check_parts(field, requested, found[field])
+            _check_libribrain_parts(field, requested, found[field])
     return download(list(files.values()), root, progress)
 
 
-def _describe_file(path, holdout):
+def _describe_libribrain_file(path, holdout):
     """Return the parts that a file belongs to, None if it is not needed."""
     place = PurePosixPath(path)
     if holdout:
@@ -96,7 +96,7 @@ def _describe_file(path, holdout):
     return match and {field: match[field] for field in ("subject", "task", "session")}
 
 
-def _check_parts(field, requested, available):
+def _check_libribrain_parts(field, requested, available):
     """Raise if the server does not have a requested part."""
     if field == "subject":
         check_download_subjects(requested, available)

@@ -60,7 +60,7 @@ def load_libribrain100_holdout(root, subject, sources=("sentence", "word")):
     (``timing_only`` in the controls).
     """
     root = check_study_root(root, STUDY, HINT)
-    number = _check_subject(subject)
+    number = _check_holdout_subject(subject)
     wanted = [sources] if isinstance(sources, str) else list(sources)
     if not wanted or (unknown := [source for source in wanted if source not in FILES]):
         raise ValueError(
@@ -71,8 +71,10 @@ def load_libribrain100_holdout(root, subject, sources=("sentence", "word")):
     windows, rows = [], []
     for source in (source for source in FILES if source in wanted):
         path = require_study_file(root / FOLDER / FILES[source].format(number), STUDY, HINT)
-        content = _read_members(path, MEMBERS[source])
-        found, table = (_cut_sentences if source == "sentence" else _take_words)(content, path)
+        content = _read_holdout_members(path, MEMBERS[source])
+        found, table = (_cut_holdout_sentences if source == "sentence" else _take_holdout_words)(
+            content, path
+        )
         windows.append(found)
         rows.append(table.assign(subject=str(number), source=source))
     if len({one.shape[1:] for one in windows}) > 1:
@@ -84,7 +86,7 @@ def load_libribrain100_holdout(root, subject, sources=("sentence", "word")):
     return np.concatenate(windows), pd.concat(rows, ignore_index=True)[columns]
 
 
-def _check_subject(subject):
+def _check_holdout_subject(subject):
     """Return the number of a subject, which may have a prefix."""
     text = str(subject).removeprefix("sub-").removeprefix("subj")
     if not text.isdecimal() or not 0 <= int(text) < N_SUBJECTS:
@@ -95,7 +97,7 @@ def _check_subject(subject):
     return int(text)
 
 
-def _read_members(path, names):
+def _read_holdout_members(path, names):
     """Read the arrays of an archive, and check that they exist."""
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -110,7 +112,7 @@ def _read_members(path, names):
         ) from error
 
 
-def _check_meg(content, path):
+def _check_holdout_meg(content, path):
     """Check the samples, and return the length of a window in samples."""
     meg, sfreq = content["meg"], float(content["sfreq"])
     if meg.ndim != 3 or not np.issubdtype(meg.dtype, np.floating) or not sfreq > 0:
@@ -121,9 +123,9 @@ def _check_meg(content, path):
     return round(sfreq * WINDOW)
 
 
-def _cut_sentences(content, path):
+def _cut_holdout_sentences(content, path):
     """Cut a window at the onset of each word of all sentences."""
-    size, meg, sfreq = _check_meg(content, path), content["meg"], float(content["sfreq"])
+    size, meg, sfreq = _check_holdout_meg(content, path), content["meg"], float(content["sfreq"])
     mask, onsets = np.asarray(content["word_mask"], bool), np.asarray(content["word_onsets_s"], float)
     ends = np.asarray(content["sentence_n_times"], int)
     if not (
@@ -151,9 +153,9 @@ def _cut_sentences(content, path):
     return windows, table
 
 
-def _take_words(content, path):
+def _take_holdout_words(content, path):
     """Return the windows of single words."""
-    size, meg = _check_meg(content, path), content["meg"]
+    size, meg = _check_holdout_meg(content, path), content["meg"]
     tmin, tmax = float(content["tmin"]), float(content["tmax"])
     if meg.shape[2] != size or not np.isclose(tmax - tmin, WINDOW):
         raise ValueError(

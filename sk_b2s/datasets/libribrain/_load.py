@@ -164,7 +164,7 @@ def load_libribrain100(
         raise ValueError(
             f"{STUDY}: 'partition' must be None or one of {PARTITIONS}. Got {partition!r} instead."
         )
-    runs = _find_runs(root)
+    runs = _find_libribrain_runs(root)
     for name, requested in (("subjects", subjects), ("tasks", tasks), ("sessions", sessions)):
         field = name[:-1]
         available = sorted({getattr(run, field) for run in runs}, key=lambda one: (len(one), one))
@@ -173,7 +173,7 @@ def load_libribrain100(
     runs = [run for run in runs if partition in (None, get_libribrain_partition(run.task, run.session))]
     if not runs:
         raise FileNotFoundError(f"{STUDY}: {str(root)!r} has no run of the requested parts. {HINT}")
-    references: dict[tuple[str, str], _Session] = {}
+    references: dict[tuple[str, str], _LibriBrainSession] = {}
     tables = []
     for run in runs:
         require_study_file(run.table, STUDY, HINT)
@@ -181,11 +181,11 @@ def load_libribrain100(
             require_study_file(
                 run.recording, STUDY, f"{HINT} To load only the tables, pass need_recordings=False."
             )
-        rows = _read_table(run)
+        rows = _read_libribrain_table(run)
         key = run.task, run.session
         if key not in references:
-            references[key] = _Session(rows, f"{run.task}/{run.session}", run.table)
-        tables.append(_cut(references[key].place(rows, run), run))
+            references[key] = _LibriBrainSession(rows, f"{run.task}/{run.session}", run.table)
+        tables.append(_cut_libribrain_events(references[key].place(rows, run), run))
     return combine_study_tables(tables, STUDY, need_recordings)
 
 
@@ -196,7 +196,7 @@ def get_libribrain_partition(task, session):
     return HELD_OUT.get(task, {}).get(session, "train")
 
 
-def _find_runs(root):
+def _find_libribrain_runs(root):
     """Find the tables and recordings of all runs, in order."""
     folders = [folder for folder in (root, *(root / name for name in REPOSITORIES)) if folder.is_dir()]
     tables: dict[tuple, Path] = {}
@@ -222,7 +222,7 @@ def _find_runs(root):
     ):
         subject, session, task, run = key
         stem = f"sub-{subject}_ses-{session}_task-{task}_run-{run}"
-        found = sorted(recordings.get(key, ()), key=_rank)
+        found = sorted(recordings.get(key, ()), key=_rank_libribrain_recordings)
         ignored += [path.name for path in found[1:]]
         near = (tables[key] if key in tables else found[0]).parents[1]
         path = found[0] if found else near / f"serialised/{stem}_proc-{PREPROCESSING}_meg.h5"
@@ -232,7 +232,7 @@ def _find_runs(root):
     return runs
 
 
-def _rank(path):
+def _rank_libribrain_recordings(path):
     """Rank the recordings of a run: whole and with published filters first."""
     match = NAME.fullmatch(path.name)
     return match["desc"] is not None, match["proc"] != PREPROCESSING, str(path)
@@ -241,7 +241,7 @@ def _rank(path):
 # --- tables ------------------------------------------------------------------------------------------
 
 
-def _read_table(run):
+def _read_libribrain_table(run):
     """Read the words, phonemes and silences of a run.
 
     Columns are ``kind``, ``text``, ``onset``, ``duration``, the numbers
@@ -290,7 +290,7 @@ def _read_table(run):
     return rows.assign(order=rows.groupby(keys, dropna=False).cumcount())
 
 
-class _Session:
+class _LibriBrainSession:
     """Rows and stimulus of a session, which all subjects share."""
 
     def __init__(self, rows, name, path):
@@ -367,7 +367,7 @@ class _Session:
         )  # fmt: skip
 
 
-def _cut(events, run):
+def _cut_libribrain_events(events, run):
     """Omit rows after the end of a recording of a part of its session."""
     if not run.desc or not run.recording.exists():
         return events

@@ -98,7 +98,7 @@ def _draw_log_uniform(rng, low, high):
     return np.exp(rng.uniform(np.log(low), np.log(high)))
 
 
-def _draw_events(rng, n_times, sfreq, shortest, longest):
+def _draw_artifact_events(rng, n_times, sfreq, shortest, longest):
     """Draw (start, n_samples) of events of a total share of EVENT_SHARE."""
     n_events = rng.poisson(EVENT_SHARE * n_times / sfreq / ((shortest + longest) / 2))
     for _ in range(n_events):
@@ -121,7 +121,7 @@ def add_blink_artifacts(rng, data, context):
 
 def add_jump_artifacts(rng, data, context):
     """Add jumps of one channel, with a slow return."""
-    for start, length in _draw_events(rng, data.shape[1], context.sfreq, 0.2, 2.0):
+    for start, length in _draw_artifact_events(rng, data.shape[1], context.sfreq, 0.2, 2.0):
         channel = int(rng.integers(len(data)))
         height = _draw_log_uniform(rng, *AMPLITUDE) * context.noise_sd[channel] * rng.choice([-1, 1])
         data[channel, start : start + length] += height * np.exp(-3 * np.arange(length) / length)
@@ -129,7 +129,7 @@ def add_jump_artifacts(rng, data, context):
 
 def add_burst_artifacts(rng, data, context):
     """Add movement artifacts below 15 Hz, strongest on one side."""
-    for start, length in _draw_events(rng, data.shape[1], context.sfreq, 0.3, 2.0):
+    for start, length in _draw_artifact_events(rng, data.shape[1], context.sfreq, 0.3, 2.0):
         pattern = context.directions @ rng.standard_normal(3) + 0.3 * rng.standard_normal()
         times = np.arange(length) / context.sfreq
         waves = np.sin(2 * np.pi * (rng.uniform(1, 15, (4, 1)) * times + rng.random((4, 1)))).mean(axis=0)

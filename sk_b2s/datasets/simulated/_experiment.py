@@ -178,7 +178,7 @@ def make_listening(
     >>> events.groupby("subject")["type"].value_counts().tolist()
     [890, 270, 1, 890, 270, 1]
     """
-    parameters = _check_parameters(
+    parameters = _check_listening_parameters(
         n_subjects=n_subjects, minutes=minutes, modality=modality, snr_db=snr_db, sessions=sessions, runs=runs,
         artifacts=artifacts, responses=responses, n_channels=n_channels, sfreq=sfreq, random_state=random_state,
     )  # fmt: skip
@@ -186,7 +186,7 @@ def make_listening(
     write_simulation_folder(
         folder,
         parameters,
-        lambda temporary: _write_all(temporary, load_speech(minutes), parameters, verbose),
+        lambda temporary: _write_listening(temporary, load_speech(minutes), parameters, verbose),
         "make_listening",
     )
     stems = {
@@ -194,7 +194,8 @@ def make_listening(
         for i in range(n_subjects)
     }
     events = pd.concat(
-        [_read_events(folder, stem, modality) for i in stems for stem in stems[i]], ignore_index=True
+        [_read_listening_events(folder, stem, modality) for i in stems for stem in stems[i]],
+        ignore_index=True,
     )
     if not return_truth:
         return events
@@ -203,7 +204,7 @@ def make_listening(
     }
 
 
-def _check_parameters(minutes, modality, snr_db, artifacts, responses, n_channels, runs, **others):
+def _check_listening_parameters(minutes, modality, snr_db, artifacts, responses, n_channels, runs, **others):
     """Check the parameters and fill in defaults, which identify the folder."""
     speech = load_speech(minutes)
     default = MODALITIES.get(modality, {}) if isinstance(modality, str) else {}
@@ -226,11 +227,11 @@ def _check_parameters(minutes, modality, snr_db, artifacts, responses, n_channel
         "version": VERSION, "modality": modality, "n_subjects": int(others["n_subjects"]),
         "sessions": int(others["sessions"]), "runs": int(runs), "artifacts": names, "snr_db": float(snr_db),
         "n_channels": int(n_channels), "sfreq": float(others["sfreq"]), "minutes": minutes and float(minutes),
-        "random_state": int(others["random_state"]), **_check_responses(responses),
+        "random_state": int(others["random_state"]), **_check_listening_responses(responses),
     }  # fmt: skip
 
 
-def _check_responses(responses):
+def _check_listening_responses(responses):
     """Return the parameter of responses, none if all sources respond."""
     if responses is None:
         return {}
@@ -247,8 +248,8 @@ def _check_responses(responses):
 # --- folder ------------------------------------------------------------------------------------
 
 
-def _write_all(folder, speech, parameters, verbose=None):
-    names = _write_stimuli(folder / "stimuli", speech[speech["type"] == "sound"])
+def _write_listening(folder, speech, parameters, verbose=None):
+    names = _write_listening_stimuli(folder / "stimuli", speech[speech["type"] == "sound"])
     sounds = [rows for _, rows in speech.groupby("sound", sort=False)]
     features = [
         compute_source_features(rows["sound"].iloc[0], rows["duration"].iloc[0], rows) for rows in sounds
@@ -258,10 +259,10 @@ def _write_all(folder, speech, parameters, verbose=None):
     for index in iterate_with_logged_progress(
         range(parameters["n_subjects"]), "simulated subjects", verbose=verbose
     ):
-        _write_subject(folder, index, sensors, sounds, features, parameters)
+        _write_listening_subject(folder, index, sensors, sounds, features, parameters)
 
 
-def _write_stimuli(folder, sounds):
+def _write_listening_stimuli(folder, sounds):
     """Copy or shorten the audio files, and return their names."""
     folder.mkdir(parents=True)
     names = []
@@ -277,7 +278,7 @@ def _write_stimuli(folder, sounds):
     return names
 
 
-def _write_subject(folder, index, sensors, sounds, features, parameters):
+def _write_listening_subject(folder, index, sensors, sounds, features, parameters):
     """Write the recordings of a subject, with tables and ground truth."""
     seed, modality, sfreq = [parameters["random_state"], index], parameters["modality"], parameters["sfreq"]
     subject = draw_subject_sources(make_ground_truth_rng(seed, "listener"), parameters["snr_db"])
@@ -309,7 +310,7 @@ def _write_subject(folder, index, sensors, sounds, features, parameters):
 # --- reading -----------------------------------------------------------------------------------
 
 
-def _read_events(folder, stem, modality):
+def _read_listening_events(folder, stem, modality):
     events = read_simulation_folder_events(stem, modality).rename(columns={"stim_file": "sound"})
     paths = {name: str(folder / "stimuli" / name) for name in events["sound"].unique()}
     events["sound"] = events["sound"].map(paths)

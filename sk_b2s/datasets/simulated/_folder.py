@@ -70,7 +70,7 @@ def write_simulation_folder(folder, parameters, write, owner):
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         write(temporary)
-        _write_description(temporary, parameters, owner)
+        _write_simulated_description(temporary, parameters, owner)
         if not is_simulation_complete(folder, parameters):  # another process may have written it
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
@@ -78,7 +78,7 @@ def write_simulation_folder(folder, parameters, write, owner):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_description(folder, parameters, owner):
+def _write_simulated_description(folder, parameters, owner):
     kind = owner.removeprefix("make_")
     subjects = [f"sub-{index + 1:02d}" for index in range(parameters["n_subjects"])]
     pd.DataFrame({"participant_id": subjects}).to_csv(folder / "participants.tsv", sep="\t", index=False)

@@ -39,7 +39,7 @@ def make_sensors_on_head(modality, n_channels, sfreq):
         info.set_montage(montage, verbose="ERROR")
         return info, mne.make_sphere_model(HEAD_CENTER, HEAD_RADIUS, info, verbose="ERROR")
     info = mne.create_info([f"MEG {i + 1:03d}" for i in range(n_channels)], sfreq, "mag", verbose="ERROR")
-    for channel, normal in zip(info["chs"], _spread_points(n_channels), strict=True):
+    for channel, normal in zip(info["chs"], _spread_sensors(n_channels), strict=True):
         ex = normalize_head_vectors(np.cross(np.eye(3)[np.argmin(np.abs(normal))], normal))
         position = HEAD_CENTER + HELMET_RADIUS * normal
         channel["loc"] = np.concatenate([position, ex, np.cross(normal, ex), normal])
@@ -49,7 +49,7 @@ def make_sensors_on_head(modality, n_channels, sfreq):
     return info, mne.make_sphere_model(HEAD_CENTER, None, verbose="ERROR")
 
 
-def _spread_points(n_points, lowest=-0.2):
+def _spread_sensors(n_points, lowest=-0.2):
     """Spread points evenly on the unit sphere above ``lowest``.
 
     The points lie on a Fibonacci spiral.

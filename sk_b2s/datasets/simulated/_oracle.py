@@ -73,7 +73,7 @@ def oracle_scores(truth, X, y, lag=0.15):
         if subjects[path].responses:
             rows = np.flatnonzero(recordings == path)
             images = y["sound"].iloc[np.unique(segments, return_index=True)[1]]
-            scores[rows] = _score_images(
+            scores[rows] = _score_images_with_oracle(
                 path, subjects[path], X.iloc[rows], y["sound_onset"].iloc[0], images, segments[rows], lag
             )
             continue
@@ -88,33 +88,36 @@ def oracle_scores(truth, X, y, lag=0.15):
                 f"({found['onset'].isna().sum()} such candidates). Score subjects with different stimuli separately."
             )
         rows = np.flatnonzero(recordings == path)
-        scores[rows] = _score_recording(path, truths, X.iloc[rows], found, lag)
+        scores[rows] = _score_recording_with_oracle(path, truths, X.iloc[rows], found, lag)
     return scores
 
 
-def _score_recording(path, truths, X, presented, lag):
+def _score_recording_with_oracle(path, truths, X, presented, lag):
     """Score the windows of a recording."""
     truth = truths[path]
-    data, sfreq, n_times = _read_recording(path, truth, X)
+    data, sfreq, n_times = _read_recording_for_oracle(path, truth, X)
     paths = list(pd.unique(presented["recording"]))
     lengths = [truths[other].expected.shape[1] + n_times for other in paths]
     expected = [np.pad(truths[other].expected, ((0, 0), (0, n_times))) for other in paths]
     expected = np.concatenate(expected, axis=1)
     begins = dict(zip(paths, np.cumsum([0, *lengths[:-1]]), strict=True))
     first = presented["recording"].map(begins).to_numpy() + _to_samples(presented["onset"], lag, sfreq)
-    responses = _cut(expected, first, n_times)
+    responses = _cut_oracle_courses(expected, first, n_times)
     weighted = weight_oracle_sources(expected, truth.patterns, truth.noise, sfreq)
-    energy = np.einsum("ct,ct->c", responses, _cut(weighted, first, n_times))
+    energy = np.einsum("ct,ct->c", responses, _cut_oracle_courses(weighted, first, n_times))
     projected = np.pad(
         project_oracle_recording(data, truth.patterns, truth.noise, sfreq), ((0, 0), (0, n_times))
     )
-    return _cut(projected, _to_samples(X["onset"], lag, sfreq), n_times) @ responses.T - energy / 2
+    return (
+        _cut_oracle_courses(projected, _to_samples(X["onset"], lag, sfreq), n_times) @ responses.T
+        - energy / 2
+    )
 
 
-def _score_images(path, subject, X, tmin, images, target, lag):
+def _score_images_with_oracle(path, subject, X, tmin, images, target, lag):
     """Score the windows of a recording of images."""
     truth = subject.recordings[path]
-    data, sfreq, n_times = _read_recording(path, truth, X)
+    data, sfreq, n_times = _read_recording_for_oracle(path, truth, X)
     if unknown := [image.name for image in images if getattr(image, "name", image) not in subject.responses]:
         raise ValueError(
             f"'truth' has no response to the image {unknown[0]!r}. Pass the truth of the same experiment."
@@ -132,16 +135,18 @@ def _score_images(path, subject, X, tmin, images, target, lag):
     padded = np.pad(np.array(courses, np.float32), ((0, 0), (0, 0), (n_times, n_times)))
     first = n_times + padded.shape[2] * np.arange(len(images))
     padded = padded.transpose(1, 0, 2).reshape(padded.shape[1], -1)
-    responses = _cut(padded, first, n_times)
-    weighted = _cut(weight_oracle_sources(padded, truth.patterns, truth.noise, sfreq), first, n_times)
+    responses = _cut_oracle_courses(padded, first, n_times)
+    weighted = _cut_oracle_courses(
+        weight_oracle_sources(padded, truth.patterns, truth.noise, sfreq), first, n_times
+    )
     projected = np.pad(
         project_oracle_recording(data, truth.patterns, truth.noise, sfreq), ((0, 0), (n_times, n_times))
     )
-    noise = _cut(projected, n_times + _to_samples(X["onset"], lag, sfreq), n_times)
+    noise = _cut_oracle_courses(projected, n_times + _to_samples(X["onset"], lag, sfreq), n_times)
     return (noise + weighted[target]) @ responses.T - np.einsum("ct,ct->c", responses, weighted) / 2
 
 
-def _read_recording(path, truth, X):
+def _read_recording_for_oracle(path, truth, X):
     """Return a recording without artifacts, its rate and window length."""
     raw = mne.io.read_raw(path, verbose="ERROR")
     sfreq = raw.info["sfreq"]
@@ -150,7 +155,7 @@ def _read_recording(path, truth, X):
     )  # fmt: skip
 
 
-def _cut(courses, first, n_times):
+def _cut_oracle_courses(courses, first, n_times):
     """Cut windows from courses, (n_windows, n_courses * n_times)."""
     return courses[:, first[:, None] + np.arange(n_times)].transpose(1, 0, 2).reshape(len(first), -1)
 
@@ -159,7 +164,7 @@ def _to_samples(onset, lag, sfreq):
     return np.round((np.asarray(onset, float) + lag) * sfreq).astype(int)
 
 
-class _Precision:
+class _NoisePrecision:
     r"""Inverse of the noise covariance at each frequency, in rotated channels.
 
     Brain and sensor noise have the same eigenvectors at all frequencies, as
@@ -207,7 +212,7 @@ def project_oracle_recording(data, patterns, noise, sfreq):
         :math:`P^T \Sigma^{-1} x` at each frequency, as float32.
     """
     n_fft = next_fast_len(data.shape[1], real=True)
-    precision = _Precision(patterns, noise, rfftfreq(n_fft, 1 / sfreq))
+    precision = _NoisePrecision(patterns, noise, rfftfreq(n_fft, 1 / sfreq))
     projected = np.zeros((len(patterns), len(precision.shape)), complex)
     alpha = np.zeros((len(precision.band), precision.alpha.shape[1]), complex)
     for i, weight in precision.iter_weights():
@@ -238,7 +243,7 @@ def weight_oracle_sources(sources, patterns, noise, sfreq):
         :math:`P^T \Sigma^{-1} P s` at each frequency, as float32.
     """
     n_fft = next_fast_len(sources.shape[1], real=True)
-    precision = _Precision(patterns, noise, rfftfreq(n_fft, 1 / sfreq))
+    precision = _NoisePrecision(patterns, noise, rfftfreq(n_fft, 1 / sfreq))
     gram = np.zeros((len(patterns), len(patterns), len(precision.shape)))
     for i, weight in precision.iter_weights():
         column = precision.patterns[:, i]

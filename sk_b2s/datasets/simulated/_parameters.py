@@ -44,7 +44,7 @@ def check_simulation_parameters(owner, parameters, n_channels, extra=()):
         ("sessions", is_parameter_count(value("sessions")), "an integer above 0"),
         *extra,
         ("snr_db", is_parameter_number(value("snr_db")) or value("snr_db") == -np.inf, "a number of decibels"),
-        ("n_channels", value("n_channels") in allowed, _describe_allowed(allowed)),
+        ("n_channels", value("n_channels") in allowed, _describe_allowed_values(allowed)),
         ("sfreq", is_parameter_number(value("sfreq")) and 50 <= value("sfreq") <= 1000,
          "a rate from 50 to 1000 Hz"),
         ("random_state", is_parameter_count(value("random_state"), 0),
@@ -57,7 +57,7 @@ def check_simulation_parameters(owner, parameters, n_channels, extra=()):
             )
 
 
-def _describe_allowed(allowed):
+def _describe_allowed_values(allowed):
     if isinstance(allowed, range):
         return f"an integer from {allowed.start} to {allowed.stop - 1}"
     return f"one of {list(allowed)}"

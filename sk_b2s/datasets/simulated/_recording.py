@@ -90,7 +90,7 @@ def simulate_recording(
     expected = compute_source_responses(subject, features, onsets, n_times, sfreq, level, sources)
     if scale is None:
         is_evoked = _find_evoked(features, onsets, n_times, sfreq)
-        scale = _find_scale(patterns, expected, data, is_evoked, subject.snr_db, sfreq)
+        scale = _find_response_scale(patterns, expected, data, is_evoked, subject.snr_db, sfreq)
     courses = expected
     if "drifting" in schedule:
         courses = compute_source_responses(
@@ -143,7 +143,7 @@ def _vary_responses(seed, names, courses, sentences, sfreq):
     return np.array([amplitude * np.interp(when, times, course) for course in courses], np.float32)
 
 
-def _find_scale(patterns, courses, noise, is_evoked, snr_db, sfreq):
+def _find_response_scale(patterns, courses, noise, is_evoked, snr_db, sfreq):
     """Find the scale for a largest signal-to-noise ratio of ``snr_db``."""
     spectrum = rfft(courses)
     spectrum[:, ~is_inside_noise_band(np.fft.rfftfreq(courses.shape[1], 1 / sfreq), BAND)] = 0

@@ -14,16 +14,16 @@ IGNORED_DELAY = 1.0  # s from the attended to the ignored talker
 
 def plan_recording_schedule(seed, sounds, features, parameters):
     """Return the events, the schedule and the duration (s) of a recording."""
-    own = _assign_runs(sounds, parameters["runs"])[seed[-1]]
+    own = _assign_stimuli_to_runs(sounds, parameters["runs"])[seed[-1]]
     lengths = np.array([sounds[i]["duration"].iloc[0] for i in own])
     own_onsets, seconds = _draw_schedule(make_ground_truth_rng(seed, "schedule"), lengths)
     onsets = np.full(len(sounds), np.nan)
     onsets[own] = own_onsets
     attended = "attended" if "ignored" in parameters["artifacts"] else "single"
-    events = [_place_events(sounds[i], onsets[i], attended) for i in own]
+    events = [_place_scheduled_events(sounds[i], onsets[i], attended) for i in own]
     schedule = {"onsets": onsets}
     if "ignored" in parameters["artifacts"]:
-        schedule["ignored"], schedule["ignored_onsets"], ignored = _plan_ignored(
+        schedule["ignored"], schedule["ignored_onsets"], ignored = _plan_ignored_stream(
             own, onsets, sounds, features
         )
         events += ignored
@@ -33,7 +33,7 @@ def plan_recording_schedule(seed, sounds, features, parameters):
     return events, schedule, seconds
 
 
-def _assign_runs(sounds, n_runs):
+def _assign_stimuli_to_runs(sounds, n_runs):
     """Assign stimuli to runs by speaker, as arrays of indices."""
     voices, names = pd.factorize(pd.Index([rows["speaker"].iloc[0] for rows in sounds]))
     if n_runs > len(names):
@@ -50,7 +50,7 @@ def _draw_schedule(rng, lengths):
     return onsets.round(4), lengths.sum() + gaps.sum()
 
 
-def _place_events(rows, onset, stream):
+def _place_scheduled_events(rows, onset, stream):
     """Place a stimulus in a recording, as rows of a BIDS events file."""
     first = ["onset", "duration", "trial_type", "stim_file"]
     columns = first + [name for name in rows if name not in (*first, "type", "sound")]
@@ -59,7 +59,7 @@ def _place_events(rows, onset, stream):
     )
 
 
-def _plan_ignored(own, onsets, sounds, features):
+def _plan_ignored_stream(own, onsets, sounds, features):
     """Return features, onsets and events of an ignored talker.
 
     Each attended stimulus is paired with the next one of another speaker.
@@ -74,7 +74,7 @@ def _plan_ignored(own, onsets, sounds, features):
         stop = min(rows["duration"].iloc[0], sounds[i]["duration"].iloc[0] - IGNORED_DELAY)
         rows = rows[(rows["type"] == "sound") | (rows["sound_onset"] + rows["duration"] <= stop)]
         rows = rows.assign(duration=rows["duration"].where(rows["type"] != "sound", stop))
-        events.append(_place_events(rows, onsets[i] + IGNORED_DELAY, "ignored"))
+        events.append(_place_scheduled_events(rows, onsets[i] + IGNORED_DELAY, "ignored"))
         played.append(
             {name: values[:, : round(stop * FEATURE_RATE)] for name, values in features[other].items()}
         )

@@ -45,7 +45,7 @@ def load_speech(minutes=None):
     >>> speech.loc[speech["type"] == "word", "text"].head(4).tolist()
     ["alice's", 'adventures', 'in', 'wonderland']
     """
-    available = sum(_read_tables()[-1].values()) / 60
+    available = sum(_read_speech_tables()[-1].values()) / 60
     if minutes is not None and not (isinstance(minutes, Real) and 0 < minutes <= available):
         raise ValueError(
             f"'minutes' must be None, or a number above 0 and at most {available:.1f}, the minutes of speech in the "
@@ -57,7 +57,7 @@ def load_speech(minutes=None):
 @lru_cache(maxsize=8)
 def _cut_speech(minutes):
     """Build the table of the first minutes, see :func:`load_speech`."""
-    words, phones, lengths = _read_tables()
+    words, phones, lengths = _read_speech_tables()
     left = np.inf if minutes is None else minutes * 60
     parts = []
     for name, length in lengths.items():
@@ -80,7 +80,7 @@ def _cut_speech(minutes):
 
 
 @lru_cache(maxsize=1)
-def _read_tables():
+def _read_speech_tables():
     tables = [
         pd.read_csv(SPEECH / f, sep="\t", keep_default_na=False) for f in ("words.tsv", "phones.tsv.gz")
     ]

@@ -189,16 +189,16 @@ def make_viewing(
     >>> len(events), vectors.shape
     (160, (40, 16))
     """
-    parameters = _check_parameters(
+    parameters = _check_viewing_parameters(
         n_subjects=n_subjects, n_concepts=n_concepts, images_per_concept=images_per_concept,
         repetitions=repetitions, n_categories=n_categories, order=order, drift=drift, interval=interval,
         modality=modality, snr_db=snr_db, sessions=sessions, artifacts=artifacts, n_channels=n_channels,
         sfreq=sfreq, random_state=random_state,
     )  # fmt: skip
     folder = locate_simulation_folder(root, "viewing", parameters)
-    images = _draw_images(parameters)
+    images = _draw_viewing_images(parameters)
     write_simulation_folder(
-        folder, parameters, lambda temporary: _write_all(temporary, images, parameters), "make_viewing"
+        folder, parameters, lambda temporary: _write_viewing(temporary, images, parameters), "make_viewing"
     )
     stems = {
         i: list(name_simulation_folder_files(folder, i, parameters, "viewing").values())
@@ -215,7 +215,7 @@ def make_viewing(
     return events, vectors, truth
 
 
-def _check_parameters(modality, snr_db, artifacts, n_channels, **others):
+def _check_viewing_parameters(modality, snr_db, artifacts, n_channels, **others):
     """Check the parameters and fill in defaults, which identify the folder."""
     default = MODALITIES.get(modality, {}) if isinstance(modality, str) else {}
     snr_db = default.get("snr_db") if snr_db is None else snr_db
@@ -248,7 +248,7 @@ def _check_parameters(modality, snr_db, artifacts, n_channels, **others):
     }  # fmt: skip
 
 
-def _draw_images(parameters):
+def _draw_viewing_images(parameters):
     """Return vector, concept and category of each image, by identifier."""
     rng = make_ground_truth_rng([parameters["random_state"]], "images")
     n_each, concept = parameters["images_per_concept"], np.arange(parameters["n_concepts"])
@@ -271,17 +271,17 @@ def _draw_images(parameters):
     return pd.concat([table, pd.DataFrame(names, index=table.index)], axis=1)
 
 
-def _write_all(folder, images, parameters):
+def _write_viewing(folder, images, parameters):
     folder.mkdir(parents=True)
     sensors = make_sensors_on_head(parameters["modality"], parameters["n_channels"], parameters["sfreq"])
     vectors = images[list(range(N_FEATURES))].to_numpy(float)
     constant = np.ones((len(images), 1))
     features = [dict.fromkeys(SOURCES, row[:, None]) for row in np.hstack([constant, vectors])]
     for index in range(parameters["n_subjects"]):
-        _write_subject(folder, index, sensors, images, features, parameters)
+        _write_viewing_subject(folder, index, sensors, images, features, parameters)
 
 
-def _draw_weights(rng, population):
+def _draw_viewing_weights(rng, population):
     """Draw the weights of a subject, (2, 1 + n_features) of each source."""
     weights = {}
     for name in SOURCES:
@@ -291,13 +291,13 @@ def _draw_weights(rng, population):
     return weights
 
 
-def _write_subject(folder, index, sensors, images, features, parameters):
+def _write_viewing_subject(folder, index, sensors, images, features, parameters):
     """Write the recordings of a subject, with tables and ground truth."""
     seed, modality = [parameters["random_state"], index], parameters["modality"]
     population = make_ground_truth_rng(seed[:1], "population")
     subject = draw_subject_sources(
         make_ground_truth_rng(seed, "viewer"), parameters["snr_db"], SOURCES,
-        lambda rng: _draw_weights(rng, population),
+        lambda rng: _draw_viewing_weights(rng, population),
     )  # fmt: skip
     level = compute_source_levels(subject, features)
     truth = SubjectTruth(*subject[:5], responses={
@@ -312,7 +312,7 @@ def _write_subject(folder, index, sensors, images, features, parameters):
     for (session, run), stem in name_simulation_folder_files(folder, index, parameters, "viewing").items():
         stem.parent.mkdir(parents=True, exist_ok=True)
         own = [*seed, session, run]
-        events, seconds = _plan_recording(own, images, parameters)
+        events, seconds = _plan_viewing_recording(own, images, parameters)
         drawn = images.index.get_indexer(events["image"])
         drift = parameters["drift"] * _draw_drift(
             make_ground_truth_rng(own, "response drift"), events["onset"]
@@ -339,7 +339,7 @@ def _draw_drift(rng, onsets):
     return walk
 
 
-def _plan_recording(seed, images, parameters):
+def _plan_viewing_recording(seed, images, parameters):
     """Return the events and the duration (s) of a recording."""
     rng = make_ground_truth_rng(seed, "schedule")
     drawn = rng.permutation(np.repeat(np.arange(len(images)), parameters["repetitions"]))

@@ -123,8 +123,10 @@ def load_things_eeg2(root, subjects=None, sessions=None, parts=None):
         available = sorted({row[name[:-1]] for row in found})
         selected = select_study_names(name, requested, available, STUDY)
         found = [row for row in found if row[name[:-1]] in selected]
-    images = _read_images(root)
-    return pd.concat([_load_recording(row, images) for row in found], ignore_index=True).assign(study=STUDY)
+    images = _read_things_images(root)
+    return pd.concat([_load_things_recording(row, images) for row in found], ignore_index=True).assign(
+        study=STUDY
+    )
 
 
 def load_things_eeg2_trials(root, subject, part="training"):
@@ -182,7 +184,7 @@ def load_things_eeg2_trials(root, subject, part="training"):
     (selected,) = select_study_names("subject", [str(subject)], sorted(paths), STUDY)
     content = read_npy_dictionary(paths[selected], TRIAL_KEYS, STUDY)
     data, times = np.asarray(content["preprocessed_eeg_data"]), np.asarray(content["times"], float)
-    images = _read_images(root)[part]
+    images = _read_things_images(root)[part]
     expected = (len(images), None, len(content["ch_names"]), len(times))
     if data.ndim != 4 or any(
         size not in (None, found) for size, found in zip(expected, data.shape, strict=True)
@@ -206,7 +208,7 @@ def load_things_eeg2_trials(root, subject, part="training"):
     return X, y
 
 
-def _read_images(root):
+def _read_things_images(root):
     """Return image and category of each condition (from 1), by part."""
     paths = sorted(root.glob(f"**/{METADATA}"))
     path = require_study_file(
@@ -227,14 +229,14 @@ def _read_images(root):
     return images
 
 
-def _load_recording(row, images):
+def _load_things_recording(row, images):
     """Return the events of one recording, and convert it if necessary."""
     path = require_study_file(row["path"], STUDY, HINT)
     folder = cache_folder() / STUDY
     stem = f"sub-{row['subject']}_ses-{row['session']}_{row['part']}-{digest_cached_content(path)[:12]}"
     recording, table = folder / f"{stem}_raw.fif", folder / f"{stem}_events.csv"
     if not (recording.is_file() and table.is_file()):
-        _convert(path, recording, table)
+        _convert_things_recording(path, recording, table)
     events = pd.read_csv(table)
     of_image = images[row["part"]]
     if (unknown := ~events["code"].isin(of_image.index)).any():
@@ -249,7 +251,7 @@ def _load_recording(row, images):
     )  # fmt: skip
 
 
-def _convert(path, recording, table):
+def _convert_things_recording(path, recording, table):
     """Write a recording as FIF, and its image numbers as a table."""
     content = read_npy_dictionary(path, RAW_KEYS, STUDY)
     data, sfreq = np.asarray(content["raw_eeg_data"]), float(content["sfreq"])
@@ -312,7 +314,9 @@ def fetch_things_eeg2(root, subjects=None, edition="raw", progress=True):
     requested = strip_download_subjects(subjects)
     manual = describe_manual_download(f"https://osf.io/{NODES[edition]}", root)
     files = _list_files(NODES[edition], manual)
-    archives = {Path(file.path).stem.removeprefix("sub-"): file for file in files if _is_archive(file.path)}
+    archives = {
+        Path(file.path).stem.removeprefix("sub-"): file for file in files if _is_things_archive(file.path)
+    }
     check_download_subjects(requested, set(archives))
     wanted = [file for name, file in archives.items() if requested is None or name in requested]
     if not wanted:
@@ -321,7 +325,7 @@ def fetch_things_eeg2(root, subjects=None, edition="raw", progress=True):
     wanted += [file for file in _list_files(IMAGES, manual) if Path(file.path).name == METADATA]
     root = download(wanted, root, progress)
     for file in wanted:
-        if _is_archive(file.path):
+        if _is_things_archive(file.path):
             unpack_archive(
                 Path(root) / file.path, Path(root), lambda name: name if name.endswith(".npy") else None
             )
@@ -332,5 +336,5 @@ def _list_files(node, manual):
     return read_osf_listing(f"{OSF}/{node}/files/osfstorage/?page[size]=100", None, manual)
 
 
-def _is_archive(path):
+def _is_things_archive(path):
     return re.fullmatch(r"sub-\d+\.zip", Path(path).name) is not None

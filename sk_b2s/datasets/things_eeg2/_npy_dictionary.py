@@ -21,7 +21,7 @@ KINDS = "biufcSUO"  # types without fields, see numpy.dtype.kind
 _NDARRAY = object()  # in place of numpy.ndarray, which would also make arrays of any memory
 
 
-class _Dtype:
+class _NpyDtype:
     """Data type of which a file determines the name and the byte order.
 
     The state of numpy.dtype could hide a type of objects in one of numbers,
@@ -39,48 +39,52 @@ class _Dtype:
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
-class _Array(np.ndarray):
-    """Array whose type comes from :class:`_Dtype`."""
+class _NpyArray(np.ndarray):
+    """Array whose type comes from :class:`_NpyDtype`."""
 
     def __setstate__(self, state):
         version, shape, kind, is_fortran, data = state
         super().__setstate__((version, shape, kind.dtype, is_fortran, data))
 
 
-def _make_scalar(kind, data):
+def _make_npy_scalar(kind, data):
     """Make a number of NumPy. Objects are refused."""
     if kind.dtype.hasobject:
         raise pickle.UnpicklingError("a scalar of type object")
     return np.frombuffer(data, kind.dtype)[0]
 
 
-def _encode(text, encoding):
+def _encode_npy_text(text, encoding):
     """Return the bytes that Python 2 stored as text."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"a text in {encoding!r}")
     return codecs.encode(text, "latin1")
 
 
-def _make_array(kind, shape, typecode):
+def _make_npy_array(kind, shape, typecode):
     """Make an empty array, whose state follows."""
     if kind is not _NDARRAY or shape != (0,):
         raise pickle.UnpicklingError("a subclass of an array, or one without a state")
-    return _Array(0, np.int8)
+    return _NpyArray(0, np.int8)
 
 
-def _make_from_buffer(data, kind, shape, order):
+def _make_npy_array_from_buffer(data, kind, shape, order):
     """Make an array from its bytes."""
     return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
 
 
-ALLOWED = {("numpy", "ndarray"): _NDARRAY, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode}
+ALLOWED = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _NpyDtype,
+    ("_codecs", "encode"): _encode_npy_text,
+}
 for _core in _CORES:
-    ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _make_array
-    ALLOWED[f"{_core}.multiarray", "scalar"] = _make_scalar
-    ALLOWED[f"{_core}.numeric", "_frombuffer"] = _make_from_buffer
+    ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _make_npy_array
+    ALLOWED[f"{_core}.multiarray", "scalar"] = _make_npy_scalar
+    ALLOWED[f"{_core}.numeric", "_frombuffer"] = _make_npy_array_from_buffer
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
+class _NpyUnpickler(pickle.Unpickler):
     """Unpickler of plain data and arrays."""
 
     def find_class(self, module, name):
@@ -119,7 +123,7 @@ def read_npy_dictionary(path, keys, study):
             version = np.lib.format.read_magic(file)
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, _, dtype = read[version](file)
-            content = None if shape != () or not dtype.hasobject else _RestrictedUnpickler(file).load()
+            content = None if shape != () or not dtype.hasobject else _NpyUnpickler(file).load()
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{study}: {str(path)!r} contains {error}, which is not read because it could run code. If you trust the "
@@ -144,4 +148,6 @@ def read_npy_dictionary(path, keys, study):
         raise ValueError(
             f"{study}: {str(path)!r} must hold a dictionary with {list(keys)}. Got {found}. Download it again."
         )
-    return {key: np.asarray(value) if isinstance(value, _Array) else value for key, value in content.items()}
+    return {
+        key: np.asarray(value) if isinstance(value, _NpyArray) else value for key, value in content.items()
+    }

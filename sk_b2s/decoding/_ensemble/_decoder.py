@@ -366,7 +366,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
                 f"separated from the training stimuli. y has {len(np.unique(segments))} distinct segments in "
                 f"{len(segments)} rows. Use more stimuli, shorter blocks (make_segments(block=...)), or weights='equal'."
             )
-        return [(train, _thin(test)) for train, test in folds]
+        return [(train, _thin_ensemble_rows(test)) for train, test in folds]
 
     def _iter_fits(self, members, X, y, calibration, folds):
         """Fit all members on all rows, then one seed on inner folds."""
@@ -498,7 +498,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
         return tags
 
 
-def _thin(rows):
+def _thin_ensemble_rows(rows):
     """Return evenly spaced rows if there are many."""
     if len(rows) <= MOST_WINDOWS:
         return rows

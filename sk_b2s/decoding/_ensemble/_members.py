@@ -45,7 +45,7 @@ class MemberFit:
     seconds: float = 0.0
 
 
-def _find_seed(member):
+def _find_member_seed(member):
     """Return the name of the random state of the decoder, or None."""
     decoder, prefix = find_decoder_in_estimator(member)
     return f"{prefix}random_state" if "random_state" in decoder.get_params(deep=False) else None
@@ -53,7 +53,7 @@ def _find_seed(member):
 
 def count_ensemble_member_fits(member, n_seeds):
     """Return the number of fits of a member, 1 without a random state."""
-    return 1 if _find_seed(member) is None else n_seeds
+    return 1 if _find_member_seed(member) is None else n_seeds
 
 
 def seed_ensemble_member(member, seed):
@@ -62,7 +62,7 @@ def seed_ensemble_member(member, seed):
     A RandomState draws the first number, and None remains.
     """
     member = clone(member)
-    if seed == 0 or (name := _find_seed(member)) is None:
+    if seed == 0 or (name := _find_member_seed(member)) is None:
         return member
     state = member.get_params()[name]
     if isinstance(state, np.random.RandomState):
@@ -129,18 +129,18 @@ def summarize_ensemble_members(names, weights, fits, inner, k):
         rows.append({
             "weight": weight, "n_fits": len(own), "seconds": sum(fit.seconds for fit in own),
             "n_parameters": float(sum(count_ensemble_member_parameters(decoder) for decoder in decoders)),
-            **_score_inner([(scores[index], target) for scores, target in inner], k),
+            **_score_members_on_inner_folds([(scores[index], target) for scores, target in inner], k),
         })  # fmt: skip
     table = pd.DataFrame(rows, index=pd.Index(names, dtype=object))
     combined = [(np.tensordot(weights.astype(np.float32), scores, 1), target) for scores, target in inner]
     costs = ["n_fits", "seconds", "n_parameters"]
     table.loc["ensemble"] = {
-        "weight": weights.sum(), **table[costs].sum(skipna=False), **_score_inner(combined, k)
+        "weight": weights.sum(), **table[costs].sum(skipna=False), **_score_members_on_inner_folds(combined, k)
     }  # fmt: skip
     return table.astype({"n_fits": int}).rename_axis("member")
 
 
-def _score_inner(folds, k):
+def _score_members_on_inner_folds(folds, k):
     """Return the accuracies on the held-out windows of inner folds."""
     if not folds:
         return NO_INNER_FOLDS

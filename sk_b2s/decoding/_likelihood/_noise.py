@@ -70,8 +70,10 @@ def whiten_noise(frames, mean, unmix, limit, time_filter, filters):
 
 def average_noise(models):
     """Average the covariances and autocorrelations of noise models."""
-    unmix = decorrelate_noise_covariance(np.mean([_covariance_of(one.unmix) for one in models], axis=0))
-    second = np.mean([_covariance_of(one.filters) for one in models], axis=0)
+    unmix = decorrelate_noise_covariance(
+        np.mean([_compute_noise_covariance(one.unmix) for one in models], axis=0)
+    )
+    second = np.mean([_compute_noise_covariance(one.filters) for one in models], axis=0)
     lengths = [len(one.autocorrelation) for one in models]
     autocorrelation = np.mean([one.autocorrelation[: min(lengths)] for one in models], axis=0)
     return LikelihoodNoiseModel(
@@ -80,7 +82,7 @@ def average_noise(models):
     )  # fmt: skip
 
 
-def _covariance_of(filters):
+def _compute_noise_covariance(filters):
     """Return the covariance that filters turn into the identity."""
     inverse = np.linalg.pinv(filters)
     return inverse.T @ inverse
@@ -191,12 +193,13 @@ def choose_noise_order(autocorrelation, n_frames):
     """Select an order by the Bayesian information criterion."""
     orders = [order for order in ORDERS if order < len(autocorrelation)] or [len(autocorrelation) - 1]
     costs = [
-        np.log(_predict(autocorrelation, order)[1]) + np.log(n_frames) / n_frames * order for order in orders
+        np.log(_predict_noise(autocorrelation, order)[1]) + np.log(n_frames) / n_frames * order
+        for order in orders
     ]
     return orders[int(np.argmin(costs))]
 
 
-def _predict(autocorrelation, order):
+def _predict_noise(autocorrelation, order):
     """Return coefficients on the preceding frames, and the error."""
     if not order:
         return np.zeros(0), autocorrelation[0]
@@ -214,7 +217,7 @@ def make_noise_time_filter(autocorrelation, n_frames):
     order, out = len(autocorrelation) - 1, np.zeros((n_frames, n_frames))
     for frame in range(n_frames):
         if frame <= order:
-            coef, error = _predict(autocorrelation, frame)
+            coef, error = _predict_noise(autocorrelation, frame)
         row = np.append(-coef[::-1], 1.0) / np.sqrt(error)
         out[frame, frame + 1 - len(row) : frame + 1] = row
     return torch.from_numpy(out).float()

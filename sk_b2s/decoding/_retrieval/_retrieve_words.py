@@ -89,7 +89,7 @@ default=None
         raise ValueError(f"The 'templates' parameter must be one of {TEMPLATES}. Got {templates!r} instead.")
     decoder, windows = unwrap_decoder_of_estimator(estimator, X, "retrieve_words")
     validate_rows_in_step(windows, y)
-    y_train = _check_train(decoder, X_train, y_train, templates)
+    y_train = _check_word_training(decoder, X_train, y_train, templates)
     segments, known = validate_table(y), validate_table(y_train)
     requested = check_vocabulary(vocabulary, y_train)
     codes = find_word_type_segments(y_train, requested)[0]  # checks the columns
@@ -98,13 +98,13 @@ default=None
     table = validate_table(X)
     rows = join_validated_tables(validate_table(windows) if table is None else table, segments)
     train = None if X_train is None else join_validated_tables(validate_table(X_train), known)
-    _warn_of_shared(decoder, estimator, rows, y, train, known)
+    _warn_of_shared_words(decoder, estimator, rows, y, train, known)
     present = np.isin(np.arange(len(requested)), codes)
     kept = [word for word, there in zip(requested, present, strict=True) if there]
     names = WordVocabulary(kept) if len(kept) > 1 else requested  # average_word_type_features raisess
     used = np.flatnonzero(codes >= 0)
     pool = None if X_train is None else _safe_indexing(X_train, used), _safe_indexing(y_train, used)
-    scores = _compare_types(estimator, X, pool, names, templates)
+    scores = _compare_word_types(estimator, X, pool, names, templates)
     return WordResult(
         log_probabilities=log_softmax(scores.astype(float), axis=1), target=names.encode(segments["word"]),
         rows=rows.assign(word=make_vocabulary_words(segments["word"])), vocabulary=names,
@@ -114,7 +114,7 @@ default=None
     )  # fmt: skip
 
 
-def _check_train(decoder, X_train, y_train, templates):
+def _check_word_training(decoder, X_train, y_train, templates):
     """Check training rows, and return targets or the segments of fit."""
     check_is_fitted(decoder)
     if (X_train is None) != (y_train is None) or (X_train is None and templates == "estimates"):
@@ -127,7 +127,7 @@ def _check_train(decoder, X_train, y_train, templates):
     return y_train
 
 
-def _warn_of_shared(decoder, estimator, rows, y, train, known):
+def _warn_of_shared_words(decoder, estimator, rows, y, train, known):
     """Raise for shared windows, and warn of shared stimuli."""
     if n_shared := 0 if train is None else count_windows_for_retrieval_checks(rows, train):
         raise ValueError(
@@ -142,7 +142,7 @@ def _warn_of_shared(decoder, estimator, rows, y, train, known):
     warn_of_exposure(estimator, decoder, y, stacklevel=4)
 
 
-def _compare_types(estimator, X, train, vocabulary, templates):
+def _compare_word_types(estimator, X, train, vocabulary, templates):
     """Compute similarities with word types: (n_windows, n_words)."""
     decoder, windows = unwrap_decoder_of_estimator(estimator, X, "retrieve_words")
     check_is_fitted(decoder)
@@ -150,7 +150,7 @@ def _compare_types(estimator, X, train, vocabulary, templates):
     if templates == "estimates":
         X_train = unwrap_decoder_of_estimator(estimator, X_train, "retrieve_words")[1]
     if hasattr(decoder, "estimators_"):  # an ensemble, whose members have their own features
-        return _compare_members(decoder, windows, (X_train, y_train), vocabulary, templates)
+        return _compare_word_types_of_members(decoder, windows, (X_train, y_train), vocabulary, templates)
     if templates == "estimates":
         embed, _ = decoder._make_embedder(X_train)
         codes = find_word_type_segments(y_train, vocabulary)[0]
@@ -164,14 +164,14 @@ def _compare_types(estimator, X, train, vocabulary, templates):
     return np.concatenate([scores.cpu().numpy() for _, scores in pieces])
 
 
-def _compare_members(ensemble, windows, train, vocabulary, templates):
+def _compare_word_types_of_members(ensemble, windows, train, vocabulary, templates):
     """Combine the members of an ensemble as its similarities of segments."""
     total = 0
     for weight, copies in zip(ensemble.weights_, ensemble.estimators_, strict=True):
         if weight:
             parts = [
                 standardize_weighted_ensemble_scores(
-                    _compare_types(one, windows, train, vocabulary, templates)
+                    _compare_word_types(one, windows, train, vocabulary, templates)
                 )
                 for one in copies
             ]

@@ -150,12 +150,12 @@ def make_row_candidate_sets(candidates_per_row, found, rows, line):
     line : None or tuple of three ndarrays of shape (n_rows,)
         Stimulus, start and stop (s) of each row.
     """
-    if _is_count(candidates_per_row):
+    if _is_pool_size(candidates_per_row):
         candidates_per_row = RowCandidates(int(candidates_per_row))
     if isinstance(candidates_per_row, RowCandidates):
         columns = _draw_columns(candidates_per_row, found.target, rows, line)
     else:
-        columns = _check_given_rows(candidates_per_row, found.target)
+        columns = _check_given_row_candidates(candidates_per_row, found.target)
     kept = np.flatnonzero((columns >= 0).all(1))
     if not len(kept):
         rule = candidates_per_row if isinstance(candidates_per_row, RowCandidates) else "candidates_per_row"
@@ -175,7 +175,7 @@ def make_row_candidate_sets(candidates_per_row, found, rows, line):
     return RowCandidateSets(kept, columns, is_target.argmax(1), is_balanced)
 
 
-def _is_count(value):
+def _is_pool_size(value):
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
@@ -183,7 +183,7 @@ def check_row_candidate_number(candidates_per_row):
     """Return a rule for all folds, None for all segments."""
     if candidates_per_row is None or isinstance(candidates_per_row, RowCandidates):
         return candidates_per_row
-    if not _is_count(candidates_per_row):
+    if not _is_pool_size(candidates_per_row):
         raise ValueError(
             f"candidates_per_row must be a number of candidates or RowCandidates, because test windows differ between "
             f"folds. Got {type(candidates_per_row).__name__}. Lists of rows are accepted by retrieve."
@@ -278,7 +278,7 @@ def locate_row_candidate_stimuli(y, table):
     return y.which, start, start + y.n_read / (y.sfreq or 1.0)
 
 
-def _check_given_rows(given, target):
+def _check_given_row_candidates(given, target):
     """Return the distinct segments of given rows of y, -1 if left out."""
     try:
         given = np.asarray(given)
@@ -313,10 +313,10 @@ def _draw_columns(spec, target, rows, line):
     columns = np.full((len(target), spec.n_candidates), -1)
     start, stop = _times_of_rows(spec, rows, line)
     random = np.random.default_rng(spec.random_state)
-    for own in _iter_pools(spec, rows):
+    for own in _iter_row_pools(spec, rows):
         own = own[np.argsort(start[own], kind="stable")] if start is not None else own
         if spec.rule == "random":
-            _draw_random(columns, own, spec, target, start, stop, line, random)
+            _draw_random_row_candidates(columns, own, spec, target, start, stop, line, random)
         else:
             _draw_chains(columns, own, spec, target, start, stop, line)
     return columns
@@ -337,7 +337,7 @@ def _times_of_rows(spec, rows, line):
     return None, None
 
 
-def _iter_pools(spec, rows):
+def _iter_row_pools(spec, rows):
     """Yield the rows that share candidates."""
     match = (spec.match,) if isinstance(spec.match, str) else spec.match
     check_row_candidate_columns(spec, rows)
@@ -361,7 +361,7 @@ def find_row_candidates_sharing_stimulus(line, one, others, gap=0.0):
     return near & (code[one] == code[others])
 
 
-def _draw_random(columns, own, spec, target, start, stop, line, random):
+def _draw_random_row_candidates(columns, own, spec, target, start, stop, line, random):
     """Draw other segments of a pool for each of its windows.
 
     A few segments are drawn per window until enough of them are free. All

@@ -61,19 +61,22 @@ def compute_row_scores(score, sets, found, rows, line):
     null_ranks = np.full((n_kept, min(GROUP, n_kept)), -1, np.int16)
     group = np.empty(n_kept, np.int64)
     table = rows.iloc[sets.kept]
-    for code, own in enumerate(_iter_groups(table)):
+    for code, own in enumerate(_iter_row_groups(table)):
         union, place = np.unique(sets.columns[own], return_inverse=True)
         place = place.reshape(len(own), n_candidates)
         found_scores = score(sets.kept[own], union)
         scores[own] = np.take_along_axis(found_scores, place, axis=1)
         group[own] = code
-        null_ranks[own, : len(own)] = _rank_others(
-            found_scores, place, sets.target[own], _find_possible(sets, own, found, table, line)
+        null_ranks[own, : len(own)] = _rank_other_row_candidates(
+            found_scores,
+            place,
+            sets.target[own],
+            _find_possible_row_candidates(sets, own, found, table, line),
         )
     return RowScores(sets, scores, null_ranks, group)
 
 
-def _iter_groups(table):
+def _iter_row_groups(table):
     """Yield the rows of consecutive windows of a recording."""
     recording = get_validated_recordings(table)
     onset = table["onset"].to_numpy(float) if "onset" in table else np.zeros(len(table))
@@ -84,7 +87,7 @@ def _iter_groups(table):
         yield from np.array_split(own, -(-len(own) // GROUP))
 
 
-def _find_possible(sets, own, found, table, line):
+def _find_possible_row_candidates(sets, own, found, table, line):
     """Return which windows share nothing with the candidates of others.
 
     Array of shape (n_own, n_own), row i and candidates of row j.
@@ -105,7 +108,7 @@ def _find_possible(sets, own, found, table, line):
     return ~shared
 
 
-def _rank_others(scores, place, target, possible):
+def _rank_other_row_candidates(scores, place, target, possible):
     """Rank targets of other windows among their candidates, -1 if impossible.
 
     Array of shape (n_own, n_own), row i and the window s places later.

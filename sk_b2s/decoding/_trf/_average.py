@@ -87,12 +87,12 @@ def average_trfs(estimators):
                 trf.positions_ = np.where(np.isfinite(trf.positions_), trf.positions_, one.positions_)
     for name in SHAPED + GEOMETRIC:
         if hasattr(trf, name):
-            values = _average_models([getattr(one, name) for one in found], found, trf, name in GEOMETRIC)
+            values = _average_trf_models([getattr(one, name) for one in found], found, trf, name in GEOMETRIC)
             setattr(trf, name, values)
     return trf
 
 
-def _average_models(values, found, trf, is_geometric):
+def _average_trf_models(values, found, trf, is_geometric):
     """Average the values of each model over the fits that have it."""
     values = [np.log(one) for one in values] if is_geometric else values
     if trf.per_subject:

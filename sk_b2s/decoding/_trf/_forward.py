@@ -257,7 +257,7 @@ class ForwardTRF(TRFWeightsMixin, PartialFitForwardMixin, RidgeMixin, BaseEstima
 
     def _check_inputs(self, X, y):
         """Check parameters, X and y, and return X as Windows."""
-        X = _as_windows(X)
+        X = _make_trf_windows(X)
         validate_rows_in_step(X, y)
         check_not_constant(X, type(self).__name__, stacklevel=4)
         if self.bands is None:
@@ -289,7 +289,7 @@ class ForwardTRF(TRFWeightsMixin, PartialFitForwardMixin, RidgeMixin, BaseEstima
                     "y is a table, but ForwardTRF(speech=None) expects features. Set for example "
                     "speech=make_pipeline(Envelope(), FeatureScaler())."
                 )
-            return y if isinstance(y, Windows) else make_candidate_windows(_check_numbers(y, "y"))
+            return y if isinstance(y, Windows) else make_candidate_windows(_check_trf_numbers(y, "y"))
         targets = self.speech_.transform(validate_table(y))
         return targets if isinstance(targets, Windows) else make_candidate_windows(targets)
 
@@ -436,7 +436,7 @@ class ForwardTRF(TRFWeightsMixin, PartialFitForwardMixin, RidgeMixin, BaseEstima
         StimulusLeakWarning
             If ``y`` contains stimuli of ``fit``.
         """
-        X = _as_windows(X)
+        X = _make_trf_windows(X)
         validate_rows_in_step(X, y)
         warn_of_constant(X)
         if X.shape[1:] != (self.n_features_in_, self._shape[0]):
@@ -510,7 +510,7 @@ class ForwardTRF(TRFWeightsMixin, PartialFitForwardMixin, RidgeMixin, BaseEstima
 # --- arrays ----------------------------------------------------------------------------------------
 
 
-def _check_numbers(data, name):
+def _check_trf_numbers(data, name):
     data = check_windows_equal_shapes(data, name)
     data = check_array(data, ensure_2d=False, allow_nd=True, dtype=np.float32, input_name=name)
     if data.ndim != 3:
@@ -520,6 +520,6 @@ def _check_numbers(data, name):
     return data
 
 
-def _as_windows(X):
+def _make_trf_windows(X):
     check_windows_equal_lengths(X, "ForwardTRF")
-    return X if isinstance(X, Windows) else Windows.from_array(_check_numbers(X, "X"))
+    return X if isinstance(X, Windows) else Windows.from_array(_check_trf_numbers(X, "X"))

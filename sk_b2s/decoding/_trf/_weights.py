@@ -66,7 +66,7 @@ def set_trf_channels(estimator, X):
     estimator.positions_ = find_window_positions(X) if has_place else None
 
 
-def _make_evoked(trf, weights, comment, info=None):
+def _make_trf_evoked(trf, weights, comment, info=None):
     """Return weights of shape (n_lags, n_channels) as an EvokedArray."""
     import mne
 
@@ -77,7 +77,7 @@ def _make_evoked(trf, weights, comment, info=None):
     rate = float(1 / np.diff(trf.lags_).mean())
     names = list(trf.ch_names_ or map(str, range(trf.n_features_in_)))
     if isinstance(info, (str, PathLike)):
-        info = _read_channels(info, names)
+        info = _read_trf_channels(info, names)
     if info is None:
         info = make_sensor_info(names, rate, trf.positions_)
     elif len(info["ch_names"]) != trf.n_features_in_:
@@ -99,7 +99,7 @@ def _make_evoked(trf, weights, comment, info=None):
     )
 
 
-def _read_channels(path, names):
+def _read_trf_channels(path, names):
     """Return the info of channels of a recording."""
     import mne
 
@@ -149,4 +149,4 @@ class TRFWeightsMixin:
             of ``fit``, or there is only one lag.
         """
         who = "mean" if subject is None else str(subject)
-        return _make_evoked(self, select_trf_weights(self, feature, subject), who, info)
+        return _make_trf_evoked(self, select_trf_weights(self, feature, subject), who, info)

@@ -150,7 +150,7 @@ def check_alignment(
     >>> found["verdict"].tolist()[0], found["verdict_text"].tolist()[0][:9]
     ('off', 'off by +0')
     """
-    _check(
+    _check_alignment_parameters(
         minutes=5.0 if minutes is None else minutes,
         max_offset=max_offset,
         tolerance=tolerance,
@@ -167,7 +167,7 @@ def check_alignment(
         )
     picks = picks if picks is None or isinstance(picks, str) else tuple(picks)
     processing = RecordingProcessing(float(sfreq), picks, l_freq=l_freq, h_freq=h_freq, raw_hook=raw_hook)
-    work = joblib.delayed(_check_recording)
+    work = joblib.delayed(_check_recording_alignment)
     options = {"minutes": minutes, "max_offset": max_offset, "memory": memory}
     parts = run_in_parallel_with_logging(
         (work(path, rows, processing, **options) for path, rows in sounds.groupby("recording", sort=False)),
@@ -186,7 +186,7 @@ def check_alignment(
     return add_continuity_notes(compare_alignment_notes(found), sounds)
 
 
-def _check(**numbers):
+def _check_alignment_parameters(**numbers):
     for name, value in numbers.items():
         top = 1 if name == "level" else np.inf
         if not isinstance(value, Real) or not 0 < value < top:
@@ -198,7 +198,7 @@ def _check(**numbers):
 # --- one recording ---------------------------------------------------------------------------------
 
 
-def _check_recording(path, sounds, processing, minutes, max_offset, memory):
+def _check_recording_alignment(path, sounds, processing, minutes, max_offset, memory):
     """Compute curves and offsets of a recording and its parts."""
     about = {name: sounds[name].iloc[0] for name in ("study", "subject", "session")}
     about |= {"recording": path}
@@ -212,14 +212,14 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
         sound, heard, silent = _align_envelope(sounds, len(brain), processing, memory)
     except (ValueError, OSError) as error:
         row = {**about, "part": 0, "sound": "", "start": 0.0, "stop": np.nan, "heard": np.nan, "error": error}
-        return [{**row, "singles": [], **_empty_part(max_offset, processing.sfreq)}]
+        return [{**row, "singles": [], **_make_empty_alignment_part(max_offset, processing.sfreq)}]
 
     def look(part, start, stop, name=""):
         seconds = heard[start:stop].sum() / processing.sfreq
         row = {**about, "part": part, "sound": name, "start": start / processing.sfreq,
                "stop": stop / processing.sfreq, "heard": seconds}  # fmt: skip
         if seconds < MIN_SECONDS:
-            return {**row, **_empty_part(max_offset, processing.sfreq)}
+            return {**row, **_make_empty_alignment_part(max_offset, processing.sfreq)}
         lags, power = compute_lag_curve(brain[start:stop], sound[start:stop], processing.sfreq)
         found = find_lag_curve_offset(lags, power, max_offset)
         part = slice(start, stop)
@@ -232,10 +232,10 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     whole = {
         **look(0, 0, len(brain)),
         "silent": silent,
-        "holders": _find_audio(path, signal, sound, processing),
+        "holders": _find_audio_channels_in_recording(path, signal, sound, processing),
     }
     min_seconds = max(MIN_SECONDS, get_least_lag_curve_seconds(max_offset) + 1)
-    edges = _iter_stimuli(sounds, len(brain), processing.sfreq, min_seconds)
+    edges = _iter_alignment_stimuli(sounds, len(brain), processing.sfreq, min_seconds)
     singles = [look(part, *edge) for part, edge in enumerate(edges, 1)]
     whole["singles"] = [[one[key] for key in ("sound", "offset", "p", "heard", "leak")] for one in singles]
     if minutes is None:
@@ -246,7 +246,7 @@ def _check_recording(path, sounds, processing, minutes, max_offset, memory):
     return [whole, *(look(part, cuts[part - 1], cuts[part]) for part in range(1, n_parts + 1))]
 
 
-def _find_audio(path, signal, sound, processing):
+def _find_audio_channels_in_recording(path, signal, sound, processing):
     """Find channels that contain the audio, with their correlation."""
     found = find_stimulus_artifact_channels(signal, sound, processing.sfreq)
     if not found:
@@ -255,7 +255,7 @@ def _find_audio(path, signal, sound, processing):
     return [(names[channel], likeness) for channel, likeness in found]
 
 
-def _iter_stimuli(sounds, n_times, sfreq, min_seconds):
+def _iter_alignment_stimuli(sounds, n_times, sfreq, min_seconds):
     """Yield samples and name of each stimulus of sufficient duration."""
     sounds = sounds.sort_values("onset")
     for sound, rate in zip(sounds.itertuples(), get_table_times_clock_rate(sounds), strict=True):
@@ -265,7 +265,7 @@ def _iter_stimuli(sounds, n_times, sfreq, min_seconds):
             yield start, stop, stimulus_name(sound.sound)
 
 
-def _empty_part(max_offset, sfreq):
+def _make_empty_alignment_part(max_offset, sfreq):
     """Return the values of a part without enough stimulus."""
     reach = int((max_offset + REACH) * sfreq + 1e-9)
     lags = np.arange(-reach, reach + 1) / sfreq
@@ -290,7 +290,7 @@ def _align_envelope(sounds, n_times, processing, memory):
         if check_audio_is_silent(sound, memory):
             silent.append(sound)
             continue
-        whole = _envelope(sound, sfreq, memory)
+        whole = _compute_alignment_envelope(sound, sfreq, memory)
         first = max(0, round(onset * sfreq))  # a recording may begin during a stimulus
         last = min(n_times, round((onset + seconds * rate) * sfreq))
         place = ((np.arange(first, last) / sfreq - onset) / rate + begun) * sfreq
@@ -302,10 +302,10 @@ def _align_envelope(sounds, n_times, processing, memory):
         raise ValueError(
             f"Recording {sounds['recording'].iloc[0]!r} has no stimulus within its duration. Check the onsets of events."
         )
-    return _filter(course - course[heard].mean() * heard, processing), heard, silent
+    return _filter_alignment_course(course - course[heard].mean() * heard, processing), heard, silent
 
 
-def _envelope(sound, sfreq, memory):
+def _compute_alignment_envelope(sound, sfreq, memory):
     """Return the envelope of a stimulus, or the mean of its features."""
     if isinstance(sound, StimulusArray):
         times = np.arange(0, sound.duration, 1 / sfreq)
@@ -316,7 +316,7 @@ def _envelope(sound, sfreq, memory):
     return np.asarray(windows.signals[0].load()[first:last, 0], float)
 
 
-def _filter(course, processing):
+def _filter_alignment_course(course, processing):
     import mne
 
     return mne.filter.filter_data(

@@ -49,21 +49,21 @@ def make_alignment_notes(recording, max_offset, tolerance, level):
     -------
     rows : list of dict
     """
-    rows = [_judge_part(part, max_offset, tolerance, level) for part in recording]
+    rows = [_judge_alignment_part(part, max_offset, tolerance, level) for part in recording]
     parts = [row for row in rows[1:] if np.isfinite(row["offset"])]
     if rows[0]["verdict"] != AlignmentNoteVerdict.CANNOT_TELL or len(parts) >= 3:
-        _compare_parts(rows[0], parts, tolerance)
+        _compare_alignment_parts(rows[0], parts, tolerance)
     return rows
 
 
-def _judge_part(part, max_offset, tolerance, level):
+def _judge_alignment_part(part, max_offset, tolerance, level):
     """Convert the numbers of a part to a verdict and notes."""
     lags, curve = part.pop("lags"), part["curve"]
     singles, error, silent = part.pop("singles", []), part.pop("error", None), part.pop("silent", [])
     rest, rest_p, leak, edge = (part.pop(name) for name in ("rest", "rest_p", "leak", "edge"))
     wide, wide_p, holders = part.pop("wide"), part.pop("wide_p"), part.pop("holders", [])
     offset, seen = part["offset"], part["p"] <= level
-    usual = _usual_offset(singles, level)
+    usual = _find_usual_offset(singles, level)
     moved = list(_iter_odd_stimuli(singles, usual, tolerance, level))
     leak = max([leak, *(one[4] for one in singles if abs(one[1] - usual) <= tolerance)], key=np.nan_to_num)
     early = curve[(lags >= BEFORE[0]) & (lags <= BEFORE[1])].max()
@@ -88,7 +88,7 @@ def _judge_part(part, max_offset, tolerance, level):
     elif edge and seen:
         offset, seen = np.nan, False
         notes.append(f"largest at or beyond the edge of max_offset, ±{max_offset:g} s")
-    verdict = _make_verdict(offset if seen else np.nan, tolerance)
+    verdict = _make_alignment_verdict(offset if seen else np.nan, tolerance)
     if verdict["verdict"] == AlignmentNoteVerdict.ALIGNED and early > max(PEAK, SECOND_PEAK * curve.max()):
         notes.append(
             "response before the stimulus: smear of a zero-phase filter, or an early copy of the stimulus"
@@ -101,7 +101,7 @@ def _judge_part(part, max_offset, tolerance, level):
     return {**part, **verdict, "offset": offset, "note": "; ".join([*notes, *moved]), "curve": curve}
 
 
-def _make_verdict(offset, tolerance):
+def _make_alignment_verdict(offset, tolerance):
     """Return the verdict on an offset and its text: dict."""
     if np.isnan(offset):
         verdict, text = AlignmentNoteVerdict.CANNOT_TELL, "cannot tell"
@@ -112,7 +112,7 @@ def _make_verdict(offset, tolerance):
     return {"verdict": verdict.value, "verdict_text": text}
 
 
-def _compare_parts(whole, parts, tolerance):
+def _compare_alignment_parts(whole, parts, tolerance):
     """Note a drift, or parts that differ, in place.
 
     The offset of the recording is set to the range of its parts.
@@ -137,11 +137,11 @@ def _compare_parts(whole, parts, tolerance):
         texts = [
             text for text in whole["note"].split("; ") if text and not text.startswith("the response is")
         ]
-        whole.update(_make_verdict(offset, tolerance), offset=offset, note="; ".join(texts))
+        whole.update(_make_alignment_verdict(offset, tolerance), offset=offset, note="; ".join(texts))
     whole["note"] = "; ".join(filter(None, [whole["note"], note]))
 
 
-def _usual_offset(singles, level):
+def _find_usual_offset(singles, level):
     """Return the offset closest to all stimuli, 0 without a response."""
     offsets = np.array([one[1] for one in singles if one[2] <= level / len(singles)])
     away = np.abs(offsets[:, None] - offsets).sum(0)  # of two different stimuli, the one closer to 0
@@ -182,7 +182,7 @@ def compare_alignment_notes(found):
         those whose offset differs from the other subjects or from the other
         recordings of their subject.
     """
-    for row, text in _iter_outliers(found):
+    for row, text in _iter_offset_outliers(found):
         found.at[row, "note"] = "; ".join(filter(None, [found.at[row, "note"], text]))
     whole = found[found["part"] == 0]
     n_seen = int((whole["verdict"] != AlignmentNoteVerdict.CANNOT_TELL).sum())
@@ -197,13 +197,13 @@ def compare_alignment_notes(found):
     return found[[*(name for name in found if name not in last), *last]]
 
 
-def _iter_outliers(found):
+def _iter_offset_outliers(found):
     """Yield rows of recordings with an outlying offset, with a note."""
     whole = found[(found["part"] == 0) & found["offset"].notna()]
     error = ERROR_FACTOR * whole["offset_error"].fillna(0.0)
     of_subjects = whole.groupby(["study", "subject"], dropna=False)["offset"].transform("median")
     first = ~whole.duplicated(["study", "subject"])
-    outliers = _find_outliers(
+    outliers = _find_offset_outliers(
         of_subjects[first].to_numpy(), error[first].to_numpy(), SUBJECT_SD, MIN_SUBJECTS
     )
     subjects = whole.loc[first, ["study", "subject"]].assign(by=outliers)
@@ -214,7 +214,7 @@ def _iter_outliers(found):
                 f"subject {found.at[row, 'subject']!r} is {by:+.3f} s from the other subjects: check the onsets",
             )
     for _, rows in whole.groupby(["study", "subject"], dropna=False):
-        outliers = _find_outliers(
+        outliers = _find_offset_outliers(
             rows["offset"].to_numpy(), error[rows.index].to_numpy(), SESSION_SD, MIN_RECORDINGS
         )
         for row, by in zip(rows.index, outliers, strict=True):
@@ -229,7 +229,7 @@ def _iter_outliers(found):
                 )
 
 
-def _find_outliers(offsets, errors, spread, enough):
+def _find_offset_outliers(offsets, errors, spread, enough):
     """Return the distance of outliers from the mean of the densest half.
 
     Array of shape (n,), NaN for offsets that are not outliers.

@@ -77,7 +77,7 @@ def fit_classifier_features(estimator, X, y, train, test, labeled):
         ``fit(rows, labels)`` returns a classifier fitted to training rows.
     """
     if is_template_classifier(estimator):
-        return _fit_decoder(estimator, X, y, train, test)
+        return _fit_decoder_of_classes(estimator, X, y, train, test)
     steps = estimator.steps if isinstance(estimator, Pipeline) else [("classifier", estimator)]
     classifier = steps[-1][1]
     if not hasattr(classifier, "predict"):
@@ -112,7 +112,7 @@ def balance_classifier(classifier, labels):
     return classifier
 
 
-def _fit_decoder(estimator, X, y, train, test):
+def _fit_decoder_of_classes(estimator, X, y, train, test):
     """Fit a decoder, whose estimates are compared with class templates."""
     return make_template_classifier(fit_fold(estimator, X, y, train, test), X, y)
 

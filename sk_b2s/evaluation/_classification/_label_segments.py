@@ -56,7 +56,7 @@ def label_segments(y, events=None, kind="phoneme", at=None):
             f"The 'kind' parameter of label_segments must be one of {list(KINDS)}. Got {kind!r} instead."
         )
     if kind == "phoneme" and at is None and "phoneme" in y:
-        return _normalize(y["phoneme"])
+        return _normalize_phoneme_labels(y["phoneme"])
     if missing := [column for column in NEEDED if column not in y]:
         raise ValueError(f"y lacks the columns {missing}. Use the y of make_segments.")
     times = y["sound_onset"].to_numpy(float) + (at or 0.0)
@@ -65,16 +65,16 @@ def label_segments(y, events=None, kind="phoneme", at=None):
             raise ValueError(
                 "kind='phoneme' requires the phonemes. Pass events=, or make segments with anchor='phoneme' and at=None."
             )
-        is_active = _detect_speech(y["sound"].to_numpy(object), times, y)
+        is_active = _detect_speech_at_times(y["sound"].to_numpy(object), times, y)
     else:
-        texts = _find_texts(y, times, events, KINDS[kind])
+        texts = _find_label_texts(y, times, events, KINDS[kind])
         if kind == "phoneme":
-            return _normalize(texts)
+            return _normalize_phoneme_labels(texts)
         is_active = texts.notna().to_numpy()
     return pd.Series(np.where(is_active, *SPEECH), index=y.index, dtype=object)
 
 
-def _detect_speech(sounds, times, y):
+def _detect_speech_at_times(sounds, times, y):
     """Return whether there is speech at a time of each stimulus."""
     is_active, heard = np.zeros(len(y), bool), np.ones(len(y), bool)
     for row, (sound, time) in enumerate(zip(sounds, times, strict=True)):
@@ -89,7 +89,7 @@ def _detect_speech(sounds, times, y):
     return is_active
 
 
-def _normalize(texts):
+def _normalize_phoneme_labels(texts):
     """Return phonemes in lower case without stress, None for silences."""
     plain = [
         None if is_silent else str(text).strip().lower().rstrip("012")
@@ -98,7 +98,7 @@ def _normalize(texts):
     return pd.Series(plain, index=texts.index, dtype=object)
 
 
-def _find_texts(y, times, events, kind):
+def _find_label_texts(y, times, events, kind):
     """Return the text of the event at each time, None without an event."""
     rows = events[events["type"] == kind] if "type" in events else events.iloc[:0]
     if missing := [column for column in (*NEEDED, "text") if column not in events]:

@@ -130,10 +130,10 @@ def cross_val_classification(
     sizes = np.atleast_1d(n_averaged).tolist()
     for size in sizes:
         validate_count("n_averaged", size, least=1)
-    rows = _make_rows(X, len(labels))
+    rows = _make_classification_rows(X, len(labels))
     parts = run_in_parallel_with_logging(
         (
-            joblib.delayed(_score_fold)(
+            joblib.delayed(_score_classification_fold)(
                 estimator, X, y, labels, rows, train, test, sizes, per_subject, n_shifts, random_state
             )
             for train, test in list_split_folds(cv, X, y)
@@ -151,7 +151,7 @@ def cross_val_classification(
     return pd.concat(tables, ignore_index=True)
 
 
-def _make_rows(X, n_rows):
+def _make_classification_rows(X, n_rows):
     """Return subject, recording, onset and duration of rows, if known."""
     table = validate_table(X)
     table = pd.DataFrame(index=range(n_rows)) if table is None else table.reset_index(drop=True)
@@ -159,7 +159,9 @@ def _make_rows(X, n_rows):
     return table.assign(**defaults)
 
 
-def _score_fold(estimator, X, y, labels, rows, train, test, sizes, per_subject, n_shifts, seed):
+def _score_classification_fold(
+    estimator, X, y, labels, rows, train, test, sizes, per_subject, n_shifts, seed
+):
     """Score one fold: a DataFrame, and the classes that are left out."""
     labeled = labels.notna().to_numpy()
     make, fit = fit_classifier_features(estimator, X, y, np.asarray(train), np.asarray(test), labeled)
@@ -204,7 +206,7 @@ def _score_fold(estimator, X, y, labels, rows, train, test, sizes, per_subject, 
         shifts = draw_classification_score_shifts(rows.iloc[own_test], n_shifts, seed)
         for control, features, model in kinds:
             for n in sizes:
-                scores = _score_averages(
+                scores = _score_classification_averages(
                     features, labels[own_test].astype(str), model, n, chosen, shifts, seed
                 )
                 out.append(
@@ -226,7 +228,7 @@ def _select_classes(labels, train, test, least, subject):
     return chosen, set(counts.index) - set(chosen)
 
 
-def _score_averages(features, labels, model, n, classes, shifts, seed):
+def _score_classification_averages(features, labels, model, n, classes, shifts, seed):
     """Score averages of n windows, with the null of shifted labels."""
     classes = pd.Index(classes)
     labels = classes.get_indexer(labels)

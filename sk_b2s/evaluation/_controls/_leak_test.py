@@ -120,13 +120,13 @@ def pool_leak_test_rows(outcomes, random_state=0):
     relative = table.groupby("subject")["relative"].agg(lambda parts: np.median(np.concatenate(list(parts))))
     is_shared = sum(outcome.is_correlation for outcome in outcomes) > 1
     factor = FOLDS_FACTOR if is_shared else 1.0
-    null = _widen(sum(w * part for w, part in zip(weight, table["null"], strict=True)), factor)
+    null = _widen_null(sum(w * part for w, part in zip(weight, table["null"], strict=True)), factor)
     chance = float((weight * table["chance"]).sum())
     low, high = np.quantile(null, [0.025, 0.975])
     random = np.random.default_rng(random_state)
     records = table.to_dict("records")
-    allowed = sum(w * _null_or_widest(record, random) for w, record in zip(weight, records, strict=True))
-    allowed = _widen(allowed, factor)
+    allowed = sum(w * _take_null_or_widest(record, random) for w, record in zip(weight, records, strict=True))
+    allowed = _widen_null(allowed, factor)
     within = np.quantile(allowed, 1 - LEAK_ALPHA) - allowed.mean()
     permuted = permute_leak_test_labels(outcomes, weight.groupby(table["recording"]).first(), random)
     between = np.quantile(permuted, 1 - LEAK_ALPHA, method="higher") - permuted.mean()
@@ -144,12 +144,12 @@ def pool_leak_test_rows(outcomes, random_state=0):
     }  # fmt: skip
 
 
-def _widen(null, factor):
+def _widen_null(null, factor):
     """Increase the distances of a null from its mean."""
     return null if factor == 1 else null.mean() + factor * (null - null.mean())
 
 
-def _null_or_widest(record, random):
+def _take_null_or_widest(record, random):
     """Return the null of a recording, or the widest one with its mean.
 
     If the recording is too short for a null, all or no windows are hits. This

@@ -55,14 +55,14 @@ def rank_by_order(train, test, vectors, candidates, random_state=0):
     """
     mean, sd = vectors.mean(0), vectors.std(0)
     sd[sd == 0] = 1
-    vectors, candidates = (vectors - mean) / sd, _normalize((candidates - mean) / sd)
+    vectors, candidates = (vectors - mean) / sd, _normalize_order_vectors((candidates - mean) / sd)
     scores = 1e-7 * check_random_state(random_state).random_sample((len(test), len(candidates)))
     places = np.arange(1 + max(int(rows["position"].max()) for rows in (train, test)))
-    total = _sum_by_position(train, vectors, len(places))
+    total = _sum_order_by_position(train, vectors, len(places))
     for name in pd.unique(test["recording"]):
         own = np.flatnonzero(test["recording"] == name)
         is_same = (train["recording"] == name).to_numpy()
-        same = _sum_by_position(train[is_same], vectors[is_same], len(places))
+        same = _sum_order_by_position(train[is_same], vectors[is_same], len(places))
         distance = np.abs(test["position"].to_numpy()[own, None] - places)
         for sums in (same, total - same):
             known = np.flatnonzero(sums[:, -1])
@@ -71,11 +71,11 @@ def rank_by_order(train, test, vectors, candidates, random_state=0):
             apart = distance[:, known] - distance[:, known].min(1, keepdims=True)  # weights do not vanish
             for scale in SCALES:
                 weighted = np.exp(-apart / scale) @ sums[known]
-                scores[own] += _normalize(weighted[:, :-1] / weighted[:, -1:]) @ candidates.T
+                scores[own] += _normalize_order_vectors(weighted[:, :-1] / weighted[:, -1:]) @ candidates.T
     return scores
 
 
-def _sum_by_position(rows, vectors, n_places):
+def _sum_order_by_position(rows, vectors, n_places):
     """Sum vectors at each position, with their number as the last column."""
     sums = np.zeros((n_places, vectors.shape[1] + 1))
     np.add.at(sums, rows["position"].to_numpy(int), np.column_stack([vectors, np.ones(len(vectors))]))
@@ -89,14 +89,14 @@ def rank_fold_by_order(task):
     y_train, y_test = (_safe_indexing(task.y, part) for part in (task.train, task.test))
     speech = find_estimator_speech(task.estimator)
     speech = None if speech is None else clone(speech)
-    vectors, of_train = _make_vectors(speech, y_train, is_fitted=False)
-    candidates, _ = _make_vectors(speech, y_test, is_fitted=True)
+    vectors, of_train = _make_order_vectors(speech, y_train, is_fitted=False)
+    candidates, _ = _make_order_vectors(speech, y_test, is_fitted=True)
     return rank_by_order(
         rows.iloc[task.train], rows.iloc[task.test], vectors[of_train], candidates, task.seed
     )
 
 
-def _make_vectors(speech, y, is_fitted):
+def _make_order_vectors(speech, y, is_fitted):
     """Return a vector of each distinct stimulus, and that of each row."""
     found = find_distinct_candidates(y)
     distinct = _safe_indexing(y, found.first)
@@ -106,7 +106,7 @@ def _make_vectors(speech, y, is_fitted):
     return np.asarray(distinct, dtype=float).reshape(len(found.first), -1), found.target
 
 
-def _normalize(vectors):
+def _normalize_order_vectors(vectors):
     """Scale rows to length 1, and leave rows of zeros."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1)

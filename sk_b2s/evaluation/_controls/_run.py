@@ -252,12 +252,12 @@ def run_controls(
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     folds = [next(StimulusKFold(5).split(X, y))] if cv is None else list_split_folds(cv, X, y)
     if "within_recording" in names:
-        _check_pools(rows, find_distinct_candidates(y).target, folds, k or last.k)
+        _check_control_pools(rows, find_distinct_candidates(y).target, folds, k or last.k)
     if "shifted_labels" in names:
         shift_control_inputs(rows, y, seed)  # raises now rather than after hours
-    jobs = [(job, index) for job in _group_jobs(names) for index in range(len(folds))]
+    jobs = [(job, index) for job in _group_control_jobs(names) for index in range(len(folds))]
     results = joblib.Parallel(n_jobs, return_as="generator")(
-        joblib.delayed(_run_fold)(
+        joblib.delayed(_run_controls_of_fold)(
             job,
             ControlFold(
                 estimator, X, y, rows, *folds[index], seed + index, oracle, k=k, candidates_per_row=spec
@@ -278,10 +278,10 @@ def run_controls(
                 print(f"{name}, fold {index + 1} of {len(folds)}: top-k {hits / n:.3f}")
     n_overlap = sum(outcome.n_train_overlap for outcome in outcomes.get("decoder", ()))
     reasons = unite_leakage_report_sources(check_leakage(X, y, folds)["leak_sources"], n_overlap)
-    return _make_table(outcomes, reasons, seed)
+    return _make_controls_table(outcomes, reasons, seed)
 
 
-def _group_jobs(names):
+def _group_control_jobs(names):
     """Group controls that share a fit, and put those without a fit first."""
     together = [name for name in ("decoder", "within_recording", "timing_matched") if name in names]
     fast = [name for name in names if not CONTROLS[name].is_fitted]
@@ -289,7 +289,7 @@ def _group_jobs(names):
     return [[name] for name in fast] + ([together] if together else []) + slow
 
 
-def _run_fold(names, task, n_shifts):
+def _run_controls_of_fold(names, task, n_shifts):
     """Run controls of one fold: {name: LeakTestOutcome}."""
     out = {}
     for name in names:
@@ -308,7 +308,7 @@ def _run_fold(names, task, n_shifts):
     return out
 
 
-def _make_table(outcomes, reasons, seed):
+def _make_controls_table(outcomes, reasons, seed):
     """Pool the outcomes of all folds and add verdicts."""
     rows = {name: pool_leak_test_rows(parts, seed) for name, parts in outcomes.items()}
     overlap = find_overlap_verdict_leaks(outcomes, rows)
@@ -366,12 +366,16 @@ def run_control_outcome(
     if is_stratified:
         records = [record for part in parts for record in score_timing_strata(part, n_shifts, random)]
         return LeakTestOutcome(records, [], n_left_out)
-    records = [record for part in parts for record in _iter_records(part, n_shifts, random, is_permuted)]
-    across = [_hits_across(part) for part in parts if not isinstance(part, RowRetrievalResult)]
+    records = [
+        record for part in parts for record in _iter_control_records(part, n_shifts, random, is_permuted)
+    ]
+    across = [
+        _compute_hits_across_recordings(part) for part in parts if not isinstance(part, RowRetrievalResult)
+    ]
     return LeakTestOutcome(records, across, n_left_out, separate=separate)
 
 
-def _iter_records(result, n_shifts, random, is_permuted=False):
+def _iter_control_records(result, n_shifts, random, is_permuted=False):
     """Yield the scores of each recording with their null."""
     recording = get_validated_recordings(result.rows)
     for name in pd.unique(recording):
@@ -380,7 +384,9 @@ def _iter_records(result, n_shifts, random, is_permuted=False):
         try:
             selected = result.select(own)
             null = (
-                _permute(selected, n_shifts, random) if is_permuted else selected.draw_null(n_shifts, random)
+                _draw_control_permutations(selected, n_shifts, random)
+                if is_permuted
+                else selected.draw_null(n_shifts, random)
             )
         except ValueError:  # too short for a null, but its scores are kept
             null = np.full(n_shifts, np.nan)
@@ -392,13 +398,13 @@ def _iter_records(result, n_shifts, random, is_permuted=False):
         }  # fmt: skip
 
 
-def _permute(result, n_shifts, random):
+def _draw_control_permutations(result, n_shifts, random):
     """Draw top-k accuracies of labels permuted over all windows."""
     hit, target = mark_top_k_hits(result.scores, result.k), np.asarray(result.target)
     return np.array([hit[np.arange(len(target)), random.permutation(target)].mean() for _ in range(n_shifts)])
 
 
-def _hits_across(result):
+def _compute_hits_across_recordings(result):
     """Compute hits of each recording with labels drawn from each recording.
 
     Names of the recordings, and an array of (n_recordings, n_recordings).
@@ -437,7 +443,7 @@ def choose_run_controls(controls, decoder, y, oracle, rows=None):
     table = validate_table(y)
     has_audio = table is not None and "sound" in table and find_estimator_speech(decoder) is not None
     has_audio = has_audio and not any(isinstance(sound, NOT_FILES) for sound in pd.unique(table["sound"]))
-    is_there = {"audio": has_audio, "oracle": oracle is not None, **_find_needs(rows)}
+    is_there = {"audio": has_audio, "oracle": oracle is not None, **_find_control_needs(rows)}
     missing = {need for need, is_met in is_there.items() if not is_met}
     if controls is None:
         return [name for name, spec in CONTROLS.items() if spec.needs not in missing]
@@ -453,18 +459,18 @@ def choose_run_controls(controls, decoder, y, oracle, rows=None):
 
 def list_permanent_run_controls(rows):
     """Return the controls that always run where they apply."""
-    is_there = _find_needs(rows)
+    is_there = _find_control_needs(rows)
     return [name for name, spec in CONTROLS.items() if spec.is_always and is_there[spec.needs]]
 
 
-def _find_needs(rows):
+def _find_control_needs(rows):
     """Return whether windows are timed, and whether they are trials."""
     if rows is None:
         return {"timing": False, "trials": False}
     return {"timing": has_timing_of_rows(rows), "trials": has_order_trials(rows)}
 
 
-def _check_pools(rows, segment, folds, k):
+def _check_control_pools(rows, segment, folds, k):
     """Raise if a recording has too few candidates in a fold."""
     for _, test in folds:
         recording = get_validated_recordings(rows.iloc[test])

@@ -240,7 +240,7 @@ class SurrogateRecordings(WindowsTransformer):
         self._check_recordings(X)
         n_times = X.n_read if self.kind == "phase" else X.n_times
         steps = X.steps if self.kind == "phase" else ()
-        seeds = [make_stimulus_id(self.seed_, *who) for who in _identities(X)]
+        seeds = [make_stimulus_id(self.seed_, *who) for who in _identify_surrogate_signals(X)]
         if not self.overlap:
             return _separate_windows(X, self.kind, seeds, n_times)._replace(steps=steps)
         signals = [
@@ -298,7 +298,7 @@ def _separate_windows(windows, kind, seeds, n_times):
     return windows._replace(signals=signals, start=start, n_times=n_times, extent=None, is_continuous=False)
 
 
-def _identities(windows):
+def _identify_surrogate_signals(windows):
     """Return a tuple per signal that identifies its recording.
 
     It does not depend on the folder. Unnamed recordings are numbered.
@@ -311,11 +311,11 @@ def _identities(windows):
     table = windows.rows[[*columns, "recording"]].iloc[first]
     for index, (*columns_of, name) in zip(windows.which[first], table.itertuples(index=False), strict=True):
         known = ["" if pd.isna(part) else part for part in columns_of]
-        out[index] = (*known, _file_name(str(name)), windows.signals[index].shape[0])
+        out[index] = (*known, _get_surrogate_file_name(str(name)), windows.signals[index].shape[0])
     return out
 
 
-def _file_name(recording):
+def _get_surrogate_file_name(recording):
     """Return the last part of a path, or a name that is not a path."""
     path = Path(recording)
     return path.name if path.suffix or path.is_absolute() else recording

@@ -76,13 +76,13 @@ def add_timing_loudness(rows):
         digest = digest_stimuli(rows["sound"].iloc[files])
         for mine in pd.Series(files).groupby(np.asarray(digest)):
             sound = rows["sound"].iloc[mine[1].iloc[0]]
-            level[mine[1]] = _measure_levels(sound, times[mine[1]])
+            level[mine[1]] = _measure_audio_levels(sound, times[mine[1]])
     except (OSError, ValueError, TypeError):  # names instead of audio files
         return rows.assign(loudness=np.nan)
     return rows.assign(loudness=level)
 
 
-def _measure_levels(sound, times):
+def _measure_audio_levels(sound, times):
     """Return the level (dB) of stretches (onset, duration) of a sound."""
     samples, rate = read_track_samples(sound, get_stimulus_state(sound))
     energy = np.concatenate([[0.0], np.cumsum(samples.astype(float) ** 2)])
@@ -137,7 +137,7 @@ def rank_by_timing(test, target, candidates, train=None, random_state=0):
             found = timing_probabilities(test, words[target], vocabulary, train, features="all")
             found = np.column_stack([np.log(np.maximum(found * len(vocabulary), RARE)), np.zeros(len(test))])
             of_words = found[:, pd.Index(vocabulary).get_indexer(words)]  # the last column without a word
-            scores += _sum_over_window(of_words, test, target)
+            scores += _sum_over_timing_window(of_words, test, target)
     if has_timing_of_durations(test):
         own = test["duration"].to_numpy(float)
         first = np.full(len(candidates), np.nan)
@@ -151,7 +151,7 @@ def separate_timing_ties(scores, random_state):
     return scores + 1e-7 * check_random_state(random_state).random_sample(scores.shape)
 
 
-def _sum_over_window(scores, rows, target):
+def _sum_over_timing_window(scores, rows, target):
     """Add the scores of the next windows and candidates within a window."""
     order = np.lexsort([rows["onset"], get_validated_recordings(rows).astype(str)])
     recording = get_validated_recordings(rows)[order]

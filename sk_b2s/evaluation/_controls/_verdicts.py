@@ -102,7 +102,7 @@ def add_verdict_texts(table):
     for row in own[own["verdict"] == Verdict.ABOVE_NULL].itertuples():
         rivals = {f"{name} alone": getattr(row, f"{name}_alone") for name in RIVALS}
         parts = [
-            f"{name} ({_shorten(row.score)} vs {_shorten(score)})"
+            f"{name} ({_shorten_in_verdict(row.score)} vs {_shorten_in_verdict(score)})"
             for name, score in rivals.items()
             if score >= row.score
         ]
@@ -110,7 +110,7 @@ def add_verdict_texts(table):
     return table.assign(verdict_text=texts)
 
 
-def _shorten(score):
+def _shorten_in_verdict(score):
     return f"{score:.3f}".removeprefix("0")
 
 
@@ -168,7 +168,7 @@ def find_rival_verdict_scores(table, control="timing_only"):
     """
     score = select_main_score(table).astype(float)
     is_own = (table["control"] == control) & score.notna()
-    of_row = _make_row_keys(table, RIVAL_KEYS)
+    of_row = _make_verdict_row_keys(table, RIVAL_KEYS)
     best = of_row.map(score[is_own].groupby(of_row[is_own]).max().to_dict().get).astype(float)
     if control == "timing_only" and {"word_top_10_timing", "k", "task"} <= set(table):
         is_same = table["task"].fillna("").ne("") & (table["k"] == 10)  # segments are not words
@@ -177,7 +177,7 @@ def find_rival_verdict_scores(table, control="timing_only"):
     return best.where(table["control"] == "decoder")
 
 
-def _make_row_keys(table, names):
+def _make_verdict_row_keys(table, names):
     """Return the values of the columns that a table has, as tuples."""
     keys = table[[name for name in names if name in table]].astype(str)
     return pd.Series(list(keys.itertuples(index=False, name=None)), table.index, dtype=object)
@@ -211,8 +211,8 @@ def control_verdicts(table, reasons=()):
     for name in LEAK_TESTS:
         if name in leaking:
             verdict[name] = Verdict.LEAK.value
-        elif name in table.index and not _is_inverted(verdict[name], table.loc[name]):
-            verdict[name] = _at_null_unless_missing(verdict[name])
+        elif name in table.index and not _is_leak_inverted(verdict[name], table.loc[name]):
+            verdict[name] = _judge_at_null_unless_missing(verdict[name])
     sources = pd.Series("", index=table.index, dtype=object)
     overlap = [name for name in leaking if "reveals_overlap" in table and table.loc[name, "reveals_overlap"]]
     sources[overlap] = OVERLAP
@@ -281,11 +281,11 @@ def decide_verdict_against_null(table):
     return pd.Series(verdict, index=table.index)
 
 
-def _at_null_unless_missing(verdict):
+def _judge_at_null_unless_missing(verdict):
     return Verdict.AT_NULL.value if verdict in (Verdict.ABOVE_NULL, Verdict.BELOW_NULL) else verdict
 
 
-def _is_inverted(verdict, row):
+def _is_leak_inverted(verdict, row):
     """Return whether a control is below the limit of a leak, mirrored."""
     return verdict == Verdict.BELOW_NULL and row["top_k"] < row["inverted_below"]
 
@@ -316,7 +316,7 @@ def assign_verdicts(results, outcomes):
     verdict = decide_verdict_against_null(results)
     verdict[results["control"].isin(CONTEXT)] = Verdict.CONTEXT.value
     of_leak_tests = results["control"].isin(LEAK_TESTS)  # tested over all folds together
-    verdict[of_leak_tests] = verdict[of_leak_tests].map(_at_null_unless_missing)
+    verdict[of_leak_tests] = verdict[of_leak_tests].map(_judge_at_null_unless_missing)
     sources = pd.Series("", index=results.index, dtype=object)
     keys = ["estimator", "seed", "calibration_minutes"]
     for (name, seed, minutes), rows in results.groupby(keys, sort=False, dropna=False).indices.items():

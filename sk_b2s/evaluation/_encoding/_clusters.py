@@ -165,12 +165,12 @@ def trf_cluster_test(
     validate_count("n_permutations", n_permutations)
     if threshold is not None and not threshold > 0:
         raise ValueError(f"threshold is an absolute t value, above 0 for each tail. Got {threshold!r}.")
-    found = _find_trf(trf)
-    weights = _stack_weights(found, feature)
+    found = _find_trf_for_clusters(trf)
+    weights = _stack_trf_weights(found, feature)
     if other is not None:
-        weights = weights - _match_weights(found, _find_trf(other), feature)
-    _warn_of_masked_channels([found] if other is None else [found, _find_trf(other)])
-    keep = _select_lags(found.lags_, tmin, tmax)
+        weights = weights - _match_trf_weights(found, _find_trf_for_clusters(other), feature)
+    _warn_of_masked_channels([found] if other is None else [found, _find_trf_for_clusters(other)])
+    keep = _select_cluster_lags(found.lags_, tmin, tmax)
     weights, lags = weights[:, keep], found.lags_[keep]
     n_subjects, n_lags, n_channels = weights.shape
     if (least := 0.5 ** (n_subjects - (tail == 0))) > 0.05:
@@ -181,7 +181,7 @@ def trf_cluster_test(
         )
     if threshold is None:
         threshold = float(student.isf(0.05 / (2 if tail == 0 else 1), n_subjects - 1))
-    neighbors = _find_neighbors(found.positions_, n_channels) if adjacency is None else adjacency
+    neighbors = _find_cluster_neighbors(found.positions_, n_channels) if adjacency is None else adjacency
     if neighbors.shape != (n_channels, n_channels):
         raise ValueError(
             f"adjacency must have the shape {(n_channels, n_channels)} for the channels of fit. Got {neighbors.shape}."
@@ -203,7 +203,7 @@ def trf_cluster_test(
     )  # fmt: skip
 
 
-def _find_trf(estimator):
+def _find_trf_for_clusters(estimator):
     """Return the fitted model with one set of weights per subject."""
     found = find_innermost_estimator(estimator, fitted=True)[0]
     if not isinstance(found, TRFWeightsMixin):
@@ -219,12 +219,12 @@ def _find_trf(estimator):
     return found
 
 
-def _stack_weights(trf, feature):
+def _stack_trf_weights(trf, feature):
     """Return weights of all subjects: (n_subjects, n_lags, n_channels)."""
     return np.stack([select_trf_weights(trf, feature, name) for name in trf.subjects_])
 
 
-def _match_weights(trf, other, feature):
+def _match_trf_weights(trf, other, feature):
     """Return weights of another model of the same subjects."""
     is_equal = trf.coef_.shape[1:] == other.coef_.shape[1:] and np.allclose(trf.lags_, other.lags_)
     if not (is_equal and np.array_equal(trf.subjects_, other.subjects_) and trf.ch_names_ == other.ch_names_):
@@ -233,7 +233,7 @@ def _match_weights(trf, other, feature):
             f"and weights of shape {other.coef_.shape[1:]} instead of {trf.subjects_.tolist()} and "
             f"{trf.coef_.shape[1:]}."
         )
-    return _stack_weights(other, feature)
+    return _stack_trf_weights(other, feature)
 
 
 def _warn_of_masked_channels(models):
@@ -253,7 +253,7 @@ def _warn_of_masked_channels(models):
     )
 
 
-def _select_lags(lags, tmin, tmax):
+def _select_cluster_lags(lags, tmin, tmax):
     """Return the mask of lags between two lags, which are included."""
     rounding = 1e-9
     keep = (lags >= (-np.inf if tmin is None else tmin - rounding)) & (
@@ -266,7 +266,7 @@ def _select_lags(lags, tmin, tmax):
     return keep
 
 
-def _find_neighbors(positions, n_channels):
+def _find_cluster_neighbors(positions, n_channels):
     """Return neighbors in a triangulation of positions, of none without."""
     pairs = np.zeros((0, 2), int)
     if positions is not None:

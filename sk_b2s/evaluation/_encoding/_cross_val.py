@@ -87,7 +87,7 @@ def cross_val_encoding(
         raise TypeError(
             f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}."
         )
-    _warn_of_lag(estimator, X)
+    _warn_of_encoding_lag(estimator, X)
     return fit_and_score_folds(
         correlate_encoding_fold,
         estimator,
@@ -101,7 +101,7 @@ def cross_val_encoding(
     )
 
 
-def _warn_of_lag(estimator, X):
+def _warn_of_encoding_lag(estimator, X):
     """Warn if lags do not count from the stimulus."""
     epocher = next((step for step in iter_nested_estimators(estimator) if isinstance(step, Epocher)), None)
     if epocher is not None and epocher.lag and is_validated_table(X):

@@ -79,7 +79,7 @@ def compare_feature_sets(estimator, X, y, cv, feature_sets, n_jobs=None, groups=
     tasks = [(chosen, fold) for chosen in distinct for fold in range(len(folds))]
     found = run_in_parallel_with_logging(
         (
-            joblib.delayed(_score_features)(
+            joblib.delayed(_score_feature_set)(
                 estimator, parameter, [(name, feature_sets[name]) for name in chosen], X, y, folds[fold]
             )
             for chosen, fold in tasks
@@ -109,7 +109,7 @@ def _find_speech_parameter(estimator):
     return f"{prefix}speech"
 
 
-def _score_features(estimator, parameter, feature_sets, X, y, fold):
+def _score_feature_set(estimator, parameter, feature_sets, X, y, fold):
     """Score one fold: a DataFrame with one row per subject."""
     params = {parameter: make_pipeline(SpeechFeatureUnion(feature_sets), FeatureScaler())}
     train, test = fold

@@ -144,7 +144,7 @@ def reconstruct_recordings(decoder, windows, targets, table):
     prior = FeaturePrior(decoder._targets(decoder.segments_)) if is_forward else None
     estimate, target, place, parts = [], [], [], []
     for rows in groups.indices.values():
-        one, true, where = _reconstruct_one(decoder, prior, windows, targets, table, np.sort(rows))
+        one, true, where = _reconstruct_recording(decoder, prior, windows, targets, table, np.sort(rows))
         if not len(where):
             continue
         estimate.append(one)
@@ -169,13 +169,13 @@ def reconstruct_recordings(decoder, windows, targets, table):
     )
 
 
-def _reconstruct_one(decoder, prior, windows, targets, table, rows):
+def _reconstruct_recording(decoder, prior, windows, targets, table, rows):
     """Reconstruct one recording: estimate, target and stimulus frames."""
     estimate = decoder.transform(windows[rows])
     estimate = estimate.reshape(*estimate.shape[:2], -1)
     estimate = estimate if prior is None else prior.apply(estimate)
     weights = np.asarray(decoder.frame_weights_, float)
-    which, start, onset = targets.which[rows], targets.start[rows], _find_onsets(table, rows)
+    which, start, onset = targets.which[rows], targets.start[rows], _find_reconstruction_onsets(table, rows)
     step = 1 + max(signal.shape[0] for signal in targets.signals)
     parts = []
     for own in _group_reconstructed_presentations(which, start, onset, targets.sfreq):
@@ -196,7 +196,7 @@ def _reconstruct_one(decoder, prior, windows, targets, table, rows):
     )
 
 
-def _find_onsets(table, rows):
+def _find_reconstruction_onsets(table, rows):
     """Return the start of each window in its recording, None if unknown."""
     if table is None or "onset" not in table:
         return None
@@ -315,7 +315,7 @@ def cross_val_reconstruction(
     """
     validate_count("n_shifts", n_shifts, least=0)
     return fit_and_score_folds(
-        _score_fold,
+        _score_reconstruction_fold,
         estimator,
         X,
         y,
@@ -327,7 +327,7 @@ def cross_val_reconstruction(
     )
 
 
-def _score_fold(estimator, X, y, train, test, n_shifts, random_state):
+def _score_reconstruction_fold(estimator, X, y, train, test, n_shifts, random_state):
     """Return the correlations of one fold, and the fitted estimator."""
     estimator = fit_fold(estimator, X, y, train, test)
     result = reconstruct(estimator, _safe_indexing(X, test), _safe_indexing(y, test))

@@ -91,7 +91,7 @@ class ReconstructionResult:
             found = np.stack(
                 [curves[index] for index in of_subject]
             )  # (n_recordings, 1 + n_shifts, n_bands + 1)
-            r = _average(found, weights)[:, : len(names)]
+            r = _average_reconstructed_recordings(found, weights)[:, : len(names)]
             null = r[1:] if n_shifts else np.full((1, len(names)), np.nan)
             low, high = np.quantile(null, [0.025, 0.975], axis=0)
             minutes = np.nan if self.sfreq is None else rows["n_frames"].sum() / self.sfreq / 60
@@ -136,7 +136,7 @@ class ReconstructionResult:
         return np.vstack([r[:1], r[random.choice(possible, size=n_shifts)]])
 
 
-def _average(found, weights):
+def _average_reconstructed_recordings(found, weights):
     """Average recordings, without those whose target is constant."""
     known = ~np.isnan(found[:, :1])  # by band, as r is NaN
     weights = weights[:, None, None] * known

@@ -70,7 +70,7 @@ def describe_fit_details(fold, result, note, has_training, has_examples):
         details[name] = [
             part | member for member, one in list_fitted_members(fold.fitted) for part in describe(one)
         ]
-    return details | {"recordings": _describe_recordings(fold, row)}
+    return details | {"recordings": _describe_recordings_of_fit(fold, row)}
 
 
 def list_guess_numbers_for_details(n_candidates):
@@ -118,12 +118,12 @@ def describe_details_of_guesses(result, n_guesses=N_GUESSES):
             **{name: str(row[name]) for name in ("subject",) if name in row},
             **{name: float(row[name]) for name in ("onset", "probability", "target_probability") if name in row},
             "rank": int(row["rank"]), "n_candidates": part.n_candidates, "is_calibrated": is_calibrated,
-            **{name: _describe_stimulus(part.candidates.iloc[column]) for name, column in at.items()},
+            **{name: _describe_stimulus_of_fit(part.candidates.iloc[column]) for name, column in at.items()},
         })  # fmt: skip
     return out
 
 
-def _describe_stimulus(row):
+def _describe_stimulus_of_fit(row):
     """Describe a segment by text, word, and place in an audio file."""
     out = {}
     for name in ("text", "word"):
@@ -153,7 +153,7 @@ def describe_history_details(history, loss):
     return out
 
 
-def _describe_recordings(fold, row):
+def _describe_recordings_of_fit(fold, row):
     """Describe rate, channels and filters of the windows of a decoder."""
     X, epocher = fold.X, find_topography_epocher(fold.fitted)
     if isinstance(X, Windows):
@@ -228,104 +228,110 @@ def read_fit_details(text):
     return {
         name: found[name]
         for name, is_valid in PARTS.items()
-        if name in found and _holds(is_valid, found[name])
+        if name in found and _holds_details(is_valid, found[name])
     }
 
 
-def _holds(is_valid, value):
+def _holds_details(is_valid, value):
     try:
         return bool(is_valid(value))
     except (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError):
         return False
 
 
-def _is_number(value):
+def _is_detail_number(value):
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _are_numbers(values):
-    return isinstance(values, list) and all(map(_is_number, values))
+def _are_detail_numbers(values):
+    return isinstance(values, list) and all(map(_is_detail_number, values))
 
 
-def _is_ranks(found):
+def _is_ranks_detail(found):
     n, k = found["n_candidates"], found["k"]
     return (
-        isinstance(n, int) and n > 0 and k and _are_numbers(k) and k == sorted(set(k)) and 1 <= k[0] and k[-1] <= n
+        isinstance(n, int) and n > 0 and k and _are_detail_numbers(k) and k == sorted(set(k)) and 1 <= k[0] and k[-1] <= n
         and len(found["hits"]) > 0
-        and all(_are_numbers(own) and len(own) == len(k) + 1 and own[0] > 0 and max(own[1:]) <= own[0]
+        and all(_are_detail_numbers(own) and len(own) == len(k) + 1 and own[0] > 0 and max(own[1:]) <= own[0]
                 for own in found["hits"].values())
     )  # fmt: skip
 
 
-def _is_stimulus(found):
+def _is_stimulus_detail(found):
     texts = [found[name] for name in ("text", "word", "segment", "sound") if name in found]
     numbers = [found[name] for name in ("start", "duration") if name in found]
     return (
         all(isinstance(text, str) for text in texts)
-        and _are_numbers(numbers)
+        and _are_detail_numbers(numbers)
         and all(n >= 0 for n in numbers)
     )
 
 
-def _is_guess(found):
+def _is_guess_detail(found):
     numbers = [found["rank"], found["n_candidates"], found["probability"], found["target_probability"]]
     if "onset" in found:
         numbers.append(found["onset"])
-    return _are_numbers(numbers) and _is_stimulus(found["target"]) and _is_stimulus(found["guess"])
+    return (
+        _are_detail_numbers(numbers)
+        and _is_stimulus_detail(found["target"])
+        and _is_stimulus_detail(found["guess"])
+    )
 
 
-def _is_history(found):
+def _is_history_detail(found):
     lists = [found[name] for name in ("epoch", "train_loss", "valid_loss") if name in found]
     n_valid = found.get("valid_candidates", 2)
     return (
         {"epoch", "train_loss"} <= set(found) and isinstance(found["loss"], str)
-        and all(_are_numbers(own) and len(own) == len(lists[0]) > 0 for own in lists) and n_valid > 1
+        and all(_are_detail_numbers(own) and len(own) == len(lists[0]) > 0 for own in lists) and n_valid > 1
     )  # fmt: skip
 
 
-def _is_topography(found):
+def _is_topography_detail(found):
     found = found if isinstance(found, list) else [found]  # former files have a single one
-    return len(found) > 0 and all(map(_is_map, found)) and _have_member_names(found)
+    return len(found) > 0 and all(map(_is_map_detail, found)) and _have_member_names(found)
 
 
 def _have_member_names(found):
     return all(isinstance(one.get("member", ""), str) for one in found)
 
 
-def _is_training(found):
+def _is_training_detail(found):
     numbers = [value for one in found for name, value in one.items() if name not in ("loss", "member")]
     return (
-        _are_numbers(numbers) and _have_member_names(found)
+        _are_detail_numbers(numbers) and _have_member_names(found)
         and all(isinstance(one["loss"], str) and {"lr", "batch_size", "max_epochs", "epochs"} <= set(one) for one in found)
     )  # fmt: skip
 
 
-def _is_selection(found):
+def _is_selection_detail(found):
     values = [value for one in found for value in [*one["tried"], *one["chosen"]]]
     return (
-        all(isinstance(value, str) or _is_number(value) for value in values) and _have_member_names(found)
+        all(isinstance(value, str) or _is_detail_number(value) for value in values) and _have_member_names(found)
         and all(isinstance(one["name"], str) and one["chosen"] and isinstance(one["n_folds"], int) for one in found)
     )  # fmt: skip
 
 
-def _is_map(found):
+def _is_map_detail(found):
     lists = [found[name] for name in ("values", "x", "y")]
     is_inside = all(0 <= at <= 1 for at in found["x"] + found["y"])
     return (
-        isinstance(found["label"], str) and _is_number(found["neutral"]) and is_inside
-        and all(_are_numbers(own) and len(own) == len(lists[0]) >= 4 for own in lists)
+        isinstance(found["label"], str) and _is_detail_number(found["neutral"]) and is_inside
+        and all(_are_detail_numbers(own) and len(own) == len(lists[0]) >= 4 for own in lists)
     )  # fmt: skip
 
 
-def _is_recordings(found):
+def _is_recordings_detail(found):
     texts = [found[name] for name in ("reference", "montage") if name in found]
     others = [value for name, value in found.items() if name not in ("reference", "montage", "notch")]
-    return all(isinstance(text, str) for text in texts) and _are_numbers(others + found.get("notch", []))
+    return all(isinstance(text, str) for text in texts) and _are_detail_numbers(
+        others + found.get("notch", [])
+    )
 
 
 PARTS = {
-    "command": lambda found: isinstance(found, str), "hours": _is_number, "ranks": _is_ranks, "history": _is_history,
-    "guesses": lambda found: isinstance(found, list) and all(map(_is_guess, found)), "topography": _is_topography,
-    "recordings": _is_recordings, "training": _is_training, "selection": _is_selection,
-    "window_seconds": lambda found: _are_numbers(found) and len(found) == 3 and found == sorted(found) and found[0] > 0,
+    "command": lambda found: isinstance(found, str), "hours": _is_detail_number, "ranks": _is_ranks_detail, "history": _is_history_detail,
+    "guesses": lambda found: isinstance(found, list) and all(map(_is_guess_detail, found)), "topography": _is_topography_detail,
+    "recordings": _is_recordings_detail, "training": _is_training_detail, "selection": _is_selection_detail,
+    "window_seconds": lambda found: _are_detail_numbers(found) and len(found) == 3 and found == sorted(found) and found[0] > 0,
 }  # fmt: skip

@@ -145,7 +145,7 @@ def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
         about = {fold: row | task for fold, row in about.items()}
     plan = {
         "cv": _describe_splitter(cv) or "", "questions": [digest[:8] for digest in digests],
-        **_index_subjects(rows["subject"], folds), "minutes": getattr(cv, "amounts", None),
+        **_index_subjects_of_folds(rows["subject"], folds), "minutes": getattr(cv, "amounts", None),
         "work": {
             name: {control: (seeds, len(folds)) for control in ["decoder", *controls[name]]} for name, _ in named
         },
@@ -163,7 +163,7 @@ def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
         for seed in seeds:
             draw = int(make_fingerprint(digest, seed)[:7], 16)  # equal noise for all estimators
             for name, estimator in named:
-                seeded = _set_seed(estimator, seed)
+                seeded = _clone_with_seed(estimator, seed)
                 for control in ["decoder", *controls[name]]:
                     own_oracle = (oracle, truth) if control == "oracle" else (None, None)
                     key = make_fingerprint(
@@ -175,7 +175,7 @@ def iter_fits(named, data, cv, folds, seeds, controls, oracle, settings, only=(N
                     )  # fmt: skip
 
 
-def _index_subjects(subject, folds):
+def _index_subjects_of_folds(subject, folds):
     """List the subjects and the indices of those that each fold tests."""
     codes, names = pd.factorize(subject.to_numpy(), sort=True)
     return {
@@ -187,12 +187,12 @@ def _index_subjects(subject, folds):
 def _describe_estimator(estimator, seed, y):
     """Describe an estimator before it is fitted."""
     return {
-        "parameters": describe_parameter_provenance(_set_seed(estimator, seed)), "features": describe_feature_provenance(estimator, y),
-        "digest": make_fingerprint(_set_seed(estimator, 0))[:16],
+        "parameters": describe_parameter_provenance(_clone_with_seed(estimator, seed)), "features": describe_feature_provenance(estimator, y),
+        "digest": make_fingerprint(_clone_with_seed(estimator, 0))[:16],
     }  # fmt: skip
 
 
-def _set_seed(estimator, seed):
+def _clone_with_seed(estimator, seed):
     """Clone an estimator and set all its random states."""
     estimator = clone(estimator)
     names = [name for name in estimator.get_params() if name.rsplit("__", 1)[-1] == "random_state"]
@@ -257,12 +257,12 @@ def run_fits(tasks, data, file=None, n_jobs=None, verbose=0):
     stored, start = file.read() if file else ([], 0)
     lines = {line["key"]: line for line in stored if not line["error"] and line["key"] in wanted}
     remaining = [task for task in tasks if task.key not in lines]
-    report = _ProgressLines(tasks, len(remaining)) if verbose else lambda *_: None
+    report = _FitProgressLines(tasks, len(remaining)) if verbose else lambda *_: None
     while remaining:
         waiting = []
         parallel = joblib.Parallel(n_jobs, return_as="generator_unordered")
         for index, line in parallel(
-            joblib.delayed(_run_task)(index, task, *data, file, start) for index, task in enumerate(remaining)
+            joblib.delayed(_run_fit)(index, task, *data, file, start) for index, task in enumerate(remaining)
         ):
             if line is None:
                 waiting.append(remaining[index])
@@ -278,7 +278,7 @@ def run_fits(tasks, data, file=None, n_jobs=None, verbose=0):
     return [lines[task.key] | {"plan": task.plan} for task in tasks]  # lines of other plans included
 
 
-class _ProgressLines:
+class _FitProgressLines:
     """Printed lines, one per finished task.
 
     Lines and not a progress bar, because each has the score of a fit, and
@@ -306,23 +306,23 @@ class _ProgressLines:
         )
 
 
-def _run_task(index, task, X, y, rows, file, start):
+def _run_fit(index, task, X, y, rows, file, start):
     """Run one task and store its line, None if another process runs it."""
     if file is None:
-        return index, _make_line(task, task.with_data(X, y, rows)) | {"key": task.key}
+        return index, _make_results_line(task, task.with_data(X, y, rows)) | {"key": task.key}
     with file.claim(task.key) as claim:
         if claim is None:
             return index, None
         done = [line for line in claim.found(start) if not line["error"]]
         if not done:
-            done = [_make_line(task, task.with_data(X, y, rows))]
+            done = [_make_results_line(task, task.with_data(X, y, rows))]
             claim.write(done[0])
         return index, done[0] | {"key": task.key, "plan": task.plan}
 
 
-def _score(task, fold, result):
+def _score_fit(task, fold, result):
     """Return the rows of a result, and the outcome of a leak test or None."""
-    settings, n_shifts, judge = task.settings, task.settings["n_shifts"], _get_judge(task.settings)
+    settings, n_shifts, judge = task.settings, task.settings["n_shifts"], _get_judge_of_task(task.settings)
     if judge is None:
         result = fold.add_timing_columns(result)
         rows = compute_all_scores(result, settings["n_candidates"], n_shifts, task.seed)
@@ -330,13 +330,13 @@ def _score(task, fold, result):
         rows = judge(result, fold).make_rows(TASKS[settings["task"]].main_score, n_shifts, task.seed)
     if task.control not in LEAK_TESTS:
         return rows, None
-    outcome = _make_outcome(judge, result, fold, n_shifts, CONTROLS[task.control].is_permuted)
+    outcome = _make_leak_outcome(judge, result, fold, n_shifts, CONTROLS[task.control].is_permuted)
     if fold.separate is not None:
-        outcome.separate = _make_outcome(judge, fold.separate, fold, n_shifts)
+        outcome.separate = _make_leak_outcome(judge, fold.separate, fold, n_shifts)
     return rows, format_result_line_outcome(outcome)
 
 
-def _get_judge(settings):
+def _get_judge_of_task(settings):
     """Return the judge of a task, None if it ranks segments."""
     spec = TASKS[settings["task"]] if "task" in settings else None
     if spec is None or spec.judge is None:
@@ -344,7 +344,7 @@ def _get_judge(settings):
     return partial(spec.judge, **{name: settings[name] for name in spec.options})
 
 
-def _make_outcome(judge, result, fold, n_shifts, is_permuted=False):
+def _make_leak_outcome(judge, result, fold, n_shifts, is_permuted=False):
     """Reduce the result of a leak test to the input of a verdict."""
     arguments = n_shifts, fold.seed, fold.n_left_out
     if judge is None:
@@ -357,14 +357,14 @@ def fits_rank_segments(settings):
     return "task" not in settings or TASKS[settings["task"]].retrieve is retrieve
 
 
-def _make_line(task, fold):
+def _make_results_line(task, fold):
     """Fit and score one task: a line with results, or with an error."""
     outcome, error, trace, details = None, "", "", {}
     reset_monitored_peak_memory()
     with monitor_warnings() as caught:
         try:
             (result,) = CONTROLS[task.control].factory(fold)
-            rows, outcome = _score(task, fold, result)
+            rows, outcome = _score_fit(task, fold, result)
             details = _describe_details(task, fold, result)
         except Exception as exception:  # stored in the line, so that other folds continue
             error, trace = f"{type(exception).__name__}: {exception}", traceback.format_exc()
@@ -437,11 +437,11 @@ def _list_transductive_steps(fold):
             steps.append(type(step).__name__)
         if getattr(step, "unseen_subject", None) == "nearest" and not is_known:
             steps.append("unseen_subject='nearest'")
-    steps += _list_pretraining(fold, estimator, subject)
+    steps += _list_pretraining_of_fit(fold, estimator, subject)
     return ", ".join(dict.fromkeys(steps))
 
 
-def _list_pretraining(fold, estimator, subject):
+def _list_pretraining_of_fit(fold, estimator, subject):
     """List what pretraining without labels has seen of the test."""
     seen = find_pretraining_exposure(estimator, fold.X, fold.y)
     if seen is None:

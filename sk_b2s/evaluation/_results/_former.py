@@ -34,7 +34,7 @@ def upgrade_former_line(line):
     The verdict on the leakage of a fold, formerly only a text, is added.
     """
     if isinstance(common := line.get("common"), dict):
-        common["control"] = _new_name(common.get("control"))
+        common["control"] = _rename_former_value(common.get("control"))
     rows = line["rows"] if isinstance(line.get("rows"), list) else []
     for part in [line.get("about"), *rows]:
         for former in FORMER_COLUMNS.keys() & (part if isinstance(part, dict) else {}):
@@ -46,7 +46,7 @@ def upgrade_former_line(line):
     work = plan.get("work") if isinstance(plan, dict) else None
     for name, controls in work.items() if isinstance(work, dict) else ():
         if isinstance(controls, dict):
-            work[name] = {_new_name(control): value for control, value in controls.items()}
+            work[name] = {_rename_former_value(control): value for control, value in controls.items()}
 
 
 def refuse_former_columns(results):
@@ -87,5 +87,5 @@ def read_former_leakage(text):
     return verdict.value, ", ".join(unite_leakage_report_sources(named or LEAK_SOURCES[:1]))
 
 
-def _new_name(control):
+def _rename_former_value(control):
     return FORMER_NAMES.get(control, control) if isinstance(control, str) else control

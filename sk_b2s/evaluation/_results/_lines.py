@@ -34,24 +34,24 @@ def unpack_result_line_array(item):
     At most the size of its shape is decompressed. Raises a ValueError if the
     values are more or fewer.
     """
-    size = _size(item)
+    size = _get_max_line_value(item)
     content = zlib.decompressobj().decompress(base64.b64decode(item["f8"]), size + 1)
     if len(content) != size:
         raise ValueError(f"an array of shape {item['shape']} does not have {size} bytes.")
     return np.frombuffer(content, "<f8").reshape(item["shape"])
 
 
-def _size(item):
+def _get_max_line_value(item):
     shape = item["shape"]
-    if not all(_is(Integral, n) and n >= 0 for n in shape):
+    if not all(_is_line_value(Integral, n) and n >= 0 for n in shape):
         raise ValueError(f"an array has the shape {str(shape)[:40]}.")
     return 8 * math.prod(shape)
 
 
-def _is(kind, value):
+def _is_line_value(kind, value):
     """Return whether a value has a type, is not a bool and not too large."""
     if kind is NAME:
-        return isinstance(value, str) or value is None or _is(Real, value)
+        return isinstance(value, str) or value is None or _is_line_value(Real, value)
     if kind in (str, dict):
         return isinstance(value, kind)
     if not isinstance(value, kind) or isinstance(value, bool):
@@ -82,13 +82,13 @@ def find_line_problem(line):
             if not isinstance(line[name], kinds):
                 return f"its {name!r} is a {type(line[name]).__name__}"
         return (
-            _problem("common", line["common"], COMMON)
-            or _problem("cost", line["cost"], COSTS)
-            or _problem("about", line["about"], {}, ABOUT)
-            or _problem_of_choices(line["about"])
-            or _problem_of_rows(line["rows"], bool(line["error"]))
-            or _problem_of_outcome(line["outcome"])
-            or _problem(
+            _find_line_problem("common", line["common"], COMMON)
+            or _find_line_problem("cost", line["cost"], COSTS)
+            or _find_line_problem("about", line["about"], {}, ABOUT)
+            or _find_problem_of_choices(line["about"])
+            or _find_problem_of_rows(line["rows"], bool(line["error"]))
+            or _find_problem_of_outcome(line["outcome"])
+            or _find_line_problem(
                 "line", line, {"made": dict} if "made" in line else {}, {"plan": dict, "details": dict}
             )
         )
@@ -115,7 +115,7 @@ RECORD = {
 }
 
 
-def _problem(where, found, needed, optional=None):
+def _find_line_problem(where, found, needed, optional=None):
     """Return the problem of the values of a dict, or None.
 
     Optional values may be missing or None.
@@ -124,17 +124,17 @@ def _problem(where, found, needed, optional=None):
         return f"its {where} have no names, got {str(found)[:40]!r}"
     for name, kind in needed.items():
         if name not in found or not (
-            isinstance(found[name], kind) if kind is dict else _is(kind, found[name])
+            isinstance(found[name], kind) if kind is dict else _is_line_value(kind, found[name])
         ):
             return f"its {where} have no {name!r} of type {kind.__name__}, got {str(found.get(name))[:40]!r}"
     for name, kind in (optional or {}).items():
         value = found.get(name)
-        if value is not None and not _is(kind, value):
+        if value is not None and not _is_line_value(kind, value):
             return f"its {where} have {name!r} = {str(value)[:40]!r}"
     return None
 
 
-def _problem_of_choices(about):
+def _find_problem_of_choices(about):
     """Return the problem of the main score or the leak verdict, or None."""
     for column, known in (("main_score", SCORES), ("leakage_verdict", list(LeakageReportVerdict))):
         if (name := about.get(column)) is not None and name not in known:
@@ -142,31 +142,33 @@ def _problem_of_choices(about):
     return None
 
 
-def _problem_of_rows(rows, failed):
+def _find_problem_of_rows(rows, failed):
     """Return the problem of the rows, which have no scores if a fit failed."""
     if not rows:
         return "it has no rows"
-    problems = (_problem("rows", row, ROW if failed else {**ROW, **SCORED}, OF_TASK) for row in rows)
+    problems = (
+        _find_line_problem("rows", row, ROW if failed else {**ROW, **SCORED}, OF_TASK) for row in rows
+    )
     problem = next(filter(None, problems), None)
     if problem is None and not any(row["pool"] == "all" and row["n_windows"] > 0 for row in rows):
         return "it has no row of all candidates"
     return problem
 
 
-def _problem_of_outcome(outcome):
+def _find_problem_of_outcome(outcome):
     """Return the problem of the arrays of a control, or None."""
     if outcome is None:
         return None
     if outcome.get("separate") is not None:
         if "separate" in outcome["separate"]:
             return "its separate windows have separate windows"
-        if problem := _problem_of_outcome(outcome["separate"]):
+        if problem := _find_problem_of_outcome(outcome["separate"]):
             return problem
     arrays = [record[name] for record in outcome["records"] for name in ("null", "relative")]
     arrays += [hits for _, hits in outcome["across"]]
     n_characters = sum(len(item["f8"]) for item in arrays)
-    if sum(map(_size, arrays)) > MAX_BYTES[0] + MAX_BYTES[1] * n_characters:
-        return f"its arrays would have {sum(map(_size, arrays)) / 1e6:.0f} MB"
+    if sum(map(_get_max_line_value, arrays)) > MAX_BYTES[0] + MAX_BYTES[1] * n_characters:
+        return f"its arrays would have {sum(map(_get_max_line_value, arrays)) / 1e6:.0f} MB"
     for item in arrays:
         unpack_result_line_array(item)
     lengths = {tuple(record["null"]["shape"]) for record in outcome["records"]}
@@ -178,8 +180,10 @@ def _problem_of_outcome(outcome):
             return "its hits across recordings are not square"
     if len(lengths) != 1 or not all(len(record["relative"]["shape"]) == 1 for record in outcome["records"]):
         return "its nulls are not of one length"
-    problems = (_problem("records", record, RECORD) for record in outcome["records"])
-    return _problem("outcome", outcome, {"n_left_out": Integral}) or next(filter(None, problems), None)
+    problems = (_find_line_problem("records", record, RECORD) for record in outcome["records"])
+    return _find_line_problem("outcome", outcome, {"n_left_out": Integral}) or next(
+        filter(None, problems), None
+    )
 
 
 def format_result_line_outcome(outcome):

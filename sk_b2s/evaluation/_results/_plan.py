@@ -157,23 +157,23 @@ def describe_missing_plan_folds(plan, done, name, control="decoder", minutes=Non
     seen = {subject for fold in finished for subject in tests[fold]}
     lost = [subject for subject in subjects if subject not in seen]
     others = [fold for fold in folds if fold not in finished and seen & set(tests[fold])]
-    parts = [_name_first(lost)] if lost else []
+    parts = [_name_first_planned(lost)] if lost else []
     if others:
-        parts.append(_list_folds(others, tests if len(subjects) > 1 else {}))
+        parts.append(_list_planned_folds(others, tests if len(subjects) > 1 else {}))
     for seed in seeds:
         if of_seed := [fold for fold in finished if (fold, seed) not in done]:
-            parts.append(f"with seed {seed} {_list_folds(of_seed, {})}")
+            parts.append(f"with seed {seed} {_list_planned_folds(of_seed, {})}")
     counts = f"{len(seen)} of {len(subjects)} subject{'s' * (len(subjects) > 1)}"
     return f"{counts}, {len(finished)} of {len(folds)} folds; missing: {'; '.join(parts)}"
 
 
-def _list_folds(folds, tests):
+def _list_planned_folds(folds, tests):
     """List folds, with the subject of each that tests a single one."""
     names = [f"{fold} ({tests[fold][0]})" if len(tests.get(fold, ())) == 1 else str(fold) for fold in folds]
-    return f"fold{'s' * (len(folds) > 1)} {_name_first(names)}"
+    return f"fold{'s' * (len(folds) > 1)} {_name_first_planned(names)}"
 
 
-def _name_first(names):
+def _name_first_planned(names):
     return shorten_list([str(name) or "unnamed" for name in names], MAX_NAMES)
 
 

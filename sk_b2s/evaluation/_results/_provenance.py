@@ -54,11 +54,13 @@ def describe_feature_provenance(estimator, y):
     """
     decoders = [decoder for decoder, _ in list_decoders_in_estimator(estimator)]
     return " | ".join(
-        dict.fromkeys(_describe_speech(getattr(decoder, "speech", None), y) for decoder in decoders)
+        dict.fromkeys(
+            _describe_provenance_of_speech(getattr(decoder, "speech", None), y) for decoder in decoders
+        )
     )
 
 
-def _describe_speech(speech, y):
+def _describe_provenance_of_speech(speech, y):
     """Describe the features of one decoder."""
     if speech is None:
         rate = getattr(y, "sfreq", None)
@@ -68,11 +70,11 @@ def _describe_speech(speech, y):
     params = speech.get_params()
     rates = [params[name] for name in params if name.rsplit("__", 1)[-1] == "sfreq"]
     rate = next((f" at {rate:g} Hz" for rate in rates if isinstance(rate, (int, float))), "")
-    names = ", ".join(map(_name_step, steps))
+    names = ", ".join(map(_name_provenance_step, steps))
     return f"{names}{rate}; digest {make_fingerprint(speech)[:16]}"
 
 
-def _name_step(step):
+def _name_provenance_step(step):
     """Name a step by its class, and a union also by its parts."""
     parts = [type(one).__name__ for _, one in getattr(step, "transformer_list", ()) if hasattr(one, "fit")]
     return f"{type(step).__name__} of {join_text_items(parts)}" if parts else type(step).__name__
@@ -97,7 +99,7 @@ def describe_choice_provenance(estimator):
     for level in iter_estimator_levels(estimator):
         own = getattr(level, "__dict__", {})
         if "best_params_" in own:
-            parts.append(f"best_params_: {own['best_params_']}{_describe_edges(level)}")
+            parts.append(f"best_params_: {own['best_params_']}{_describe_filter_edges(level)}")
         alpha, subjects = getattr(level, "alpha_", None), getattr(level, "subjects_", ())
         if alpha is not None:
             numbers = [f"{value:.4g}" for value in np.ravel(alpha)]
@@ -116,7 +118,7 @@ def describe_choice_provenance(estimator):
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} ..."
 
 
-def _describe_edges(search):
+def _describe_filter_edges(search):
     """Describe best values at an end of a grid.
 
     They must exceed the neighboring value by more than the standard error of

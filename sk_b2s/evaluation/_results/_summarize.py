@@ -102,7 +102,7 @@ def summarize(results):
         )
     # Other file formats do not preserve empty texts, nor pools as texts.
     texts = {name: results[name].astype(object).fillna("") for name in ("condition", "error", "leak_sources")}
-    results = _drop_duplicates(results.assign(**texts, pool=results["pool"].astype(str)))
+    results = _drop_duplicate_result_rows(results.assign(**texts, pool=results["pool"].astype(str)))
     done, by = results[results["error"] == ""], [*KINDS, *amounts_in(results)]
     if not len(done):
         first = f": all fits failed, the first with {results['error'].iloc[0]}" if len(results) else "."
@@ -110,7 +110,9 @@ def summarize(results):
     names, levels = (
         [name for name in of if name in done] for of in (SCORES, (*CHANCE_COLUMNS, *SHARE_COLUMNS))
     )
-    counts = pd.DataFrame([_count(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)])
+    counts = pd.DataFrame(
+        [_count_summary_units(rows, by) for _, rows in done.groupby(by, sort=False, dropna=False)]
+    )
     scores = compute_statistics_over_subjects(
         compute_subject_score_statistics(done, [*names, *levels, "n_candidates"], [*by, "subject"]),
         by,
@@ -121,7 +123,7 @@ def summarize(results):
     table = counts.join(scores, on=by).join(null, on=by).join(failed.rename("n_failed"), on=of)
     table = table.join(describe_missing_plan_rows(results, of).rename("missing"), on=of)
     table = table.fillna({"n_failed": 0})
-    further = _summarize_further_nulls(done, by)
+    further = _summarize_nulls_of_scores(done, by)
     table = table.join(further, on=by)
     verdict = decide_verdict_against_null(table.assign(top_k=table["top_k_judged"]))
     is_leak_test = table["control"].isin(LEAK_TESTS) & (
@@ -147,7 +149,7 @@ def summarize(results):
     )[columns]
 
 
-def _summarize_further_nulls(done, by):
+def _summarize_nulls_of_scores(done, by):
     """Return nulls and p of the mean of scores with nulls of their own.
 
     p is that of a normal distribution with the quantiles of the null, and at
@@ -168,7 +170,7 @@ def _summarize_further_nulls(done, by):
     return pd.concat(parts, axis=1)
 
 
-def _drop_duplicates(results):
+def _drop_duplicate_result_rows(results):
     """Drop duplicate rows of a fit with a warning."""
     if "key" not in results:
         return results
@@ -183,7 +185,7 @@ def _drop_duplicates(results):
     return results[~twice]
 
 
-def _count(rows, by):
+def _count_summary_units(rows, by):
     """Return the columns of a summary row besides its scores."""
     name = dict(zip(by, rows[by].iloc[0], strict=True))
     if rows["k"].nunique() > 1:

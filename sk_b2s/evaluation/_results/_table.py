@@ -64,7 +64,7 @@ def make_results_table(lines):
             make_results_table(part).assign(task=task or "") for part, task in zip(parts, tasks, strict=True)
         ]
         results = pd.concat(parts, ignore_index=True)
-        names = _list_columns(results)
+        names = _list_result_columns(results)
         return results.fillna({"main_score": "top_k"})[names]
     first: dict[str, int] = {}
     for line in lines:
@@ -83,10 +83,10 @@ def make_results_table(lines):
         for c in (line["common"] for line in lines)
     ]
     lines = [lines[index] for index in sorted(range(len(lines)), key=place.__getitem__)]
-    plans = _merge_texts(lines)
+    plans = _merge_plan_texts(lines)
     rows = [
         {
-            **row, **line["common"], **line["about"], **_get_made(line), **line["cost"],
+            **row, **line["common"], **line["about"], **_get_made_of_line(line), **line["cost"],
             "error": line["error"], "key": line["key"], "plan": plan,
             "details": json.dumps(line["details"]) if not place and line.get("details") else None,
         }
@@ -94,7 +94,7 @@ def make_results_table(lines):
         for place, row in enumerate(line["rows"])
     ]  # fmt: skip
     results = pd.DataFrame(rows)
-    names = _list_columns(results)
+    names = _list_result_columns(results)
     results = results.reindex(columns=[name for name in names if name not in VERDICT_COLUMNS])
     numbers = (
         "n_candidates",
@@ -118,24 +118,24 @@ def make_results_table(lines):
     return assign_verdicts(results, outcomes)[names]
 
 
-def _list_columns(results):
+def _list_result_columns(results):
     """List the columns of a table: those of a task only if it has them."""
     own = [name for name in OPTIONAL_COLUMNS if name in results and results[name].notna().any()]
     place = COLUMNS.index(VERDICT_COLUMNS[0])
     return [*(name for name in OF_TASK if name in results), *COLUMNS[:place], *own, *COLUMNS[place:]]
 
 
-def _get_made(line):
+def _get_made_of_line(line):
     """Return the texts that describe the estimator."""
     made = line.get("made", {})
     return {name: str(made[name]) for name in MADE if isinstance(made.get(name), str)}
 
 
-def _get_plan(line):
+def _get_plan_of_line(line):
     return read_plan(write_plan(line.get("plan")))
 
 
-def _merge_texts(lines):
+def _merge_plan_texts(lines):
     """Return the text of the plan of each line, compatible ones merged.
 
     None for lines without a plan.
@@ -196,7 +196,7 @@ def read_results(paths, conflicts="raise"):
             lines += JsonLinesFile(file, find_line_problem).lines()
     if not lines:
         raise ValueError(
-            f"{_format_paths(paths)}: no results found. Use files written by benchmark(path=...)."
+            f"{_format_result_paths(paths)}: no results found. Use files written by benchmark(path=...)."
         )
     lines = sorted(lines, key=lambda line: line["cost"]["written"])
     kept: dict[tuple, dict] = {}
@@ -205,17 +205,17 @@ def read_results(paths, conflicts="raise"):
         before = kept.get(cell)
         if before is None or before["error"]:
             kept[cell] = line
-        elif not line["error"] and _differ(before, line):
+        elif not line["error"] and _differ_in_results(before, line):
             if conflicts == "raise":
                 raise ValueError(_describe_conflict(before, line))
             kept[cell] = line
     lines = _select_last_plans(list(kept.values()), "raise")
     results = make_results_table(lines)
-    _warn_of_plans(results, _format_paths(paths))
+    _warn_of_plans(results, _format_result_paths(paths))
     return results
 
 
-def _format_paths(paths):
+def _format_result_paths(paths):
     """Format file names for messages."""
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     return shorten_list((repr(str(path)) for path in paths), 5)
@@ -248,7 +248,7 @@ def _select_last_plans(lines, conflicts="last"):
 
 
 def _describe_two_plans(name, one, other):
-    plans = _get_plan(one), _get_plan(other)
+    plans = _get_plan_of_line(one), _get_plan_of_line(other)
     what = describe_plan_differences(*plans) if write_plan(plans[0]) != write_plan(plans[1]) else ""
     what = what if group_compatible_plans(plans) != [0, 0] else "the parameters of the estimator"
     folds = [line["common"]["fold"] for line in (one, other)]
@@ -287,17 +287,20 @@ def _warn_of_plans(results, shown):
         )
 
 
-def _differ(a, b):
+def _differ_in_results(a, b):
     """Return whether two lines have different results, whatever their cost."""
-    return any(_repr(a[name]) != _repr(b[name]) for name in ("key", "common", "rows", "outcome"))
+    return any(
+        _format_conflict_value(a[name]) != _format_conflict_value(b[name])
+        for name in ("key", "common", "rows", "outcome")
+    )
 
 
-def _repr(value):
+def _format_conflict_value(value):
     return repr(value)  # NaN equals itself
 
 
 def _describe_conflict(before, line):
-    common, plans = line["common"], [_get_plan(before), _get_plan(line)]
+    common, plans = line["common"], [_get_plan_of_line(before), _get_plan_of_line(line)]
     what = (
         "with different parameters, data, settings or code"
         if before["key"] != line["key"]

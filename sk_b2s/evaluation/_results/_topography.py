@@ -116,7 +116,7 @@ def describe_topography(fitted, X, row):
     for member, estimator in list_fitted_members(fitted):
         owner = fitted if find_topography_epocher(estimator) is None else estimator
         decoder, _ = find_decoder_in_estimator(estimator, fitted=True)
-        found = _describe_map(decoder, find_topography_positions(owner, X, row))
+        found = _describe_topography_map(decoder, find_topography_positions(owner, X, row))
         topographies += [] if found is None else [found | member]
     return topographies
 
@@ -134,7 +134,7 @@ def list_fitted_members(fitted):
     return [({"member": name}, copies[0]) for name, copies in zip(names, decoder.estimators_, strict=True)]
 
 
-def _describe_map(decoder, positions):
+def _describe_topography_map(decoder, positions):
     """Describe the topography of one decoder, or return None."""
     if positions is None:
         return None

@@ -23,7 +23,7 @@ def describe_training(fitted):
     if not history or not hasattr(decoder, "lr") or not hasattr(decoder, "loss"):
         return []
     values = {name: getattr(decoder, name, None) for name in NUMBERS}
-    numbers = {name: float(value) for name, value in values.items() if _is_number(value)}
+    numbers = {name: float(value) for name, value in values.items() if _is_training_number(value)}
     return [{"loss": str(decoder.loss), "epochs": len(history), **numbers}]
 
 
@@ -38,34 +38,35 @@ def describe_selection(fitted):
         for name, value in getattr(level, "best_params_", {}).items():
             tried = getattr(level, "cv_results_", {}).get(f"param_{name}", ())
             found.append(
-                _describe_choice(name, np.ma.compressed(tried), [value], level)
+                _describe_training_choice(name, np.ma.compressed(tried), [value], level)
             )  # without other grids
         if hasattr(level, "alpha_") and np.ndim(getattr(level, "alphas", 0)) == 1 and len(level.alphas) > 1:
-            found.append(_describe_choice("alpha", level.alphas, np.ravel(level.alpha_), level))
+            found.append(_describe_training_choice("alpha", level.alphas, np.ravel(level.alpha_), level))
         if {"rank_", "n_iter_", "cv_scores_"} <= set(vars(level)):
             if level.rank == "auto":
-                found.append(_describe_choice("rank", (), [level.rank_], level))
+                found.append(_describe_training_choice("rank", (), [level.rank_], level))
             if level.max_iter > 1:
-                found.append(_describe_choice("number of iterations", (), [level.n_iter_], level))
+                found.append(_describe_training_choice("number of iterations", (), [level.n_iter_], level))
     return found
 
 
-def _describe_choice(name, tried, chosen, level):
+def _describe_training_choice(name, tried, chosen, level):
     n_folds = getattr(level, "n_splits_", getattr(level, "cv", 0))
     return {
-        "name": str(name), "tried": _list_values(tried), "chosen": _list_values(chosen),
-        "n_folds": int(n_folds) if _is_number(n_folds) else 0,
+        "name": str(name), "tried": _list_training_values(tried), "chosen": _list_training_values(chosen),
+        "n_folds": int(n_folds) if _is_training_number(n_folds) else 0,
     }  # fmt: skip
 
 
-def _list_values(values):
+def _list_training_values(values):
     """List distinct values as numbers or text."""
     found = [
-        float(f"{value:.6g}") if _is_number(value) else " ".join(str(value).split())[:200] for value in values
+        float(f"{value:.6g}") if _is_training_number(value) else " ".join(str(value).split())[:200]
+        for value in values
     ]
     found = list(dict.fromkeys(found))
     return found if len(found) <= MAX_VALUES else [*found[: MAX_VALUES - 1], found[-1]]
 
 
-def _is_number(value):
+def _is_training_number(value):
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_) and np.isfinite(value)

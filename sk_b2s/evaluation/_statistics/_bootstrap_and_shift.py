@@ -202,13 +202,14 @@ def circular_shift_test(results, k=None, n_shifts=1000, random_state=0):
     weights = np.split(each, np.cumsum([len(part.rows) for part in parts])[:-1])
     weighted = list(zip(parts, weights, strict=True))
     top_k = sum(float(weight @ (part.ranks < k)) for part, weight in weighted)
-    null = _combine_shifts(weighted, k, n_shifts)
+    null = _combine_shifts_of_recordings(weighted, k, n_shifts)
     if every := null is not None:
         n_shifts = len(null)
     else:
         random = check_random_state(random_state)
         null = sum(
-            weight.sum() * _draw_shifts(part, weight, k, n_shifts, random) for part, weight in weighted
+            weight.sum() * _draw_shifts_of_recordings(part, weight, k, n_shifts, random)
+            for part, weight in weighted
         )
     return pd.Series({
         "top_k": top_k, "chance": sum(weight.sum() * k / part.n_candidates for part, weight in weighted),
@@ -220,11 +221,11 @@ def circular_shift_test(results, k=None, n_shifts=1000, random_state=0):
     })  # fmt: skip
 
 
-def _draw_shifts(part, weight, k, n_shifts, random):
+def _draw_shifts_of_recordings(part, weight, k, n_shifts, random):
     return replace(part, k=k).draw_null(n_shifts, random, weight)
 
 
-def _combine_shifts(weighted, k, most):
+def _combine_shifts_of_recordings(weighted, k, most):
     """Score all combinations of shifts, None if there are too many."""
     if any(isinstance(part, RowRetrievalResult) for part, _ in weighted):
         return None

@@ -127,7 +127,7 @@ def compare_estimators(
     }
     rows = []
     for a, b in pairs:
-        _check_paired(results, a, b, columns, tested, estimator)
+        _check_paired_estimators(results, a, b, columns, tested, estimator)
         difference = (means[a] - means[b]).round(12)
         better, worse = int((difference > 0).sum()), int((difference < 0).sum())
         rows.append({
@@ -174,7 +174,7 @@ def _check_equal_k(results, score, estimator):
         )
 
 
-def _check_paired(results, a, b, columns, tested, estimator):
+def _check_paired_estimators(results, a, b, columns, tested, estimator):
     """Raise unless two estimators were scored on the same data and folds."""
     if "plan" in results:
         plans = [read_plan(results.loc[results[estimator] == n, "plan"].iloc[0]) for n in (a, b)]

@@ -146,12 +146,12 @@ def compute_subject_score_statistics(results, scores, keys, weight="n_windows"):
         is NaN.
     """
     columns = [results[column] for column in keys]
-    share = _row_weights(results, keys, weight)
+    share = _compute_subject_row_weights(results, keys, weight)
     means = results[scores].mul(share, axis=0).groupby(columns, sort=False, dropna=False).sum(min_count=1)
     return means.where(results[scores].notna().groupby(columns, sort=False, dropna=False).all())
 
 
-def _row_weights(results, keys, weight):
+def _compute_subject_row_weights(results, keys, weight):
     """Return the weight of each row in the mean of its subject."""
     columns = [results[column] for column in keys]
     n = results[weight] if weight in results else pd.Series(1.0, index=results.index)
@@ -222,7 +222,7 @@ def compute_subject_null_statistics(results, by, weight="n_windows"):
     )
     columns = [known[column] for column in [*keys, "fold"]]
     away = known[["null_low", "null_high"]].sub(known["null_mean"], axis=0)
-    away = away.mul(_row_weights(known, keys, weight), axis=0)
+    away = away.mul(_compute_subject_row_weights(known, keys, weight), axis=0)
     away = away.groupby(columns, sort=False, dropna=False).sum()
     away = np.sqrt((away**2).groupby(by, sort=False, dropna=False).sum()).div(table["n_subjects"], axis=0)
     is_shared = _is_correlation_over_folds(known, by).reindex(away.index, fill_value=False)

@@ -113,7 +113,7 @@ def benchmark_task(
     if isinstance(data, pd.DataFrame):
         described = describe_benchmark_task_rows({**spec.rows, **(rows or {})})
     return run_benchmark_task(
-        spec, _make_estimators(estimators), _make_rows(data, spec, rows), cv, path, seeds, controls, oracle, only,
+        spec, _make_task_estimators(estimators), _make_task_rows(data, spec, rows), cv, path, seeds, controls, oracle, only,
         options, n_shifts, n_jobs, verbose, described, stacklevel=5,
     )  # fmt: skip
 
@@ -194,17 +194,19 @@ def _check_row_parameters(rows):
         )
 
 
-def _make_estimators(estimators):
+def _make_task_estimators(estimators):
     """Make the presets if estimators are names."""
     names = [estimators] if isinstance(estimators, str) else estimators
-    return make_decoders(names) if all(isinstance(name, str) for name in _list(names)) else estimators
+    return (
+        make_decoders(names) if all(isinstance(name, str) for name in _make_task_list(names)) else estimators
+    )
 
 
-def _list(names):
+def _make_task_list(names):
     return names if isinstance(names, (list, tuple)) and len(names) else [None]
 
 
-def _make_rows(data, spec, rows):
+def _make_task_rows(data, spec, rows):
     """Return X and y, made from an events table or given."""
     if isinstance(data, pd.DataFrame):
         return make_segments(data, **{**spec.rows, **(rows or {})})

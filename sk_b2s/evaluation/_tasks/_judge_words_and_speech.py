@@ -67,7 +67,7 @@ def judge_words(result, fold, n_words=50, k=10):
     words = result.to_words(make_vocabulary(_list_training_words(fold), n_words))
     codes = words.vocabulary.encode(result.candidates["word"])
     scores = words.log_probabilities - words.log_prior
-    timed = _score_timing(words, result.rows, codes[result.target], fold)
+    timed = _score_word_timing_of_judge(words, result.rows, codes[result.target], fold)
     return judge_types(scores, codes, result.target, result.rows, k, timed=timed)
 
 
@@ -99,7 +99,7 @@ def judge_word_types(result, fold, n_words=50, k=10):
     words = retrieve_words(result.estimator, result.X, result.y, X, y, vocabulary)
     codes = words.vocabulary.encode(validate_table(result.y)["word"].iloc[found.first])
     rows = fold.rows.iloc[test]
-    timed = _score_timing(words, rows, codes[found.target], fold)
+    timed = _score_word_timing_of_judge(words, rows, codes[found.target], fold)
     return judge_types(words.log_probabilities, codes, found.target, rows, k, timed=timed)
 
 
@@ -113,7 +113,7 @@ def _judge_timing_of_words(result, fold, found, vocabulary, k):
     return judge_types(separate_timing_ties(scores, fold.seed), codes, found.target, rows, k)
 
 
-def _score_timing(words, rows, codes, fold):
+def _score_word_timing_of_judge(words, rows, codes, fold):
     """Return the hits of timing alone among ten words, None if unknown."""
     if words.n_words <= K_WORDS or not has_timing_of_rows(rows):
         return None

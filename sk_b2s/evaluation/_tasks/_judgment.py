@@ -142,7 +142,7 @@ class Judgment:
         for name in pd.unique(recording):
             own = np.flatnonzero(recording == name)
             target, n = self.target[own], len(own)
-            null = _shift(worth[own], target, self.rows.iloc[own], n_shifts, random)
+            null = _shift_judgment(worth[own], target, self.rows.iloc[own], n_shifts, random)
             records.append({
                 "subject": subject[own[0]], "recording": name, "n": n, "top_1": float(worth[own, target].sum()),
                 "top_k": float(worth[own, target].sum()), "chance": n * self.compute_chance(own), "null": n * null,
@@ -164,10 +164,10 @@ def _null_of_judgment(judgment, of_subject, chosen, n_shifts, random_state):
     target = judgment.target[of_subject]
     seed = make_stimulus_id(random_state, pd.factorize(target)[0].tolist(), rows["onset"].tolist()) % 2**32
     worth = judgment.worth[of_subject] * judgment.weigh(of_subject[chosen])
-    return _shift(worth, target, rows, n_shifts, seed, chosen)
+    return _shift_judgment(worth, target, rows, n_shifts, seed, chosen)
 
 
-def _shift(worth, target, rows, n_shifts, random_state, sample_weight=None):
+def _shift_judgment(worth, target, rows, n_shifts, random_state, sample_weight=None):
     """Return the means of shifted labels, NaN if recordings are too short."""
     try:
         return compute_null_means(

@@ -77,15 +77,15 @@ def measure_audio(sound, stamp, memory=None):
     if key not in _FACTS:
         if len(_FACTS) >= MAX_FACTS:
             _FACTS.clear()
-        measure = cached(_measure, memory, ignore=["sound"])
+        measure = cached(_measure_audio_file, memory, ignore=["sound"])
         _FACTS[key] = measure(make_audio_file_key(sound), (*key, CODE))
     return _FACTS[key]
 
 
-def _measure(sound, stamp):
+def _measure_audio_file(sound, stamp):
     """Measure a file piece by piece."""
     info, channel = check_audio_file_track(sound, stamp), getattr(sound, "channel", None)
-    tracks, samples = _Tracks(info.n_tracks), []
+    tracks, samples = _TrackSums(info.n_tracks), []
     for piece in read_track_file_pieces(get_audio_file_path(sound), info):
         tracks.add(piece)
         samples.append(mix_audio_file_tracks(piece, channel))
@@ -101,7 +101,7 @@ def _measure(sound, stamp):
     )
 
 
-class _Tracks:
+class _TrackSums:
     """Ranges of tracks and products of two tracks, accumulated over pieces."""
 
     def __init__(self, n_tracks):

@@ -58,7 +58,7 @@ class FingerprintMatch(NamedTuple):
     share: float
 
 
-def _make_bands():
+def _make_fingerprint_bands():
     """Make triangular filters at logarithmic distances."""
     freqs = np.fft.rfftfreq(WINDOW, 1 / RATE)[:, None]
     edges = np.geomspace(*BAND, N_BITS + 2)
@@ -84,7 +84,11 @@ def compute_audio_fingerprint(samples, rate):
         samples = resample_audio(samples, rate, RATE, "MQ")
     n_frames = len(samples) // HOP + 1
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, (WINDOW // 2, WINDOW)), WINDOW)
-    frames, taper, bands = frames[::HOP][:n_frames], np.hanning(WINDOW).astype(np.float32), _make_bands()
+    frames, taper, bands = (
+        frames[::HOP][:n_frames],
+        np.hanning(WINDOW).astype(np.float32),
+        _make_fingerprint_bands(),
+    )
     level = np.empty((n_frames, N_BITS + 1), np.float32)
     for first in range(0, n_frames, BATCH):
         spectrum = rfft(frames[first : first + BATCH] * taper, axis=1)
@@ -123,14 +127,14 @@ def match_audio_fingerprints(prints):
     matches : list of FingerprintMatch
     """
     matches = []
-    for first, second, offset in _find_candidates(prints):
-        at, differing = _find_best_offset(prints[first], prints[second], offset)
+    for first, second, offset in _find_fingerprint_candidates(prints):
+        at, differing = _find_best_fingerprint_offset(prints[first], prints[second], offset)
         if at is not None:
-            matches += _make_matches(first, second, prints, at, _interpolate_offset(*differing))
-    return _remove_duplicates(matches)
+            matches += _make_fingerprint_matches(first, second, prints, at, _interpolate_offset(*differing))
+    return _remove_duplicate_fingerprint_matches(matches)
 
 
-def _find_candidates(prints):
+def _find_fingerprint_candidates(prints):
     """Yield pairs of stimuli and offsets with several equal frames."""
     stimulus = np.repeat(np.arange(len(prints)), [len(bits) for bits in prints])
     frame = np.concatenate([np.arange(len(bits)) for bits in prints])
@@ -151,7 +155,7 @@ def _find_candidates(prints):
         yield first, second, 2 * offset
 
 
-def _compare(one, other, offset):
+def _compare_fingerprints(one, other, offset):
     """Count differing bits of audible frames where fingerprints overlap."""
     begin = max(0, offset)
     stop = min(len(one), len(other) + offset)
@@ -160,42 +164,42 @@ def _compare(one, other, offset):
     return np.bitwise_count((a ^ b) & (VALID - 1)) * valid, valid, begin
 
 
-def _find_best_offset(one, other, offset):
+def _find_best_fingerprint_offset(one, other, offset):
     """Find the best offset near a candidate, and the differences around it."""
     length = min(LENGTH, len(one), len(other))
     allowed = DIFFER if length == LENGTH else DIFFER_SHORT
     if length < SHORTEST:
         return None, None
-    tried = [_min_share(one, other, offset + step, length, allowed) for step in range(-2, 4)]
+    tried = [_find_min_fingerprint_share(one, other, offset + step, length, allowed) for step in range(-2, 4)]
     best = int(np.argmin(tried))
     if tried[best] > allowed:
         return None, None
     at = offset - 2 + best
-    return at, [_min_share(one, other, at + step, length) for step in (-1, 0, 1)]
+    return at, [_find_min_fingerprint_share(one, other, at + step, length) for step in (-1, 0, 1)]
 
 
 def _share_of_differing_bits(differ, valid, length):
     """Compute the share of differing bits in each stretch, 1 if inaudible."""
     if len(differ) < length:
         return np.ones(0)
-    wrong, count = _sum_stretches(differ, length), _sum_stretches(valid, length)
+    wrong, count = _sum_fingerprint_stretches(differ, length), _sum_fingerprint_stretches(valid, length)
     return np.where(count >= 0.5 * length, wrong / np.maximum(count, 1) / N_BITS, 1.0)
 
 
-def _sum_stretches(part, length):
+def _sum_fingerprint_stretches(part, length):
     """Sum each stretch of ``length`` frames."""
     total = np.zeros(len(part) + 1, np.int64)
     np.cumsum(part, out=total[1:])
     return total[length:] - total[:-length]
 
 
-def _min_share(one, other, offset, length, allowed=1.0):
+def _find_min_fingerprint_share(one, other, offset, length, allowed=1.0):
     """Compute the lowest share of all stretches, or 1 if above ``allowed``.
 
     Each stretch contains a whole block of half its length, which differs in
     no more bits. This excludes most offsets at a fraction of the cost.
     """
-    differ, valid, _ = _compare(one, other, offset)
+    differ, valid, _ = _compare_fingerprints(one, other, offset)
     half = (length + 1) // 2
     blocks = differ[: len(differ) // half * half].reshape(-1, half).sum(1, dtype=np.uint32)
     if blocks.min(initial=N_BITS * half) > allowed * N_BITS * length:
@@ -209,11 +213,11 @@ def _interpolate_offset(before, at, after):
     return 0.5 * (before - after) / rise if rise > 0 else 0.0
 
 
-def _make_matches(first, second, prints, offset, part):
+def _make_fingerprint_matches(first, second, prints, offset, part):
     """Make the matches of two stimuli at one offset."""
     one, other = prints[first], prints[second]
     length = min(LENGTH, len(one), len(other))
-    differ, valid, begin = _compare(one, other, offset)
+    differ, valid, begin = _compare_fingerprints(one, other, offset)
     similar = _share_of_differing_bits(differ, valid, length) <= (
         AROUND if length == LENGTH else DIFFER_SHORT
     )
@@ -222,7 +226,7 @@ def _make_matches(first, second, prints, offset, part):
     np.add.at(covered, np.flatnonzero(similar) + length, -1)
     covered = np.cumsum(covered)[:-1] > 0
     if length == LENGTH:
-        covered = _trim(covered, differ, valid)
+        covered = _trim_fingerprint_matches(covered, differ, valid)
     shorter = one if len(one) <= len(other) else other
     share = np.count_nonzero(covered & valid) / max(np.count_nonzero(shorter & VALID), 1)
     edges = np.flatnonzero(np.diff(np.r_[False, covered, False].astype(int)))
@@ -234,7 +238,7 @@ def _make_matches(first, second, prints, offset, part):
     ]
 
 
-def _trim(covered, differ, valid):
+def _trim_fingerprint_matches(covered, differ, valid):
     """Remove ends of stretches that do not match by themselves."""
     wrong, count = (
         convolve1d(part.astype(float), np.ones(NEAR), mode="constant") for part in (differ, valid)
@@ -249,7 +253,7 @@ def _trim(covered, differ, valid):
     return out
 
 
-def _remove_duplicates(matches):
+def _remove_duplicate_fingerprint_matches(matches):
     """Remove matches that were found from several candidates."""
     kept: dict = {}
     for match in sorted(matches, key=lambda match: -match.share):

@@ -47,7 +47,7 @@ def compare_audio_header(path, kind, duration):
 def _compare_wav(path, duration):
     """Compare the size of the data chunk with the size of the file."""
     in_header = in_file = uncounted = 0
-    for name, length, left in _iter_chunks(path):
+    for name, length, left in _iter_wav_chunks(path):
         if not in_file and name == b"data":
             in_header, in_file = length, min(length, left)
         elif in_file and not (length <= left and name.strip().isalnum()):
@@ -65,7 +65,7 @@ def _compare_wav(path, duration):
     return ""
 
 
-def _iter_chunks(path):
+def _iter_wav_chunks(path):
     """Yield name, length and remaining bytes of each chunk of a WAV file."""
     size, at = Path(path).stat().st_size, 12
     with open(path, "rb") as file:

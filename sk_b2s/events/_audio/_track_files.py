@@ -139,7 +139,7 @@ def _describe_other_content(path):
 
 
 @contextmanager
-def _open(path):
+def _open_audio_file(path):
     """Open an audio file, with its path in errors of libsndfile."""
     if not is_audio_file(path):
         raise FileNotFoundError(f"The audio file {shorten_text(path)} does not exist.")
@@ -177,16 +177,16 @@ def read_track_file_info(path, stamp):
         If the file is not audio, has no readable samples or an invalid
         sampling rate.
     """
-    return _read_info(str(path), stamp)
+    return _read_audio_info(str(path), stamp)
 
 
 @lru_cache(maxsize=65536)
-def _read_info(path, stamp):
-    with _open(path) as file:
+def _read_audio_info(path, stamp):
+    with _open_audio_file(path) as file:
         rate, n_in_header, n_tracks = file.samplerate, file.frames, file.channels
         kind = file.format
-        _check_rate(path, rate)
-        n_frames = _count_frames(path, file)
+        _check_audio_rate(path, rate)
+        n_frames = _count_audio_frames(path, file)
     if n_frames == 0:
         stream = " Its header may be that of a stream, without a duration. Rewrite the file, for example with ffmpeg."
         long = stream * (Path(path).stat().st_size > 4096)
@@ -200,7 +200,7 @@ def _read_info(path, stamp):
     return AudioFileInfo(rate, n_frames, n_tracks, note)
 
 
-def _check_rate(path, rate):
+def _check_audio_rate(path, rate):
     if not MIN_RATE <= rate <= MAX_RATE:
         raise ValueError(
             f"The audio file {path!r} has a sampling rate of {rate:,} Hz in its header. It must be {MIN_RATE} to "
@@ -214,7 +214,7 @@ def _check_rate(path, rate):
         )
 
 
-def _count_frames(path, file):
+def _count_audio_frames(path, file):
     """Count the readable frames of an open file."""
     n_in_header = file.frames
     if n_in_header == 0:
@@ -257,16 +257,16 @@ def read_tracks_of_file(path, info, start=0.0, stop=None):
     """
     first = min(round(start * info.rate), info.n_frames)
     last = info.n_frames if stop is None else min(round(stop * info.rate), info.n_frames)
-    with _open(path) as file:
+    with _open_audio_file(path) as file:
         if first:
             file.seek(first)
         data = file.read(max(last - first, 0), dtype="float32", always_2d=True)
-    _check_count(path, last - first - len(data), info)
-    _check_samples(path, data, first / info.rate, info.rate)
+    _check_audio_frame_count(path, last - first - len(data), info)
+    _check_audio_samples(path, data, first / info.rate, info.rate)
     return data
 
 
-def _check_count(path, missing, info):
+def _check_audio_frame_count(path, missing, info):
     """Raise if the decoder omits samples, which shifts the following ones."""
     if missing > HEADER_TOLERANCE * info.rate:
         raise ValueError(
@@ -275,7 +275,7 @@ def _check_count(path, missing, info):
         )
 
 
-def _check_samples(path, data, start, rate):
+def _check_audio_samples(path, data, start, rate):
     """Raise if samples are not finite or are implausibly large."""
     if not data.size or max(data.max(), -data.min()) <= MAX_SAMPLE:
         return
@@ -352,11 +352,11 @@ def check_audio_file_track(sound, stamp):
 def read_track_file_pieces(path, info):
     """Yield checked samples of an audio file, (n_samples, n_tracks) each."""
     count = 0
-    with _open(path) as file:
+    with _open_audio_file(path) as file:
         for first in range(0, info.n_frames, PIECE):
             piece = file.read(min(PIECE, info.n_frames - first), dtype="float32", always_2d=True)
             count += len(piece)
-            _check_samples(path, piece, first / info.rate, info.rate)
+            _check_audio_samples(path, piece, first / info.rate, info.rate)
             if len(piece):
                 yield piece
-    _check_count(path, info.n_frames - count, info)
+    _check_audio_frame_count(path, info.n_frames - count, info)

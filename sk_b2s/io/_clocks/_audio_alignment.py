@@ -28,16 +28,16 @@ LOW, HIGH = 1.0, 40.0  # Hz, pass band of the envelopes
 MIN_FOUND = 3  # stimuli that must be found, so that others may be shifted with them
 TIE = 0.05  # difference in correlation between repetitions of a stimulus
 MIN_CORRELATION = 0.4  # of the envelopes of a long segment
-CHANCE_DURATION = 1.3  # s, shorter segments correlate by chance, see _min_correlation
+CHANCE_DURATION = 1.3  # s, shorter segments correlate by chance, see compute_min_audio_correlation
 
 
-def _smooth(signal, rate):
+def _smooth_audio_envelope(signal, rate):
     """Band-pass an envelope with a symmetric filter, without delay."""
     taps = firwin(2 * int(rate / LOW / 2) + 1, [LOW, min(HIGH, 0.45 * rate)], fs=rate, pass_zero=False)
     return oaconvolve(signal - signal.mean(), taps, mode="same")
 
 
-def _stimulus_envelopes(sound, sfreq, rate):
+def compute_audio_stimulus_envelopes(sound, sfreq, rate):
     """Return envelopes of a stimulus: below the channel's rate, and whole."""
     if isinstance(sound, StimulusArray):
         raise ValueError(
@@ -48,21 +48,21 @@ def _stimulus_envelopes(sound, sfreq, rate):
     samples = samples.astype(float)
     whole = resample_in_processing(np.abs(samples), file_rate, rate)
     if sfreq >= file_rate:
-        return [_smooth(whole, rate)]
+        return [_smooth_audio_envelope(whole, rate)]
     passed = resample_in_processing(np.abs(resample_in_processing(samples, file_rate, sfreq)), sfreq, rate)
-    return [_smooth(passed, rate), _smooth(whole, rate)]
+    return [_smooth_audio_envelope(passed, rate), _smooth_audio_envelope(whole, rate)]
 
 
-def _channel_envelopes(channel, sfreq, rate):
+def compute_channel_envelopes(channel, sfreq, rate):
     """Return the envelope of a channel, and the channel as an envelope."""
     centered = channel - np.median(channel)
     return [
-        _smooth(resample_in_processing(np.abs(centered), sfreq, rate), rate),
-        _smooth(resample_in_processing(centered, sfreq, rate), rate),
+        _smooth_audio_envelope(resample_in_processing(np.abs(centered), sfreq, rate), rate),
+        _smooth_audio_envelope(resample_in_processing(centered, sfreq, rate), rate),
     ]
 
 
-def _sliding_correlation(reference, signal):
+def correlate_audio_envelopes(reference, signal):
     """Correlate a reference with each segment of a signal."""
     reference = reference - reference.mean()
     length = len(reference)
@@ -96,13 +96,13 @@ def find_stimulus_by_audio_alignment(channel, sfreq, sound, start=0.0, stop=np.i
     """
     rate = min(100.0, float(sfreq))
     best = (np.nan, -1.0)
-    for reference in _stimulus_envelopes(sound, sfreq, rate):
+    for reference in compute_audio_stimulus_envelopes(sound, sfreq, rate):
         reference = reference[: round(60 * rate)]
-        for signal in _channel_envelopes(np.asarray(channel, float), sfreq, rate):
+        for signal in compute_channel_envelopes(np.asarray(channel, float), sfreq, rate):
             part = signal[round(start * rate) :]
             part = part[: len(part) if np.isinf(stop) else round((stop - start) * rate) + len(reference)]
             if len(part) >= len(reference):
-                correlation = _sliding_correlation(reference, part)
+                correlation = correlate_audio_envelopes(reference, part)
                 first = int(np.argmax(correlation >= correlation.max() - TIE))
                 at = first + int(np.argmax(correlation[first : first + round(rate)]))
                 best = max(best, (start + at / rate, float(correlation[at])), key=lambda found: found[1])
@@ -139,22 +139,22 @@ def locate_stimulus_by_audio_alignment(channel, sfreq, sound, onset, begun=0.0, 
     part = np.asarray(channel, float)[round(left * sfreq) : round((onset + lasts + search + 2) * sfreq)]
     if len(part) < sfreq:
         return np.empty(0), np.empty(0), np.empty(0)
-    channels = _channel_envelopes(part, sfreq, rate)
+    channels = compute_channel_envelopes(part, sfreq, rate)
     onset = onset - round(left * sfreq) / sfreq
     estimates = []
-    for reference in _stimulus_envelopes(sound, sfreq, rate):
+    for reference in compute_audio_stimulus_envelopes(sound, sfreq, rate):
         stop = min(len(reference) / rate, begun + duration)
         length = min(CHUNK, stop - begun)
         starts = np.arange(begun, stop - length + 1e-9, HOP)
         for signal in channels:
-            found = _locate_segments(reference, signal, rate, starts, length, onset - begun, search)
+            found = _locate_audio_segments(reference, signal, rate, starts, length, onset - begun, search)
             estimates.append((starts + length / 2, np.array(found).reshape(-1, 2)))
     middle, found = max(estimates, key=lambda estimate: np.median(estimate[1][:, 1]))
     place = middle + onset - begun + found[:, 0] + round(left * sfreq) / sfreq
     return middle, place, found[:, 1]
 
 
-def _min_correlation(seconds):
+def compute_min_audio_correlation(seconds):
     r"""Return the correlation that unrelated segments rarely exceed.
 
     Speech envelopes have about 16 independent values per second, so that the
@@ -165,19 +165,21 @@ def _min_correlation(seconds):
     return np.maximum(MIN_CORRELATION, np.sqrt(CHANCE_DURATION / seconds))
 
 
-def _locate_segments(reference, signal, rate, starts, length, shift, search):
+def _locate_audio_segments(reference, signal, rate, starts, length, shift, search):
     """Return the delay of each segment. The search follows the drift."""
     found, moved = [], [0.0]
     for start in starts:
         ahead = float(np.median(moved[-3:]))
-        later, alike = _locate_segment(reference, signal, rate, start, length, shift + ahead + start, search)
+        later, alike = _locate_audio_segment(
+            reference, signal, rate, start, length, shift + ahead + start, search
+        )
         found.append((later + ahead, alike))
-        if alike >= _min_correlation(length):
+        if alike >= compute_min_audio_correlation(length):
             moved.append(later + ahead)
     return found
 
 
-def _locate_segment(reference, signal, rate, start, length, expected, search):
+def _locate_audio_segment(reference, signal, rate, start, length, expected, search):
     """Return the delay of one segment from its expected time.
 
     Also return the correlation, which is 0 if the maximum is at an edge of
@@ -188,7 +190,7 @@ def _locate_segment(reference, signal, rate, start, length, expected, search):
     part = signal[first : round((expected + search) * rate) + len(chunk)]
     if len(part) <= len(chunk):
         return np.nan, 0.0
-    correlation = _sliding_correlation(chunk, part)
+    correlation = correlate_audio_envelopes(chunk, part)
     at = int(np.argmax(correlation))
     peak = float(at)
     beyond = (at == 0 and first > 0) or (at == len(correlation) - 1 and first + len(part) < len(signal))
@@ -261,7 +263,7 @@ def align_to_audio(events, channel, *, search=1.0, audio_delay=0.0):
         sounds = rows[(events["type"] == "sound").to_numpy()[rows]]
         if len(sounds) == 0:
             continue
-        fit = _fit_recording(events.iloc[sounds], recording, names, search)
+        fit = _fit_recording_to_audio(events.iloc[sounds], recording, names, search)
         begun = events["sound_onset"].to_numpy(float)[sounds]
         onsets = fit.onsets + (1 + fit.drift) * begun + audio_delay
         moved = dict(zip(sounds, onsets, strict=True))
@@ -274,7 +276,7 @@ def align_to_audio(events, channel, *, search=1.0, audio_delay=0.0):
     return check_events(events)
 
 
-def _fit_recording(sounds, recording, names, search):
+def _fit_recording_to_audio(sounds, recording, names, search):
     """Fit the onsets and drift of one recording to its audio channel."""
     raw = open_recording(recording)
     name = next((name for name in names if name in raw.ch_names), None)
@@ -295,7 +297,7 @@ def _fit_recording(sounds, recording, names, search):
     which, s, r, alike = (np.concatenate(parts) for parts in zip(*marks, strict=True))
     onset, begun = (sounds[name].to_numpy(float) for name in ("onset", "sound_onset"))
     lasts = np.minimum(CHUNK, sounds["duration"].to_numpy(float))
-    sure = alike >= _min_correlation(lasts)[which]
+    sure = alike >= compute_min_audio_correlation(lasts)[which]
     if len(np.unique(which[sure])) < MIN_FOUND:  # stimuli found by chance have no neighbors
         moved = r - onset[which] - (s - begun[which])
         alike_enough = alike >= MIN_CORRELATION
@@ -307,7 +309,7 @@ def _fit_recording(sounds, recording, names, search):
     missing = np.setdiff1d(np.arange(len(sounds)), found)
     name = f"recording {recording!r}, channel {name!r}"
     if len(found) == 0:
-        _raise_not_found(sounds.iloc[missing], name, search)
+        _raise_audio_not_found(sounds.iloc[missing], name, search)
     fit = fit_clock(
         np.searchsorted(found, which[sure]), s[sure], r[sure],
         resolution=1 / min(MAX_RATE, sfreq), overlap=round(CHUNK / HOP),
@@ -317,7 +319,7 @@ def _fit_recording(sounds, recording, names, search):
         typical = np.median([np.median(alike[which == k]) for k in found])
         unlike = [k for k in missing if lasts[k] >= HOP and alike[which == k].max(initial=0) < typical / 2]
         if len(found) < MIN_FOUND or np.median(abs(moved - np.median(moved))) > MAX_RESIDUAL or unlike:
-            _raise_not_found(sounds.iloc[unlike or missing], name, search)
+            _raise_audio_not_found(sounds.iloc[unlike or missing], name, search)
         names = ", ".join(dict.fromkeys(map(stimulus_name, sounds["sound"].iloc[missing[:8]])))
         warnings.warn(
             f"{name}: {len(missing)} of {len(sounds)} stimuli were not found. They are too short or soft, or "
@@ -332,7 +334,7 @@ def _fit_recording(sounds, recording, names, search):
     return fit
 
 
-def _raise_not_found(missing, name, search):
+def _raise_audio_not_found(missing, name, search):
     """Raise with the first stimulus that was not found."""
     first = missing.iloc[0]
     raise ValueError(

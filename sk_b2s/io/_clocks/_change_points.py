@@ -71,18 +71,22 @@ def find_change_points(which, in_sound, in_recording, line, resolution=0.0, over
     off = np.abs(in_recording - line)
     order = np.lexsort([in_sound, which])
     order = order[off[order] <= max(MAX_DISTANCE, 6 * float(np.median(off)))]
-    which, s, r, line = _thin_marks(*(values[order] for values in (which, in_sound, in_recording, line)))
+    which, s, r, line = _thin_clock_marks(
+        *(values[order] for values in (which, in_sound, in_recording, line))
+    )
     n_left = len(s) - len(np.unique(which)) - 1
     base = np.column_stack([which[:, None] == np.unique(which), s])
-    noise, dof = _estimate_noise(which, s, r - s, base, overlap) if n_left >= MIN_EXCESS else (0.0, 0)
+    noise, dof = _estimate_clock_noise(which, s, r - s, base, overlap) if n_left >= MIN_EXCESS else (0.0, 0)
     if dof < 2:
         return (), 0.0
     noise = max(noise, MIN_NOISE, resolution / np.sqrt(12))
     limit = overlap * f_distribution.isf(FALSE_ALARMS / N_PLACES, 1, dof)
     least = max(MIN_DEVIATION, 1.25 * resolution)  # rounding alone deviates by at most one step
-    terms, columns = _list_candidates(which, r)
+    terms, columns = _list_change_point_candidates(which, r)
     kinds = np.array([kind for _, kind in terms])
-    search = _Search(base, columns, r - s, noise, limit * np.where(kinds == "jump", JUMP_PENALTY, 1.0))
+    search = _ChangePointSearch(
+        base, columns, r - s, noise, limit * np.where(kinds == "jump", JUMP_PENALTY, 1.0)
+    )
     rates, jumps = (np.flatnonzero(kinds == kind) for kind in ("rate", "jump"))
     found = [search.extend((), rates), search.extend((), jumps)]
     chosen = search.extend(min(found, key=search.cost), np.arange(len(terms)))
@@ -95,7 +99,7 @@ def find_change_points(which, in_sound, in_recording, line, resolution=0.0, over
     ), worst
 
 
-def _thin_marks(which, s, r, line):
+def _thin_clock_marks(which, s, r, line):
     """Replace successive marks of a stimulus by their medians."""
     step = -(-len(s) // MAX_MARKS)
     if step == 1:
@@ -108,7 +112,7 @@ def _thin_marks(which, s, r, line):
     return which[starts], s, s + shift, s + away
 
 
-def _estimate_noise(which, s, shift, base, overlap):
+def _estimate_clock_noise(which, s, shift, base, overlap):
     """Return the standard deviation of marks, and degrees of freedom."""
     left, middle, right = (np.arange(i, len(s) - 2 * overlap + i) for i in (0, overlap, 2 * overlap))
     same = (which[left] == which[right]) & (s[right] > s[left])
@@ -124,7 +128,7 @@ def _estimate_noise(which, s, shift, base, overlap):
     return (1.4826 * float(np.median(np.abs(step))), len(step) // 2) if len(step) >= 4 else (0.0, 0)
 
 
-def _list_candidates(which, r):
+def _list_change_point_candidates(which, r):
     """Return the terms (time, kind) of breaks and their columns."""
     terms, columns = [], []
     times = np.sort(r)
@@ -137,7 +141,7 @@ def _list_candidates(which, r):
     return terms, np.array(columns, float).T
 
 
-class _Search:
+class _ChangePointSearch:
     """Forward search for terms that lower a robust sum of squares."""
 
     def __init__(self, base, columns, shift, noise, limit):

@@ -90,7 +90,7 @@ def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     >>> round(float(fit.onsets[0]), 6), round(fit.drift * 1e6, 3)
     (7.5, 50.0)
     """
-    which, s, r = _check_marks(which, in_sound, in_recording)
+    which, s, r = _check_clock_marks(which, in_sound, in_recording)
     n_sounds = which.max() + 1
     onsets, drift, used = fit_clock_line(which, s, r, resolution)
     error = (r - s - onsets[which] - drift * s)[used]
@@ -108,7 +108,7 @@ def fit_clock(which, in_sound, in_recording, *, resolution=0.0, overlap=1):
     )
 
 
-def _check_marks(which, s, r):
+def _check_clock_marks(which, s, r):
     """Return marks as arrays, or raise if they determine no line."""
     which, s, r = np.asarray(which), np.asarray(s, float), np.asarray(r, float)
     if which.ndim != 1 or not len(which) or not which.shape == s.shape == r.shape:

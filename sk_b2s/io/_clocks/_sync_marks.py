@@ -52,7 +52,7 @@ def fit_sync(played, triggers, path, sync, sfreq, textgrids=None, tiers=None):
     for k, row in enumerate(played.itertuples()):
         marks.append((np.array([k]), np.array([row.sound_onset]), np.array([row.onset])))
         for key, when in sync.items():
-            expected = _expected_times(key, when, row, textgrids or {}, tiers)
+            expected = _compute_expected_sync_times(key, when, row, textgrids or {}, tiers)
             s, r = match_clock_fit_marks(expected - row.sound_onset, triggers[key], row.onset)
             marks.append((np.full(len(s), k), s + row.sound_onset, r))
             n_expected[k] += len(expected)
@@ -65,9 +65,11 @@ def fit_sync(played, triggers, path, sync, sfreq, textgrids=None, tiers=None):
         )
     fit = fit_clock(which, s, r, resolution=1 / sfreq)
     check_clock_fit(fit, f"recording {path!r}")
-    _warn_missing(played["sound"], n_expected, np.bincount(which) - 1, f"recording {path!r}: sync={sync!r}")
+    _warn_missing_sync_marks(
+        played["sound"], n_expected, np.bincount(which) - 1, f"recording {path!r}: sync={sync!r}"
+    )
     onsets = fit.onsets + (1 + fit.drift) * played["sound_onset"].to_numpy(float)
-    _warn_shifted(
+    _warn_shifted_sync_marks(
         played["sound"], onsets - played["onset"].to_numpy(float), f"recording {path!r}: sync={sync!r}"
     )
     played["onset"] = onsets
@@ -85,7 +87,7 @@ def _guess_sync_unit(sync, played, n_expected):
     return f" None of the times lies in a stimulus. The longest one ends at {longest:.3f} s.{hint}"
 
 
-def _warn_shifted(sounds, moved, name):
+def _warn_shifted_sync_marks(sounds, moved, name):
     """Warn if the first trigger of a stimulus contradicts the others."""
     far = np.abs(moved) > MAX_RESIDUAL
     if far.any():
@@ -98,7 +100,7 @@ def _warn_shifted(sounds, moved, name):
         )
 
 
-def _warn_missing(sounds, n_expected, n_found, name):
+def _warn_missing_sync_marks(sounds, n_expected, n_found, name):
     """Warn if sync triggers are missing at their expected times."""
     empty = [stimulus_name(sound) for sound in sounds[(n_expected > 0) & (n_found == 0)]]
     n_missing = (n_expected - n_found).sum()
@@ -113,7 +115,7 @@ def _warn_missing(sounds, n_expected, n_found, name):
         )
 
 
-def _expected_times(key, when, row, textgrids, tiers):
+def _compute_expected_sync_times(key, when, row, textgrids, tiers):
     """Return the sorted times of a trigger in a stimulus, in seconds."""
     begin, end = row.sound_onset, row.sound_onset + row.duration
     if isinstance(when, str) and when == "end":

@@ -58,7 +58,7 @@ def read_edf_header(path):
     return EdfHeader(offset, n_records, seconds, labels, counts, width, is_discontinuous)
 
 
-def _map_signal(path, header, index):
+def _map_edf_signal(path, header, index):
     """Return the bytes of one signal, (n_records, bytes per record)."""
     size = header.width * int(header.counts.sum())
     if header.n_records < 1:
@@ -88,7 +88,7 @@ def read_binary_record_times(path):
     notes = [i for i, label in enumerate(header.labels) if label in ("EDF Annotations", "BDF Annotations")]
     if not notes:
         return None, header.seconds
-    found = [TIME.match(bytes(record)) for record in _map_signal(path, header, notes[0])]
+    found = [TIME.match(bytes(record)) for record in _map_edf_signal(path, header, notes[0])]
     times = np.array([float(match[1]) if match else np.nan for match in found])
     return (times - times[0] if len(times) else times), header.seconds
 
@@ -104,7 +104,7 @@ def find_binary_header_breaks(path):
     status = [i for i, label in enumerate(header.labels) if label.lower() == "status"]
     if not status or header.width != 3 or not header.counts[status[0]]:
         return []
-    flag = np.ascontiguousarray(_map_signal(path, header, status[0])[:, 2::3]).ravel() & NEW_EPOCH
+    flag = np.ascontiguousarray(_map_edf_signal(path, header, status[0])[:, 2::3]).ravel() & NEW_EPOCH
     rate = header.counts[status[0]] / header.seconds
     return ((np.flatnonzero(np.diff(flag.astype(np.int8)) == 1) + 1) / rate).tolist()
 

@@ -81,8 +81,8 @@ class CausalChain:
     def __init__(self, sfreq_in, sfreq_out, l_freq=None, h_freq=None, notch=()):
         ratio = Fraction(sfreq_out / sfreq_in).limit_denominator(10000)
         self.sfreq_in, self.up, self.down = float(sfreq_in), ratio.numerator, ratio.denominator
-        self.sections = _design_sections(float(sfreq_in), l_freq, h_freq, tuple(notch or ()))
-        self.taps = _design_taps(self.up, self.down)
+        self.sections = _design_causal_sections(float(sfreq_in), l_freq, h_freq, tuple(notch or ()))
+        self.taps = _design_causal_taps(self.up, self.down)
         self.n_past = -(-len(self.taps) // self.up) - 1
 
     def __call__(self, chunk, state=None):
@@ -165,7 +165,7 @@ class CausalChain:
 
 
 @lru_cache(maxsize=64)
-def _design_sections(sfreq, l_freq, h_freq, notch):
+def _design_causal_sections(sfreq, l_freq, h_freq, notch):
     """Design the recursive filters: (n_sections, 6)."""
     sections = [tf2sos(*iirnotch(frequency, NOTCH_QUALITY, fs=sfreq)) for frequency in notch]
     if l_freq is not None or h_freq is not None:
@@ -176,7 +176,7 @@ def _design_sections(sfreq, l_freq, h_freq, notch):
 
 
 @lru_cache(maxsize=64)
-def _design_taps(up, down):
+def _design_causal_taps(up, down):
     """Design the minimum-phase anti-aliasing filter at the rate times up."""
     if up == down:
         return np.ones(1)

@@ -78,7 +78,7 @@ def mark_gaps(raw, path):
     found = {round(gap.onset * sfreq): gap.seconds for gap in list_gaps(raw)}
     suffix = path.suffix.lower()
     if suffix == ".vhdr":
-        found = _add_segments(path, raw, found)
+        found = _add_gaps_between_segments(path, raw, found)
     elif suffix == ".set":
         found = _add_boundary_durations(path, raw, found)
     elif suffix in (".edf", ".bdf"):
@@ -140,13 +140,15 @@ def describe_gaps(gaps, max_named=5):
 # --- gaps in file formats ---------------------------------------------------------
 
 
-def _add_segments(path, raw, found):
+def _add_gaps_between_segments(path, raw, found):
     """Add the segments of a BrainVision marker file, with missing times."""
     markers = list_recording_files_of_header(path).get("MarkerFile", path.with_suffix(".vmrk"))
     if not markers.is_file():
         return found
     sfreq = raw.info["sfreq"]
-    segments = [(int(at) - 1, _parse_date(day)) for at, day in SEGMENT.findall(markers.read_text("latin-1"))]
+    segments = [
+        (int(at) - 1, _parse_gap_date(day)) for at, day in SEGMENT.findall(markers.read_text("latin-1"))
+    ]
     segments = [(0, None)] * (not segments or segments[0][0] > 0) + sorted(segments, key=lambda one: one[0])
     for (first, before), (second, after) in zip(segments[:-1], segments[1:], strict=True):
         if second == first:
@@ -161,7 +163,7 @@ def _add_segments(path, raw, found):
     return found
 
 
-def _parse_date(text):
+def _parse_gap_date(text):
     """Return the date of a BrainVision marker, None if invalid."""
     try:
         return datetime.strptime(text, DATE)

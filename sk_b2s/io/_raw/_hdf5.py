@@ -84,7 +84,10 @@ def read_hdf5(path):
             )
         if missing := [name for name in REQUIRED if name not in file.attrs]:
             raise FileFormatError(f"{wanted} the attributes {list(REQUIRED)}, but lacks {missing}.")
-        names, kinds = _read_list(file.attrs["channel_names"]), _read_list(file.attrs["channel_types"])
+        names, kinds = (
+            _read_hdf5_list(file.attrs["channel_names"]),
+            _read_hdf5_list(file.attrs["channel_types"]),
+        )
         n_channels, n_times = data.shape
         sfreq = float(file.attrs["sample_frequency"])
         edges = {key: float(file.attrs.get(f"{key}_cutoff", np.nan)) for key in ("highpass", "lowpass")}
@@ -104,18 +107,18 @@ def read_hdf5(path):
         for key, value in edges.items():
             if 0 <= value <= sfreq / 2:
                 info[key] = value
-    _set_positions(info, find_hdf5_positions(path))
+    _set_hdf5_positions(info, find_hdf5_positions(path))
     return RawHdf5(path, info, n_times)
 
 
-def _read_list(value):
+def _read_hdf5_list(value):
     """Return the entries of a text with commas, or of an array of texts."""
     if isinstance(value, (str, bytes)):
         value = (value.decode() if isinstance(value, bytes) else value).split(",")
     return [(one.decode() if isinstance(one, bytes) else str(one)).strip() for one in np.atleast_1d(value)]
 
 
-def _set_positions(info, path):
+def _set_hdf5_positions(info, path):
     """Set the positions of sensors in place, unless the file has others."""
     if path is None:
         return

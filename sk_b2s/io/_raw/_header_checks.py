@@ -40,12 +40,12 @@ def check_header(path):
             f"recording {str(path)!r} is a part of {header.name!r}. Pass that file, the header, instead."
         )
     if ending == ".vhdr" and path.is_file():
-        _check_brainvision(path)
+        _check_brainvision_header(path)
     if ending in (".edf", ".bdf") and path.is_file():
-        _check_edf(path, ending)
+        _check_edf_header(path, ending)
 
 
-def _check_edf(path, ending):
+def _check_edf_header(path, ending):
     """Raise if an EDF file is named BDF or the other way round."""
     with path.open("rb") as file:
         first = file.read(8)
@@ -57,10 +57,10 @@ def _check_edf(path, ending):
         )
 
 
-def _check_brainvision(path):
+def _check_brainvision_header(path):
     """Raise if a header or its file of samples is inconsistent."""
-    text = _read_header(path)
-    n_channels, names = _find_value(text, "NumberOfChannels"), _channel_names(text)
+    text = _read_brainvision_header(path)
+    n_channels, names = _find_header_value(text, "NumberOfChannels"), _list_header_channel_names(text)
     if n_channels.isdigit() and names and int(n_channels) != len(names):
         raise FileFormatError(
             f"recording {str(path)!r}: the header has NumberOfChannels={n_channels}, but names {len(names)} "
@@ -69,7 +69,10 @@ def _check_brainvision(path):
     samples = list_recording_files_of_header(path).get("DataFile")
     if samples is None or not samples.is_file():
         return
-    n_bytes, width = samples.stat().st_size, SAMPLE_BYTES.get(_find_value(text, "BinaryFormat").upper())
+    n_bytes, width = (
+        samples.stat().st_size,
+        SAMPLE_BYTES.get(_find_header_value(text, "BinaryFormat").upper()),
+    )
     if n_bytes == 0:
         raise FileFormatError(
             f"recording {str(path)!r}: its file of samples, {samples.name!r}, is empty (0 bytes). Copy it again."
@@ -77,7 +80,7 @@ def _check_brainvision(path):
     if (
         width
         and names
-        and _find_value(text, "DataFormat").upper() == "BINARY"
+        and _find_header_value(text, "DataFormat").upper() == "BINARY"
         and n_bytes % (width * len(names))
     ):
         warnings.warn(
@@ -93,7 +96,11 @@ def explain_header_error(path, error):
     path = Path(path)
     if path.suffix.lower() != ".vhdr" or not path.is_file():
         return ""
-    twice = [name for name, count in Counter(_channel_names(_read_header(path))).items() if count > 1]
+    twice = [
+        name
+        for name, count in Counter(_list_header_channel_names(_read_brainvision_header(path))).items()
+        if count > 1
+    ]
     if twice:
         return f"The header has several channels with the name {twice[0]!r}. Give each channel a unique name."
     for file in (
@@ -107,23 +114,23 @@ def explain_header_error(path, error):
             line = data.count(b"\n", 0, wrong.start) + 1
             what = f"{file.name!r}, line {line}, is not UTF-8, but the header has Codepage=UTF-8"
             return f"{what}. Save it as UTF-8, or write Codepage=ANSI."
-    if re.fullmatch(r"0*\.?0*", _find_value(_read_header(path), "SamplingInterval")):
+    if re.fullmatch(r"0*\.?0*", _find_header_value(_read_brainvision_header(path), "SamplingInterval")):
         return "The header must have a SamplingInterval above 0 (in microseconds)."
     return ""
 
 
-def _read_header(path):
+def _read_brainvision_header(path):
     """Return the text of a BrainVision header without its comment."""
     return path.read_bytes()[:1_000_000].decode("latin-1").partition("[Comment]")[0]
 
 
-def _find_value(text, name):
+def _find_header_value(text, name):
     """Return the value of an entry, "" if it is missing."""
     match = re.search(LINE.format(name=name), text, re.IGNORECASE | re.MULTILINE)
     return match[1] if match else ""
 
 
-def _channel_names(text):
+def _list_header_channel_names(text):
     """Return the names in [Channel Infos], not those in [Coordinates]."""
     part = re.split(r"^[ \t]*\[", text.partition("[Channel Infos]")[2], maxsplit=1, flags=re.MULTILINE)[0]
     return re.findall(r"^[ \t]*Ch\d+[ \t]*=[ \t]*([^,\r\n]*)", part, re.IGNORECASE | re.MULTILINE)

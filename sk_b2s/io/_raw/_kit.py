@@ -21,7 +21,7 @@ def read_kit(path):
     """Read a KIT recording, with its digitization if that is valid."""
     head = {}
     try:
-        head = _digitization_options(path)
+        head = _find_kit_digitization(path)
         return mne.io.read_raw_kit(path, **head, preload=False, verbose="WARNING")
     except Exception as error:  # sensor positions do not need the digitization
         raw = mne.io.read_raw_kit(path, preload=False, verbose="WARNING")
@@ -50,7 +50,7 @@ def find_kit_head_files(path):
     return {name: next(filter(Path.is_file, paths), None) for name, paths in found.items()}
 
 
-def _digitization_options(path):
+def _find_kit_digitization(path):
     """Return MNE's options, none unless all three files exist."""
     found = find_kit_head_files(path)
     if not found or None in found.values():

@@ -25,11 +25,11 @@ FIELDTRIP_TYPES = {
 
 def read_matlab(path):
     """Read a MATLAB file with one of the supported structs."""
-    names = _list_variables(path)
+    names = _list_matlab_variables(path)
     return read_matlab_broderick(path) if "eegData" in names else read_matlab_fieldtrip(path)
 
 
-def _list_variables(path):
+def _list_matlab_variables(path):
     """Return the names of the variables in a MATLAB file."""
     try:
         return {name for name, _, _ in whosmat(path)}
@@ -80,7 +80,7 @@ def read_matlab_broderick(path):
     info = mne.create_info(names, float(np.squeeze(content["fs"])), ["eeg"] * 128 + ["misc"] * len(mastoids))
     raw = mne.io.RawArray(1e-6 * np.concatenate([data, mastoids]), info, verbose="ERROR")
     raw.set_montage(montage, verbose="ERROR")
-    return _set_filename(raw, path)
+    return _set_matlab_filename(raw, path)
 
 
 def read_matlab_fieldtrip(path):
@@ -121,34 +121,34 @@ def read_matlab_fieldtrip(path):
     (struct,) = found
     header = struct.get("hdr") or {}
     names = [str(name).strip() for name in np.atleast_1d(struct["label"])]
-    data = _join_trials(struct, len(names), path)
+    data = _join_fieldtrip_trials(struct, len(names), path)
     sfreq = struct.get("fsample", header.get("Fs"))
     if sfreq is None:
         raise FileFormatError(
             f"recording {str(path)!r} has no sampling rate: 'fsample' and 'hdr.Fs' are missing."
         )
-    magnetic = _sensor_labels(struct.get("grad") or header.get("grad"))
+    magnetic = _read_matlab_sensor_labels(struct.get("grad") or header.get("grad"))
     kinds = [
-        _channel_type(name, kind, magnetic)
-        for name, kind in zip(names, _values_by_channel(header, "chantype", names), strict=True)
+        _get_matlab_channel_type(name, kind, magnetic)
+        for name, kind in zip(names, _read_matlab_values_by_channel(header, "chantype", names), strict=True)
     ]
     units = [
-        _unit_scale(unit, kind, path)
-        for unit, kind in zip(_values_by_channel(header, "chanunit", names), kinds, strict=True)
+        _get_matlab_unit_scale(unit, kind, path)
+        for unit, kind in zip(_read_matlab_values_by_channel(header, "chanunit", names), kinds, strict=True)
     ]
     info = mne.create_info(names, float(sfreq), kinds)
     raw = mne.io.RawArray(data * np.array(units)[:, None], info, verbose="ERROR")
-    _set_positions(raw, struct, header)
-    return _set_filename(raw, path)
+    _set_matlab_positions(raw, struct, header)
+    return _set_matlab_filename(raw, path)
 
 
-def _set_filename(raw, path):
+def _set_matlab_filename(raw, path):
     """Store the file name, which messages print."""
     raw._filenames = (Path(path),)
     return raw
 
 
-def _join_trials(struct, n_channels, path):
+def _join_fieldtrip_trials(struct, n_channels, path):
     """Concatenate trials without gaps: (n_channels, n_times)."""
     trials = struct["trial"]
     trials = [trials] if isinstance(trials, np.ndarray) and trials.dtype != object else list(trials)
@@ -164,7 +164,7 @@ def _join_trials(struct, n_channels, path):
     return np.concatenate(trials, axis=1)
 
 
-def _values_by_channel(header, field, names):
+def _read_matlab_values_by_channel(header, field, names):
     """Return a header field for each channel, None if missing."""
     values = header.get(field)
     if values is None or len(np.atleast_1d(values)) != len(np.atleast_1d(header.get("label", names))):
@@ -174,13 +174,13 @@ def _values_by_channel(header, field, names):
     return [listed.get(name) for name in names]
 
 
-def _sensor_labels(sensors):
+def _read_matlab_sensor_labels(sensors):
     """Return the sensor names of a FieldTrip description as a set."""
     found = sensors.get("label", ()) if isinstance(sensors, dict) else ()
     return {str(name).strip() for name in np.atleast_1d(found)}
 
 
-def _channel_type(name, kind, magnetic):
+def _get_matlab_channel_type(name, kind, magnetic):
     """Return MNE's type of a channel. Names of other physiology win."""
     if NOT_EEG.match(name):
         return "eog" if "EOG" in name.upper() else "misc"
@@ -189,7 +189,7 @@ def _channel_type(name, kind, magnetic):
     return FIELDTRIP_TYPES.get(str(kind).lower(), "misc")
 
 
-def _unit_scale(unit, kind, path):
+def _get_matlab_unit_scale(unit, kind, path):
     """Return the factor to volts or tesla."""
     if unit is None or str(unit).lower() in ("unknown", "[]", ""):
         return 1.0 if kind in ("mag", "grad", "ref_meg") else 1e-6  # FieldTrip stores MEG in tesla
@@ -198,7 +198,7 @@ def _unit_scale(unit, kind, path):
     return factor
 
 
-def _set_positions(raw, struct, header):
+def _set_matlab_positions(raw, struct, header):
     """Set sensor positions in place from the struct or the names."""
     for field in ("elec", "grad"):
         sensors = struct.get(field) or header.get(field)

@@ -55,7 +55,7 @@ def resample_in_processing(data, sfreq_in, sfreq_out):
 def process(data, sfreq, processing, parts):
     """Filter and resample each part separately, to avoid ringing at gaps."""
     if len(parts) == 1:
-        return _process_part(data, sfreq, processing)
+        return _process_recording_part(data, sfreq, processing)
     ratio = Fraction(processing.sfreq / sfreq).limit_denominator(10000)
     up, down = ratio.numerator, ratio.denominator
     n_times = data.shape[1]
@@ -64,14 +64,14 @@ def process(data, sfreq, processing, parts):
         lead = start % down  # align the part with the output samples of the whole recording
         first, last = -(-start * up // down), min(-(-stop * up // down), out.shape[1])
         place = first - (start - lead) * up // down
-        done = _process_part(data[:, start:stop], sfreq, processing, lead, down)
+        done = _process_recording_part(data[:, start:stop], sfreq, processing, lead, down)
         out[:, first:last] = done[:, place : place + last - first]
     return out
 
 
-def _process_part(data, sfreq, processing, before=0, after=0):
+def _process_recording_part(data, sfreq, processing, before=0, after=0):
     """Process a part, with repetitions of its first and last sample."""
-    filtered = data if processing.causal else _filter(data, sfreq, processing)
+    filtered = data if processing.causal else _filter_recording(data, sfreq, processing)
     if before or after:
         filtered = np.pad(filtered, ((0, 0), (before, after)), mode="edge")
     if processing.causal:
@@ -79,7 +79,7 @@ def _process_part(data, sfreq, processing, before=0, after=0):
     return resample_in_processing(filtered, sfreq, processing.sfreq)
 
 
-def _filter(data, sfreq, processing):
+def _filter_recording(data, sfreq, processing):
     """Apply the notch filter, then the band-pass filter."""
     options = {"phase": processing.phase, "verbose": "ERROR"}
     if processing.notch is not None:

@@ -92,18 +92,18 @@ def read_raw(path):
         one.
     """
     path = Path(path)
-    _check_exists(path)
+    _check_recording_exists(path)
     check_read_raw_is_not_4d(path)
     check_header(path)
     check_recording_files(path)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            raw = READERS.get(path.suffix.lower(), _read_any)(path)
+            raw = READERS.get(path.suffix.lower(), _read_any_raw)(path)
     except (FileFormatError, ImportError):
         raise
     except Exception as error:  # readers raise any exception on corrupt bytes
-        raise _explain_error(path, error) from error
+        raise _explain_read_raw_error(path, error) from error
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         if (
             "is read without its digitization" in text
@@ -120,7 +120,7 @@ def read_raw(path):
     return raw
 
 
-def _explain_error(path, error):
+def _explain_read_raw_error(path, error):
     """Return an exception that names the recording and the way out."""
     text = str(error).strip()[:300]
     save = "save the Raw as FIF with raw.save('..._raw.fif'), and pass that file"
@@ -181,7 +181,7 @@ def make_read_raw_truncation_error(raw, error):
     )
 
 
-def _check_exists(path):
+def _check_recording_exists(path):
     """Raise if a recording is missing, not fetched, or not a file."""
     check_annex_content(path)
     if not path.exists():
@@ -193,7 +193,7 @@ def _check_exists(path):
         check_regular_recording_file(path, "recording")
 
 
-def _read_any(path):
+def _read_any_raw(path):
     """Read a format without additions."""
     return mne.io.read_raw(path, preload=False, verbose="WARNING")
 

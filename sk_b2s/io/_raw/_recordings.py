@@ -96,7 +96,7 @@ class Extent(NamedTuple):
 
 
 @lru_cache(maxsize=65536)
-def _extent(state):
+def _compute_recording_extent(state):
     path = state[0]
     raw = open_recording(path)
     if raw.info.get("maxshield"):
@@ -157,7 +157,7 @@ def read_recording_extent(path):
     """
     if not Path(path).exists():
         open_recording(path)
-    return _extent(get_recording_identity_state(path))
+    return _compute_recording_extent(get_recording_identity_state(path))
 
 
 def read_recording_excerpt(path):
@@ -175,11 +175,11 @@ def read_recording_excerpt(path):
     samples : ndarray of shape (n_samples,)
         Each channel has mean 0 and norm 1.
     """
-    return _read_excerpt(get_recording_identity_state(path))
+    return _read_recording_excerpt(get_recording_identity_state(path))
 
 
 @lru_cache(maxsize=4096)
-def _read_excerpt(state):
+def _read_recording_excerpt(state):
     raw = open_recording(state[0])
     picks = pick_sensor_channels(raw)[: EXCERPT[0]]
     starts = np.linspace(0, raw.n_times, EXCERPT[1] + 2).astype(int)[1:-1]
@@ -268,12 +268,12 @@ def read_recording_signal(path, stamp, processing):
     replaced = [name for name in bads if name not in reference]
     parts, flat = _find_contiguous_parts(raw), np.ones(max(raw.n_times - 1, 0), bool)
     for part in slice_rows_into_chunks(len(wanted), count_chunk_rows(CHUNK_BYTES, raw.n_times, itemsize=8)):
-        data = _read_samples(raw, wanted[part])
+        data = _read_recording_samples(raw, wanted[part])
         data[np.isin(wanted[part], replaced)] = 0.0
-        _check_finite(data, raw, wanted[part])
+        _check_recording_finite(data, raw, wanted[part])
         flat &= (data[:, 1:] == data[:, :-1]).all(0)
         signal[:, part] = process(data, sfreq, processing, parts).T
-    _warn_flat(flat, raw)
+    _warn_flat_channels(flat, raw)
     rereference_in_processing(signal, raw, wanted, reference)
     signal = signal[:, : len(names)]
     if bads and processing.bads == "interpolate":
@@ -283,7 +283,7 @@ def read_recording_signal(path, stamp, processing):
     return np.ascontiguousarray(signal)
 
 
-def _read_samples(raw, names):
+def _read_recording_samples(raw, names):
     """Return samples, or raise that the file is truncated."""
     try:
         return raw.get_data(picks=names, verbose="ERROR")
@@ -291,7 +291,7 @@ def _read_samples(raw, names):
         raise make_read_raw_truncation_error(raw, error) from error
 
 
-def _check_finite(data, raw, names):
+def _check_recording_finite(data, raw, names):
     """Raise with the first sample that is NaN or infinite."""
     bad = ~np.isfinite(data)
     if bad.any():
@@ -303,7 +303,7 @@ def _check_finite(data, raw, names):
         )
 
 
-def _warn_flat(flat, raw):
+def _warn_flat_channels(flat, raw):
     """Warn if all channels are constant outside of bad segments."""
     sfreq = raw.info["sfreq"]
     if flat.all():

@@ -61,11 +61,11 @@ class EpocherTableBaseline:
 
 
 @lru_cache(maxsize=4096)
-def _read_header(path, state, processing):
+def _read_header_of_recording(path, state, processing):
     return read_recording_header(path, None, processing)
 
 
-def _pad_end(read, n_padding):
+def _pad_end_of_recording(read, n_padding):
     """Append samples, which no window uses."""
     data = read()
     return np.concatenate([data, np.zeros((n_padding, data.shape[1]), data.dtype)])
@@ -111,7 +111,7 @@ class EpocherTableMixin:
         hashable = all(isinstance(how.montage, (str, type(None))) for how in processings.values())
         if self.memory is None and hashable:
             return {
-                path: _read_header(path, get_recording_identity_state(path), how)
+                path: _read_header_of_recording(path, get_recording_identity_state(path), how)
                 for path, how in processings.items()
             }
         return {
@@ -155,7 +155,7 @@ class EpocherTableMixin:
                 len(self.ch_names_),
             )
         if n_padding:
-            read = partial(_pad_end, read, n_padding)
+            read = partial(_pad_end_of_recording, read, n_padding)
         return Signal(read, (n_times + n_padding, len(self.ch_names_)))
 
     def _find_samples(self, X, which, signals, n_valid=None, n_padding=0):

@@ -10,14 +10,14 @@ def convert_eelbrain_trials(responses, predictors):
     is_one = hasattr(responses, "get_data")
     if is_one:  # predictors as in boosting()
         parts = [predictors] if hasattr(predictors, "get_data") else list(predictors)
-        has_case = _has_dimension(responses, "case")
+        has_case = _has_ndvar_dimension(responses, "case")
         for part in parts:
-            if _has_dimension(part, "case") != has_case:
+            if _has_ndvar_dimension(part, "case") != has_case:
                 raise ValueError(
                     "responses and predictors must both have the dimension case, or neither of them."
                 )
-        responses = _split_cases(responses)
-        parts = [_split_cases(part) for part in parts]
+        responses = _split_ndvar_cases(responses)
+        parts = [_split_ndvar_cases(part) for part in parts]
         trials = [list(trial) for trial in zip(*parts, strict=False)]
         if any(len(part) != len(responses) for part in parts):
             raise ValueError(
@@ -31,28 +31,30 @@ def convert_eelbrain_trials(responses, predictors):
                 f"predictors must have one NDVar or list of NDVar for each of {len(responses)} responses. Got "
                 f"{len(trials)}."
             )
-    pairs = [_convert_trial(index, *pair) for index, pair in enumerate(zip(responses, trials, strict=True))]
+    pairs = [
+        _convert_ndvar_trial(index, *pair) for index, pair in enumerate(zip(responses, trials, strict=True))
+    ]
     sensor = responses[0].sensor
     found = {
         "responses": [response for response, _ in pairs], "stimuli": [stimulus for _, stimulus in pairs],
         "sfreq": 1 / float(responses[0].time.tstep), "ch_names": [str(name) for name in sensor.names],
     }  # fmt: skip
-    if (positions := _project_sensors(sensor)) is not None:
+    if (positions := _project_ndvar_sensors(sensor)) is not None:
         found["positions"] = positions
     return found
 
 
-def _has_dimension(part, name):
+def _has_ndvar_dimension(part, name):
     """Return whether an NDVar has a dimension."""
     return part.has_case if name == "case" else part.has_dim(name)
 
 
-def _split_cases(part):
+def _split_ndvar_cases(part):
     """Return the cases of an NDVar, or a list of one."""
     return [part[index] for index in range(len(part))] if part.has_case else [part]
 
 
-def _convert_trial(index, response, predictors):
+def _convert_ndvar_trial(index, response, predictors):
     """Return response and features of a trial, cut to their common times."""
     for name, part, needed in [
         ("responses", response, ("time", "sensor")),
@@ -82,7 +84,7 @@ def _convert_trial(index, response, predictors):
     return arrays[0], np.concatenate(arrays[1:], axis=1)
 
 
-def _project_sensors(sensor):
+def _project_ndvar_sensors(sensor):
     """Return positions of sensors on the unit square, None if unknown."""
     locations = getattr(sensor, "locs", None)
     if locations is None or not np.isfinite(locations).all():

@@ -26,15 +26,15 @@ def make_epochs(windows, info=None, tmin=0.0, metadata=None):
             f"metadata must have one row per window. Got {len(metadata)} rows for {n_windows} windows."
         )
     if info is None:
-        info = _find_info(windows, n_channels)
+        info = _find_epochs_info(windows, n_channels)
     elif len(info["ch_names"]) != n_channels:
         raise ValueError(
             f"info must have the {n_channels} channels of the windows. Got {len(info['ch_names'])}. Pick the channels "
             f"first, such as mne.pick_info(info, mne.pick_types(info, eeg=True))."
         )
     else:
-        _check_order(info["ch_names"], windows.ch_names)
-        info = _change_rate(info, windows.sfreq)
+        _check_epochs_order(info["ch_names"], windows.ch_names)
+        info = _change_epochs_rate(info, windows.sfreq)
     data = np.asarray(windows, dtype=np.float64)
     masked = np.flatnonzero((data == 0).all(2).any(0))
     info["bads"] = list(dict.fromkeys([*info["bads"], *(info["ch_names"][i] for i in masked)]))
@@ -44,7 +44,7 @@ def make_epochs(windows, info=None, tmin=0.0, metadata=None):
     return mne.EpochsArray(data, info, events, tmin, metadata=metadata, verbose="ERROR")
 
 
-def _check_order(given, names):
+def _check_epochs_order(given, names):
     """Raise if an info has channels of the windows at other places."""
     moved = [
         one for one, name in zip(given, names or given, strict=True) if one != name and one in (names or ())
@@ -56,7 +56,7 @@ def _check_order(given, names):
         )
 
 
-def _find_info(windows, n_channels):
+def _find_epochs_info(windows, n_channels):
     """Return the channels of windows with their positions.
 
     Those of MEG are in the header of the first recording.
@@ -64,16 +64,16 @@ def _find_info(windows, n_channels):
     names = windows.ch_names
     if names is None or len(names) != n_channels:
         return make_sensor_info([str(index) for index in range(n_channels)], windows.sfreq)
-    if (header := _read_header(windows)) is not None and set(names) <= set(header["ch_names"]):
+    if (header := _read_epochs_header(windows)) is not None and set(names) <= set(header["ch_names"]):
         index = [header["ch_names"].index(name) for name in names]
         if {mne.channel_type(header, one) for one in index} != {"eeg"}:
-            info = _change_rate(mne.pick_info(header, index, verbose="ERROR"), windows.sfreq)
+            info = _change_epochs_rate(mne.pick_info(header, index, verbose="ERROR"), windows.sfreq)
             info["bads"] = []  # those of all recordings are found in the data
             return info
     return make_sensor_info(names, windows.sfreq, find_window_positions(windows))
 
 
-def _read_header(windows):
+def _read_epochs_header(windows):
     """Return the info of the first recording, None if it is not a file."""
     if windows.rows is None or "recording" not in windows.rows or not len(windows):
         return None
@@ -81,7 +81,7 @@ def _read_header(windows):
     return read_raw(path).info if isinstance(path, (str, Path)) and Path(path).exists() else None
 
 
-def _change_rate(info, sfreq):
+def _change_epochs_rate(info, sfreq):
     """Return a copy of an info with another sampling rate."""
     data = np.zeros((len(info["ch_names"]), 1))
     raw = mne.io.RawArray(data, mne.pick_info(info, np.arange(len(data)), verbose="ERROR"), verbose="ERROR")

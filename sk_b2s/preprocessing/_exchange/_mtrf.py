@@ -18,7 +18,7 @@ def read_mtrf_trials(path, stimuli, features, names):
     if isinstance(content.get("eeg"), dict) and isinstance(content.get("stim"), dict):
         return _convert_cnsp(path, content["eeg"], content["stim"], features)
     if missing := [name for name in names if name not in content]:
-        found = ", ".join(f"{name} ({_describe(value)})" for name, value in content.items())
+        found = ", ".join(f"{name} ({_describe_mtrf_variable(value)})" for name, value in content.items())
         second = " Pass the file of the stimuli, too: stimuli='dataStim.mat'." if "eeg" in content else ""
         raise ValueError(
             f"{str(path)!r} must have the variables {', '.join(names)}. Missing: {', '.join(missing)}. It has {found}. "
@@ -30,9 +30,9 @@ def read_mtrf_trials(path, stimuli, features, names):
         )
     response, stimulus, rate = (content[name] for name in names)
     return {
-        "responses": _list_cells(response),
-        "stimuli": _list_cells(stimulus),
-        "sfreq": _get_rate(rate, path),
+        "responses": _list_mtrf_cells(response),
+        "stimuli": _list_mtrf_cells(stimulus),
+        "sfreq": _get_mtrf_rate(rate, path),
     }
 
 
@@ -45,8 +45,8 @@ def _convert_cnsp(path, eeg, stim, features):
         if field not in part
     ]:
         raise ValueError(f"{str(path)!r} lacks {', '.join(missing)} of the CNSP format.")
-    responses, cells = _list_cells(eeg["data"]), np.atleast_2d(stim["data"])
-    names = [str(name) for name in _list_cells(stim.get("names", []))]
+    responses, cells = _list_mtrf_cells(eeg["data"]), np.atleast_2d(stim["data"])
+    names = [str(name) for name in _list_mtrf_cells(stim.get("names", []))]
     if cells.dtype != object:
         cells = np.array([[None]], dtype=object)
         cells[0, 0] = stim["data"]
@@ -60,10 +60,10 @@ def _convert_cnsp(path, eeg, stim, features):
         raise ValueError(f"features must be some of {known}. Got {unknown}.")
     if cells.shape[1] != len(responses):
         raise ValueError(f"{str(path)!r} has {len(responses)} responses and {cells.shape[1]} stimuli.")
-    rates = _get_rate(eeg["fs"], path), _get_rate(stim["fs"], path)
+    rates = _get_mtrf_rate(eeg["fs"], path), _get_mtrf_rate(stim["fs"], path)
     stimuli = []
     for trial, response in enumerate(responses):
-        parts = [_as_columns(cells[known.index(name), trial]) for name in wanted]
+        parts = [_make_mtrf_columns(cells[known.index(name), trial]) for name in wanted]
         seconds = min(len(response) / rates[0], *(len(part) / rates[1] for part in parts))
         responses[trial] = response[: round(seconds * rates[0])]
         stimuli.append(np.concatenate([part[: round(seconds * rates[1])] for part in parts], axis=1))
@@ -78,19 +78,19 @@ def _convert_cnsp(path, eeg, stim, features):
     return found
 
 
-def _list_cells(value):
+def _list_mtrf_cells(value):
     """Return the entries of a cell array, or a list of one matrix."""
     value = np.asarray(value)
     return list(value.ravel()) if value.dtype == object else [value]
 
 
-def _as_columns(trial):
+def _make_mtrf_columns(trial):
     """Return a matrix of times and columns, vectors as one column."""
     trial = np.atleast_2d(trial)
     return trial.T if len(trial) == 1 else trial
 
 
-def _get_rate(value, path):
+def _get_mtrf_rate(value, path):
     """Return a sampling rate, which must be one number."""
     value = np.ravel(value)
     if value.dtype.kind not in "iuf" or len(value) != 1:
@@ -98,7 +98,7 @@ def _get_rate(value, path):
     return float(value[0])
 
 
-def _describe(value):
+def _describe_mtrf_variable(value):
     """Describe a variable by its type and shape."""
     return (
         f"struct of {len(value)} fields" if isinstance(value, dict) else " x ".join(map(str, np.shape(value)))
@@ -118,34 +118,36 @@ def read_mtrf_matlab_variables(path):
     try:
         if is_hdf5:
             with h5py.File(path, "r") as file:
-                return {name: _convert_hdf5(item, file) for name, item in file.items() if name[0] != "#"}
+                return {name: _convert_mtrf_hdf5(item, file) for name, item in file.items() if name[0] != "#"}
         content = loadmat(path)
     except Exception as error:  # many types, which depend on the damage
         raise ValueError(f"{str(path)!r} cannot be read as a .mat file ({error}).") from error
-    return {name: _convert_matlab(value) for name, value in content.items() if not name.startswith("__")}
+    return {name: _convert_mtrf_matlab(value) for name, value in content.items() if not name.startswith("__")}
 
 
-def _convert_matlab(value):
+def _convert_mtrf_matlab(value):
     """Convert a variable of scipy.io.loadmat."""
     if not isinstance(value, np.ndarray):
         return value
     if value.dtype.names:
-        found = [{name: _convert_matlab(one[name]) for name in value.dtype.names} for one in value.ravel()]
+        found = [
+            {name: _convert_mtrf_matlab(one[name]) for name in value.dtype.names} for one in value.ravel()
+        ]
         return found[0] if len(found) == 1 else found
     if value.dtype == object:
         cells = np.empty(value.shape, dtype=object)
         for place in np.ndindex(value.shape):
-            cells[place] = _convert_matlab(value[place])
+            cells[place] = _convert_mtrf_matlab(value[place])
         return cells
     if value.dtype.kind == "U":
         return "".join(value.ravel()) if value.size else ""
     return value
 
 
-def _convert_hdf5(item, file):
+def _convert_mtrf_hdf5(item, file):
     """Convert a variable of a file of version 7.3, which is transposed."""
     if hasattr(item, "keys"):
-        return {name: _convert_hdf5(part, file) for name, part in item.items()}
+        return {name: _convert_mtrf_hdf5(part, file) for name, part in item.items()}
     value = item[()]
     kind = item.attrs.get("MATLAB_class", b"")
     if item.attrs.get("MATLAB_empty", 0):
@@ -153,7 +155,7 @@ def _convert_hdf5(item, file):
     if np.asarray(value).dtype == object:  # references to cells
         cells = np.empty(value.shape[::-1], dtype=object)
         for place in np.ndindex(value.shape):
-            cells[place[::-1]] = _convert_hdf5(file[value[place]], file)
+            cells[place[::-1]] = _convert_mtrf_hdf5(file[value[place]], file)
         return cells
     if kind == b"char":
         return "".join(map(chr, np.ravel(value)))

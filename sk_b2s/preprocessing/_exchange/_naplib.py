@@ -15,13 +15,16 @@ def convert_naplib_trials(data, response, stimulus, sfreq):
         raise ValueError(
             f"data must have one trial or more, and stimulus one field or more. Got {len(trials)} trials and {fields}."
         )
-    rates = [sfreq if isinstance(sfreq, Real) else _get(trial, sfreq, i) for i, trial in enumerate(trials)]
+    rates = [
+        sfreq if isinstance(sfreq, Real) else _get_naplib_field(trial, sfreq, i)
+        for i, trial in enumerate(trials)
+    ]
     rates = [float(np.ravel(rate)[0]) for rate in rates]
     if len(set(rates)) > 1:
         raise ValueError(f"All trials must have the same sampling rate. Got {sorted(set(rates))} Hz.")
     stimuli = []
     for index, trial in enumerate(trials):
-        parts = [np.asarray(_get(trial, field, index)) for field in fields]
+        parts = [np.asarray(_get_naplib_field(trial, field, index)) for field in fields]
         parts = [part[:, None] if part.ndim == 1 else part for part in parts]
         if len({len(part) for part in parts}) > 1:
             raise ValueError(
@@ -29,11 +32,11 @@ def convert_naplib_trials(data, response, stimulus, sfreq):
                 f"{', '.join(f'{field} {len(part)}' for field, part in zip(fields, parts, strict=True))}."
             )
         stimuli.append(np.concatenate(parts, axis=1))
-    responses = [np.asarray(_get(trial, response, index)) for index, trial in enumerate(trials)]
+    responses = [np.asarray(_get_naplib_field(trial, response, index)) for index, trial in enumerate(trials)]
     return {"responses": responses, "stimuli": stimuli, "sfreq": rates[0]}
 
 
-def _get(trial, field, index):
+def _get_naplib_field(trial, field, index):
     """Return a field of a trial."""
     try:
         return trial[field]

@@ -46,7 +46,7 @@ def cut_trials(responses, stimuli, sfreq, *, stimulus_sfreq, seconds, block, sub
                 f"All trials of {name} must have the same number of {what}. Got {widths[0]} in trial 0 and "
                 f"{widths[odd]} in trial {odd}."
             )
-    events = _make_events(responses, stimuli, rates, subject)
+    events = _make_events_of_trials(responses, stimuli, rates, subject)
     seconds = n_times / sfreq
     if (longest := events["duration"].max()) < seconds:
         raise ValueError(
@@ -56,7 +56,7 @@ def cut_trials(responses, stimuli, sfreq, *, stimulus_sfreq, seconds, block, sub
     X, y = make_segments(events, seconds, tmin=0.0, tmax=tmax, margin=0.0, block=block)
     which = pd.Index(events["recording"]).get_indexer(X["recording"])
     start = np.round(X["onset"].to_numpy(float) * sfreq).astype(np.int64)
-    _warn_lost(events["recording"], [len(trial) for trial in responses], which, n_times, sfreq)
+    _warn_lost_trial_time(events["recording"], [len(trial) for trial in responses], which, n_times, sfreq)
     return [make_signal_time_major(trial) for trial in responses], which, start, n_times, X, y
 
 
@@ -105,7 +105,7 @@ def _check_trial(index, response, stimulus, sfreq, stimulus_sfreq):
     raise ValueError(f"Trial {index} {reason}. {hint}")
 
 
-def _make_events(responses, stimuli, rates, subject):
+def _make_events_of_trials(responses, stimuli, rates, subject):
     """Make an events table with one stimulus per trial."""
     subjects = [str(name) for name in ([subject] * len(responses) if np.ndim(subject) == 0 else subject)]
     if len(subjects) != len(responses):
@@ -125,7 +125,7 @@ def _make_events(responses, stimuli, rates, subject):
     return pd.DataFrame(rows)
 
 
-def _warn_lost(names, lengths, which, n_times, sfreq):
+def _warn_lost_trial_time(names, lengths, which, n_times, sfreq):
     """Warn if windows leave out much of the trials."""
     lost = np.array(lengths) - n_times * np.bincount(which, minlength=len(lengths))
     if lost.sum() > LOST * sum(lengths):

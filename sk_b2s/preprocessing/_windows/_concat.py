@@ -48,8 +48,8 @@ def concat_windows(windows):
     Windows(5 windows x 4 channels x 50 times, 100 Hz, 2 signals)
     """
     windows = [windows] if isinstance(windows, Windows) else list(windows)
-    _check_same_kind(windows)
-    first, is_shared = windows[0], _are_subsets(windows)
+    _check_windows_of_same_kind(windows)
+    first, is_shared = windows[0], _are_subsets_of_windows(windows)
     signals, extents, layouts, which, places = [], [], [], [], {}
     n_layouts = np.cumsum([0, *(1 if part.positions is None else len(part.positions) for part in windows)])
     for part, shift in zip(windows, n_layouts, strict=False):
@@ -74,17 +74,17 @@ def concat_windows(windows):
         first.n_read,
         first.sfreq,
         rows=None if first.rows is None else pd.concat([part.rows for part in windows], ignore_index=True),
-        positions=_stack_positions(windows),
+        positions=_stack_positions_of_windows(windows),
         layout=layouts,
         ch_names=first.ch_names,
         extent=None if all(part.extent is None for part in windows) else np.array(extents),
         steps=first.steps,
-        n_valid=None if all(part.n_valid is None for part in windows) else _join_valid(windows),
+        n_valid=None if all(part.n_valid is None for part in windows) else _join_valid_samples(windows),
         is_continuous=all(part.is_continuous for part in windows),
     )
 
 
-def _check_same_kind(windows):
+def _check_windows_of_same_kind(windows):
     """Raise unless all windows can be concatenated."""
     if not windows:
         raise ValueError("windows must contain at least one entry. Got none.")
@@ -94,23 +94,24 @@ def _check_same_kind(windows):
                 f"windows[{place}] must be Windows. Got {type(part).__name__}. Use Windows.from_array for arrays."
             )
     first = windows[0]
-    kinds = [_describe_kind(part) for part in windows]
+    kinds = [_describe_kind_of_windows(part) for part in windows]
     for place, kind in enumerate(kinds):
         for name, value in kind.items():
             if value != kinds[0][name]:
                 raise ValueError(
-                    f"All windows must have the same {name}. Got {_shorten(value)} in windows[{place}] and "
-                    f"{_shorten(kinds[0][name])} in windows[0]. Concatenate the tables of segments before Epocher, or the windows "
+                    f"All windows must have the same {name}. Got {_shorten_window_value(value)} in windows[{place}] and "
+                    f"{_shorten_window_value(kinds[0][name])} in windows[0]. Concatenate the tables of segments before Epocher, or the windows "
                     f"before steps that change them."
                 )
     for step in first.steps:
-        if getattr(step, "is_per_signal", False) and not _are_subsets(windows):
+        if getattr(step, "is_per_signal", False) and not _are_subsets_of_windows(windows):
             raise ValueError(
                 f"A step of the windows ({type(step).__name__}) has other values for each recording, so they cannot be "
                 f"concatenated. Concatenate the windows before the scaler."
             )
     if any(
-        make_fingerprint(*_describe_steps(part)) != make_fingerprint(*_describe_steps(first))
+        make_fingerprint(*_describe_steps_of_windows(part))
+        != make_fingerprint(*_describe_steps_of_windows(first))
         for part in windows[1:]
     ):
         raise ValueError(
@@ -119,7 +120,7 @@ def _check_same_kind(windows):
         )
 
 
-def _are_subsets(windows):
+def _are_subsets_of_windows(windows):
     """Return whether all have the same signals, in the same order."""
     first = windows[0]
     return all(
@@ -131,7 +132,7 @@ def _are_subsets(windows):
     )
 
 
-def _describe_kind(part):
+def _describe_kind_of_windows(part):
     """Return what must be equal in windows, by name."""
     return {
         "number of channels": part.n_channels_read,
@@ -143,16 +144,16 @@ def _describe_kind(part):
     }
 
 
-def _describe_steps(part):
+def _describe_steps_of_windows(part):
     return [[type(step), vars(step) if hasattr(step, "__dict__") else step] for step in part.steps]
 
 
-def _shorten(value):
+def _shorten_window_value(value):
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _stack_positions(windows):
+def _stack_positions_of_windows(windows):
     """Return the layouts of all windows, NaN for those without positions."""
     first = windows[0].positions
     if all(part.positions is first for part in windows):
@@ -161,7 +162,7 @@ def _stack_positions(windows):
     return np.concatenate([unknown if part.positions is None else part.positions for part in windows])
 
 
-def _join_valid(windows):
+def _join_valid_samples(windows):
     """Return the number of valid samples of each window."""
     return np.concatenate([
         np.full(len(part), part.n_times) if part.n_valid is None else part.n_valid for part in windows

@@ -99,7 +99,7 @@ default=None
         batch = out if device is None else out.to(device, non_blocking=torch.device(device).type != "cpu")
         for step in self.steps:
             batch = step(batch, which)
-        return batch if self.n_valid is None else _mask_padding(batch, self.n_valid[indices])
+        return batch if self.n_valid is None else _mask_window_padding(batch, self.n_valid[indices])
 
     def gather_context(self, indices, before, after, fill, spans=None):
         """Read windows with samples before and after them.
@@ -235,7 +235,7 @@ n_times + before + after)
         return self._replace(which=np.full(len(start), index), start=start, rows=None, n_valid=None)
 
 
-def _mask_padding(batch, n_valid):
+def _mask_window_padding(batch, n_valid):
     """Set samples beyond the valid ones to 0."""
     sample = torch.arange(batch.shape[2], device=batch.device)
     is_padding = sample >= torch.as_tensor(n_valid, device=batch.device)[:, None]

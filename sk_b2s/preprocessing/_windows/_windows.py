@@ -212,7 +212,7 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
                 make_signal_time_major(block.transpose(0, 2, 1)).reshape(len(mine) * n_times, n_channels)
             )
             start[mine] = np.arange(len(mine)) * n_times
-        positions = _find_positions(positions, montage, ch_names)
+        positions = _find_window_positions(positions, montage, ch_names)
         signals = signals or [np.empty((0, n_channels), np.float32)]
         return cls(
             signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names,
@@ -303,7 +303,7 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
             responses, stimuli, sfreq, stimulus_sfreq=stimulus_sfreq, seconds=seconds, block=block,
             subject=subject, channels_first=channels_first,
         )  # fmt: skip
-        positions = _find_positions(positions, montage, ch_names)
+        positions = _find_window_positions(positions, montage, ch_names)
         X = cls(signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names)
         return X, y
 
@@ -460,7 +460,7 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
         return make_epochs(self, info, tmin, metadata)
 
 
-def _find_positions(positions, montage, ch_names):
+def _find_window_positions(positions, montage, ch_names):
     """Return one layout of given positions or of a montage, or None."""
     if montage is not None:
         from sk_b2s.io._sensors import project_montage

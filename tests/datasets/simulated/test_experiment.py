@@ -112,7 +112,9 @@ def test_responses_silence_other_sources(make):
     assert (words.sources != 0).any(1).tolist() == [False] * 4 + [True]
     assert words.noise.brain.any()
     everything = ("word", "onset", "phonetic", "envelope")
-    assert experiment._check_responses(everything) == experiment._check_responses(None) == {}
+    assert (
+        experiment._check_listening_responses(everything) == experiment._check_listening_responses(None) == {}
+    )
 
 
 def test_make_listening_is_reproducible(root, tmp_path):

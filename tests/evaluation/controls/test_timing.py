@@ -28,7 +28,7 @@ from sk_b2s.decoding._retrieval._result import RetrievalResult
 from sk_b2s.evaluation._controls._run import run_control_outcome
 from sk_b2s.evaluation._controls._timing import add_timing_loudness, has_timing_of_rows, rank_by_timing
 from sk_b2s.evaluation._results._lines import (
-    _problem_of_outcome,
+    _find_problem_of_outcome,
     format_result_line_outcome,
     parse_result_line_outcome,
 )
@@ -151,10 +151,10 @@ def test_separate_outcomes_survive_files(silent):
     line = format_result_line_outcome(run_control_outcome([result], 20, 0, separate=separate))
     found = parse_result_line_outcome(json.loads(json.dumps(line, default=float))).separate
     np.testing.assert_array_equal(found.records[0]["null"], separate.records[0]["null"])
-    assert _problem_of_outcome(line) is None
+    assert _find_problem_of_outcome(line) is None
     line["separate"]["records"][0]["null"]["shape"] = [3]
     with pytest.raises(ValueError, match="does not have 24 bytes"):
-        _problem_of_outcome(line)
+        _find_problem_of_outcome(line)
 
 
 def test_randomized_windows_keep_slow_responses():
