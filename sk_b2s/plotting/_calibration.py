@@ -24,6 +24,7 @@ from sk_b2s.plotting._style import (
     spread_positions_in_style,
     style_axes,
     style_score_ticks,
+    wrap_style_axis,
 )
 
 
@@ -96,7 +97,7 @@ def plot_adaptation(results, score="top_k", ax=None):
                 label = None
     ax.set(
         xticks=np.arange(len(amounts)), xticklabels=["all" if amount == np.inf else f"{amount:g}" for amount in amounts],
-        xlabel="minutes of calibration to the test subject", ylabel=get_summary_score_label(rows, score), ylim=(0, None),
+        xlabel="minutes of calibration to the test subject", ylabel=wrap_style_axis(get_summary_score_label(rows, score)), ylim=(0, None),
         title=format_style_means(n_subjects),
     )  # fmt: skip
     style_score_ticks(ax.yaxis, is_score_correlation(rows, score))

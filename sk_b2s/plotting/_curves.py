@@ -27,6 +27,7 @@ from sk_b2s.plotting._style import (
     style_score_ticks,
     style_ticks_as_percent,
     style_whole_ticks,
+    wrap_style_axis,
 )
 
 STILL_FALLING = ", the last: the loss still decreases, consider a larger max_epochs"
@@ -202,7 +203,7 @@ def plot_curve(curve, x=None, score=None, label=None, ax=None):
         format_style_means(subjects.shape[1]),
         describe_learning_curve_edge(subjects) if x == "value" else "",
     )
-    ax.set(xlabel=UNITS.get(x, x), ylabel=get_summary_score_label(curve, score), ylim=(0, None),
+    ax.set(xlabel=UNITS.get(x, x), ylabel=wrap_style_axis(get_summary_score_label(curve, score)), ylim=(0, None),
            title=fill(f"{title}. {note}", 60) if note else title)  # fmt: skip
     style_score_ticks(ax.yaxis, is_score_correlation(curve, score))
     style_axes(ax)

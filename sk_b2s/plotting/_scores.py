@@ -32,6 +32,7 @@ from sk_b2s.plotting._style import (
     spread_positions_in_style,
     style_axes,
     style_score_ticks,
+    wrap_style_axis,
     wrap_style_label,
 )
 
@@ -127,7 +128,7 @@ def plot_scores(scores, chance=None, ax=None, score="top_k"):
                         capsize=4, linewidth=1.8, zorder=3)  # fmt: skip
     ax.set(
         xticks=place, xticklabels=[wrap_style_label(label, 18, 4) for label in scores], xlim=(-0.5, len(place) - 0.5),
-        ylim=(0, None), ylabel=name,
+        ylim=(0, None), ylabel=wrap_style_axis(name),
         title="One subject" if len(scores) == 1 else f"One point per subject (n = {len(scores)}), mean ± s.e.m.",
     )  # fmt: skip
     style_score_ticks(ax.yaxis, is_correlation)
@@ -211,7 +212,7 @@ def plot_subjects(results, score="top_k", ax=None):
     _draw_score_chances(ax, places, chances, 0.5 * width, summary.is_correlation(score))
     ax.set(
         xticks=range(len(subjects)), xticklabels=[wrap_style_label(name, 24, 2) for name in subjects], xlim=(-0.6, len(subjects) - 0.4), ylim=(0, None),
-        xlabel="subject", ylabel=summary.label_score(score),
+        xlabel="subject", ylabel=wrap_style_axis(summary.label_score(score)),
     )  # fmt: skip
     if is_long:
         ax.tick_params(axis="x", labelrotation=90)
@@ -291,7 +292,7 @@ def draw_comparisons(rows, table, score="top_k", ax=None):
             f"{wrap_style_label(row.estimator, 28, 2)}\n− {wrap_style_label(row.reference, 26, 2)}"
             for row in table.itertuples()
         ],
-        ylim=(len(table) - 0.4, -0.75), xlabel=f"difference in {get_summary_score_label(rows, score)}, one point per subject",
+        ylim=(len(table) - 0.4, -0.75), xlabel=wrap_style_axis(f"difference in {get_summary_score_label(rows, score)}, one point per subject", 60),
     )  # fmt: skip
     style_score_ticks(ax.xaxis, is_score_correlation(rows, score))
     style_axes(ax, "x")
@@ -341,7 +342,7 @@ def plot_controls(results, ax=None):
                 )
     ticks = [f"{name}\n(must be at chance)" if name in LEAK_TESTS else name for name in names]
     ax.set(yticks=range(len(names)), yticklabels=ticks, ylim=(len(names) - 0.4, -0.6), xlim=(0, None),
-           xlabel=summary.score_label + (", mean ± s.e.m. over subjects" if table["sem"].notna().any() else ", one subject"))  # fmt: skip
+           xlabel=wrap_style_axis(summary.score_label + (", mean ± s.e.m. over subjects" if table["sem"].notna().any() else ", one subject"), 56))  # fmt: skip
     style_score_ticks(ax.xaxis, summary.is_correlation())
     style_axes(ax, "x")
     _add_scores_legend(ax, table["null_high"].notna().any())

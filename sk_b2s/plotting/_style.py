@@ -14,6 +14,7 @@ MARKERS = "osD^vPX"  # labels differ without color too
 MUTED = "#808080"  # visible on white and on black: chance, nulls and single subjects
 ALPHA = 0.25
 LONGEST_LABEL = 56  # characters of a line in a legend
+LONGEST_AXIS = 30  # characters of a line next to an axis
 DASHED = {"color": MUTED, "linestyle": (0, (4, 3)), "linewidth": 1.4, "zorder": 1.5}  # lines of chance
 
 
@@ -69,6 +70,18 @@ def wrap_style_label(text, width=24, max_lines=3):
     if len(lines) > max_lines:
         lines = [*lines[: max_lines - 1], f"{lines[max_lines - 1][: width - 1]}…"]
     return "\n".join(lines)
+
+
+def wrap_style_axis(text, width=LONGEST_AXIS):
+    r"""Break the long label of an axis into two lines.
+
+    Examples
+    --------
+    >>> wrap_style_axis("top-10 accuracy of words, each with equal weight")
+    'top-10 accuracy of words,\neach with equal weight'
+    """
+    text = str(text)
+    return wrap_style_label(text, max(width, len(text) // 2 + 4)) if len(text) > width else text
 
 
 def place_style_legend(ax, handles=None, labels=None, title=None):

@@ -364,7 +364,8 @@ def _note_timing(summary):
 
 def _note_word_timing(summary):
     """Compare scores of words with the timing of words alone."""
-    words, notes = summary.scored[summary.scored["word_top_10_timing"].notna()], []
+    known = summary.scored[["word_top_10", "word_top_10_timing"]].notna().all(axis=1)  # not in tasks of words
+    words, notes = summary.scored[known], []
     keys = [words[name].round(6) for name in ("word_top_10_timing", "word_timing_chance")]
     for (timing, chance), rows in words.groupby(keys, sort=False, dropna=False):
         own = zip(rows["label"], rows["word_top_10"], strict=True)

@@ -51,6 +51,7 @@ from sk_b2s.reporting._score_sections import (
 )
 
 OPTIONAL = ("study", *ABOUT, *MADE, *COST, "key", "plan", "details")  # columns that a table may lack
+LONGEST_HEADER = 30  # characters of a column of numbers
 
 
 def write_report(
@@ -242,7 +243,10 @@ def _show_folds(summary):
     for row in body:
         anchor = make_html_id("folds", row[0]["label"]) if row[0]["is_first"] else None
         row[0] = make_html_cell(row[0]["label"], anchor=anchor)
-    caption = "Decoders, all candidates, one row for each fold"
+    caption, label = "Decoders, all candidates, one row for each fold", summary.score_label
+    if len(label) > LONGEST_HEADER:
+        columns = ["score" if name == label else name for name in columns]
+        caption = f"{caption}. Score: {label}"
     yield make_html_table(columns, body, caption, is_tall=len(body) > 12)
     overlap = summary.results.dropna(subset=["leakage"]).drop_duplicates("fold")
     lists = {

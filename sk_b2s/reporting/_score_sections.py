@@ -99,7 +99,9 @@ def _make_score_table(pool, own):
     """Make the table of one pool, with a column for each decoder."""
     k = own["k"].dropna().unique()
     main = own["main_score"].iloc[0] if "main_score" in own else "top_k"  # is in the column top_k
-    left_out = ("top_k", main, *(f"top_{n}" for n in k[:1] if len(k) == 1))
+    left_out = ["top_k", main, *(f"top_{n}" for n in k[:1] if len(k) == 1)]
+    if not own["word_top_10"].notna().any():  # timing of words is compared with it
+        left_out.append("word_top_10_timing")
     names = [
         name for name, spec in SCORES.items()
         if spec.higher_is_better and name in own and own[name].notna().any() and name not in left_out
@@ -327,7 +329,7 @@ def show_control_scores(summary):
         for control in names
     ]  # fmt: skip
     columns = ["control", *labels, *["meaning"] * is_narrow]
-    table = make_html_table(columns, body, f"{name} of controls, computed with the same code")
+    table = make_html_table(columns, body, f"Controls, computed with the same code: {name}")
     if is_narrow:
         yield pair_html_blocks(group_html_blocks(figure), group_html_blocks(table))
         return

@@ -15,7 +15,7 @@ from sk_b2s.reporting._findings import (
     explain_findings_of_leaks,
     write_findings_headline,
 )
-from sk_b2s.reporting._score_sections import make_score_section_card
+from sk_b2s.reporting._score_sections import make_score_section_card, show_score_tables
 
 NULLS = ["null_mean", "null_low", "null_high"]
 
@@ -47,6 +47,15 @@ def test_write_headline_shortens_many_names():
     assert "that of decoder8" in ranking
     assert "decoder4 (" in ranking
     assert "decoder3 (" not in ranking
+
+
+def test_write_headline_leaves_out_missing_words():
+    results = make_score_table(("ridge",)).assign(word_top_10=np.nan, word_top_10_timing=0.5)
+    summary = BenchmarkSummary(results)
+    assert "words" not in " ".join(write_findings_headline(summary)[2])
+    tables = str(list(show_score_tables(summary.table)))
+    assert "by timing alone" not in tables
+    assert "by timing alone" in str(list(show_score_tables(BenchmarkSummary(results.fillna(0.4)).table)))
 
 
 def test_write_headline_notes_unknown_controls():
