@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import mne
@@ -71,11 +72,29 @@ def write_simulation_folder(folder, parameters, write, owner):
     try:
         write(temporary)
         _write_simulated_description(temporary, parameters, owner)
-        if not is_simulation_complete(folder, parameters):  # another process may have written it
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+        _move_simulation_folder(temporary, folder, parameters)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_simulation_folder(temporary, folder, parameters):
+    """Rename a folder, unless another process was first.
+
+    A complete folder is never removed, because its files may be in use.
+    """
+    while not is_simulation_complete(folder, parameters):
+        try:
+            temporary.rename(folder)
+        except OSError:  # the folder exists
+            if not folder.exists():
+                raise
+            old = temporary.with_name(f"{temporary.name}-old")
+            with suppress(FileNotFoundError):  # another process has moved it
+                folder.rename(old)
+            if is_simulation_complete(old, parameters):  # completed since it was checked
+                with suppress(OSError):
+                    old.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_simulated_description(folder, parameters, owner):

@@ -11,6 +11,7 @@ from helpers.simulated import PARAMETERS, list_times, read_recording
 from sk_b2s import check_events, make_segments
 from sk_b2s.datasets import load_speech, make_listening
 from sk_b2s.datasets.simulated import _experiment as experiment
+from sk_b2s.datasets.simulated import _folder
 
 
 def test_make_listening_returns_valid_events(small_experiment):
@@ -168,6 +169,36 @@ def test_make_listening_interrupted(tmp_path, monkeypatch):
             make_listening(**arguments)
     assert not list(tmp_path.iterdir())
     assert len(make_listening(**arguments))
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["new", "incomplete"])
+def test_write_folder_keeps_that_of_another_process(tmp_path, monkeypatch, exists):
+    """The other one completes it after this one has looked."""
+    parameters, target = {"n_subjects": 1}, tmp_path / "listening"
+    if exists:
+        target.mkdir()
+        (target / "rest").write_text("of an older version")
+
+    def write_of(name):
+        def write(folder):
+            folder.mkdir()
+            (folder / "recording").write_text(name)
+
+        return write
+
+    look, n_looks = _folder.is_simulation_complete, [0]
+
+    def look_before_the_other(folder, known):
+        found = look(folder, known)
+        n_looks[0] += 1
+        if n_looks[0] == 2:
+            _folder.write_simulation_folder(target, parameters, write_of("first"), "make_listening")
+        return found
+
+    monkeypatch.setattr(_folder, "is_simulation_complete", look_before_the_other)
+    _folder.write_simulation_folder(target, parameters, write_of("second"), "make_listening")
+    assert (target / "recording").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_make_listening_cache_folder(tmp_path, monkeypatch):
