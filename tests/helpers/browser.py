@@ -17,7 +17,7 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe",
 )  # fmt: skip
-PATIENCE = 30.0  # s
+PATIENCE = 600.0  # s, which only a failure needs
 START = """import os, sys
 from fcntl import F_DUPFD, fcntl
 copies = [fcntl(int(text), F_DUPFD, 10) for text in sys.argv[1:3]]

@@ -73,6 +73,7 @@ def speech():
 
 @pytest.mark.slow
 def test_benchmark_is_equal_on_dask(tmp_path):
+    dask = pytest.importorskip("dask", reason="the cluster is one of dask's")
     distributed = pytest.importorskip("distributed", reason="the cluster is one of dask's")
     X, y = people(n_recordings=2, n=60)
     arguments = {
@@ -80,14 +81,16 @@ def test_benchmark_is_equal_on_dask(tmp_path):
         "controls": ["shifted_labels"], "n_candidates": 30, **FAST,
     }  # fmt: skip
     here = benchmark(path=tmp_path / "here.jsonl", **arguments)
-    thread = {
-        "processes": False,
-        "protocol": "tcp://",
-    }  # data is sent as to a process, which takes seconds to start
+    # A thread takes no seconds to start. Its data is sent as to a process, and it would pause beyond its share of the
+    # memory of the machine, in which the other tests are.
+    thread = {"processes": False, "protocol": "tcp://", "memory_limit": 0}
+    patience = 600  # s, which only a failure needs
+    waits = {f"distributed.comm.timeouts.{name}": f"{patience}s" for name in ("connect", "tcp")}
     with (
+        dask.config.set(waits),
         distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None, **thread) as cluster,
-        distributed.Client(cluster),
-        joblib.parallel_config("dask", scatter=[X]),
+        distributed.Client(cluster, timeout=patience),
+        joblib.parallel_config("dask", scatter=[X], wait_for_workers_timeout=patience),
     ):
         same(benchmark(path=tmp_path / "there.jsonl", **arguments), here)
         again = benchmark(path=tmp_path / "there.jsonl", **arguments)
