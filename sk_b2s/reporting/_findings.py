@@ -21,6 +21,7 @@ from sk_b2s.evaluation._controls._verdicts import (
 )
 from sk_b2s.evaluation._results._amounts import select_amount
 from sk_b2s.evaluation._results._plan import read_plan
+from sk_b2s.evaluation._results._rank_curves import select_rank_curve_fits
 from sk_b2s.evaluation._statistics._comparison import describe_comparison_counts
 from sk_b2s.evaluation._statistics._subject_means import select_subject_rows_for_statistics
 
@@ -180,6 +181,7 @@ def write_findings_headline(summary):
 def _judge_headline(summary):
     """Return style and text of the headline of a complete benchmark."""
     above, below = summary.labels_with(Verdict.ABOVE_NULL), summary.labels_with(Verdict.BELOW_NULL)
+    stimuli = _name_stimuli(summary)
     others = [label for label in summary.scored["label"] if label not in [*above, *below]]
     if len(summary.leaking_folds):
         return "bad", "Training and test sets overlap, so the scores are not evidence of decoding."
@@ -196,15 +198,27 @@ def _judge_headline(summary):
     no_evidence = f"For {join_finding_names(others)}, there is no evidence of decoding."
     if below:
         texts = [f"{join_finding_names(below)} scored below {_format_null_owner(below)}: {BELOW_MEANS}."]
-        texts += [f"{_format_decoders_verb(above)} speech better than the null."] if above else []
+        texts += [f"{_format_decoders_verb(above)} {stimuli} better than the null."] if above else []
         return "bad", " ".join([*texts, no_evidence] if others else texts)
     if above and not others:
-        return "good", f"{_format_decoders_verb(above)} speech better than {_format_null_owner(above)}."
+        return "good", f"{_format_decoders_verb(above)} {stimuli} better than {_format_null_owner(above)}."
     if above:
-        return "neutral", f"{_format_decoders_verb(above)} speech better than the null. {no_evidence}"
+        return "neutral", f"{_format_decoders_verb(above)} {stimuli} better than the null. {no_evidence}"
     if (summary.scored["verdict"] == Verdict.NO_NULL).all():
         return "neutral", f"There is no verdict, because there is no null. {_explain_missing_null(summary)}"
     return "neutral", "No decoder scored above its null."
+
+
+def _name_stimuli(summary):
+    """Return what was decoded, "speech" if the results do not have it."""
+    kinds = {
+        guess["target"].get("kind", "sound")
+        for details in select_rank_curve_fits(summary.results)["details"]
+        for guess in details.get("guesses", ())
+    }
+    if not kinds or "sound" in kinds:
+        return "speech"
+    return "images" if kinds == {"image"} else "stimuli"
 
 
 def _explain_missing_null(summary):

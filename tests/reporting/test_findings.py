@@ -1,15 +1,18 @@
 """Headline, notes and leaks follow from the verdicts of the table."""
 
+import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.score_tables import make_score_table
+from helpers.score_tables import make_details, make_retrieval_result, make_score_table
 
-from sk_b2s import format_scores, generate_methods_text, write_report
+from sk_b2s import ImageStimulus, format_scores, generate_methods_text, write_report
 from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary
 from sk_b2s.evaluation._controls._verdicts import add_rival_scores
+from sk_b2s.evaluation._results._details import describe_details_of_guesses
 from sk_b2s.reporting._findings import (
     compare_findings_with_envelope,
     explain_findings_of_leaks,
@@ -246,3 +249,22 @@ def test_notes_list_equal_convergence_warnings_once():
     ]
     notes = [note for note in write_findings_headline(BenchmarkSummary(results))[2] if "the loss" in note]
     assert notes == ["ridge: the loss of 4.0 is not below 4.5. 1 similar warning."]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("image", "images"), ("smell", "stimuli"), (None, "speech")])
+def test_write_headline_names_kind_of_stimuli(kind, name):
+    details = make_details()
+    for guess in details["guesses"]:
+        guess["target"] = {"text": "rose"} if kind is None else {"text": "rose", "kind": kind}
+    results = make_score_table(("ridge",)).assign(details=json.dumps(details))
+    text = write_findings_headline(BenchmarkSummary(results))[1]
+    assert text == f"ridge decodes {name} better than its null."
+
+
+def test_describe_guesses_has_names_of_images():
+    result = make_retrieval_result()
+    images = [ImageStimulus(f"rose_{place}", kind="smell") for place in range(len(result.candidates))]
+    candidates = result.candidates[["segment"]].assign(sound=images)
+    guess = describe_details_of_guesses(replace(result, candidates=candidates))[0]
+    assert guess["target"]["kind"] == "smell"
+    assert guess["target"]["text"].startswith("rose_")

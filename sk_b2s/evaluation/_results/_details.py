@@ -21,6 +21,7 @@ from sk_b2s.evaluation._results._topography import (
     list_fitted_members,
 )
 from sk_b2s.evaluation._results._training_details import describe_selection, describe_training
+from sk_b2s.events._images import ImageStimulus
 from sk_b2s.events._stimuli import stimulus_name
 from sk_b2s.preprocessing._windows._windows import Windows
 
@@ -124,11 +125,13 @@ def describe_details_of_guesses(result, n_guesses=N_GUESSES):
 
 
 def _describe_stimulus_of_fit(row):
-    """Describe a segment by text, word, and place in an audio file."""
+    """Describe a segment by text, word, image, and place in an audio file."""
     out = {}
     for name in ("text", "word"):
         if isinstance(row.get(name), str) and row[name]:
             out[name] = row[name][:MAX_TEXT]
+    if isinstance(row.get("sound"), ImageStimulus):
+        out |= {"kind": row["sound"].kind, "text": out.get("text", row["sound"].name[:MAX_TEXT])}
     if not out:
         out["segment"] = str(row.get("segment", ""))
     numbers = [row.get("sound_onset"), row.get("duration")]
@@ -258,7 +261,7 @@ def _is_ranks_detail(found):
 
 
 def _is_stimulus_detail(found):
-    texts = [found[name] for name in ("text", "word", "segment", "sound") if name in found]
+    texts = [found[name] for name in ("text", "word", "kind", "segment", "sound") if name in found]
     numbers = [found[name] for name in ("start", "duration") if name in found]
     return (
         all(isinstance(text, str) for text in texts)
