@@ -13,7 +13,7 @@ from sk_b2s.events._sentences import disambiguate_sentences, fill_sentences
 from sk_b2s.events._table_times import delay_table_times
 from sk_b2s.io._annex import check_annex_fetched
 from sk_b2s.io._bids_events import BidsEventTables
-from sk_b2s.io._bids_files import check_bids_file_chains, find_bids_files
+from sk_b2s.io._bids_files import check_bids_file_chains, find_bids_files, suggest_parent_of_subjects
 from sk_b2s.io._raw._read_raw import check_read_raw_is_not_4d
 from sk_b2s.io._textgrid import add_textgrids
 
@@ -87,14 +87,15 @@ def read_bids(
         Map from values of ``trial_type`` to event types, such as ``{"wav
         onset": "sound", "Token": "word", "button": None}``, or a function of
         the value, "n/a" if it is missing. Keys may be patterns: ``{"noun_*":
-        "word"}``. Another type, such as "video", requires a column of that
-        name with identifiers, see :func:`check_events`. Rows mapped to None
-        are dropped. Rows of an unknown type are dropped with a warning. Tags
-        such as ``"word/the"`` and ``"sound/story"``, which MNE-BIDS writes,
-        need no map: the part after the slash is the text of a word or phoneme,
-        or the stimulus, unless another column has it. An image is a file in
-        ``stimuli_dir`` or an identifier, in the column ``image`` or
-        ``stim_file``.
+        "word"}``. In ``{"word *": "word"}``, as well as before ":" and "=",
+        the rest of the value is the text or stimulus, as in tags. Another
+        type, such as "video", requires a column of that name with identifiers,
+        see :func:`check_events`. Rows mapped to None are dropped. Rows of an
+        unknown type are dropped with a warning. Tags such as ``"word/the"``
+        and ``"sound/story"``, which MNE-BIDS writes, need no map: the part
+        after the slash is the text of a word or phoneme, or the stimulus,
+        unless another column has it. An image is a file in ``stimuli_dir`` or
+        an identifier, in the column ``image`` or ``stim_file``.
     textgrids : path-like or False, default=None
         Folder of the TextGrids, relative to ``root`` or absolute. They are
         read for recordings whose events.tsv file has no words. If None, the
@@ -150,7 +151,7 @@ def read_bids(
     >>> events.groupby("subject")["type"].value_counts().tolist()
     [890, 270, 1, 890, 270, 1]
     """
-    root = Path(os.path.abspath(root))
+    root = Path(os.path.abspath(_check_bids_root(root)))
     base = _find_bids_base_folder(root, derivatives)
     wanted = {"task": task, "sub": subjects, "ses": sessions, "run": runs, "proc": proc, "desc": desc}
     recordings = find_bids_files(base, wanted, datatype)
@@ -178,12 +179,31 @@ def read_bids(
     return events[[*first, *(column for column in events if column not in first)]]
 
 
+def _check_bids_root(root):
+    """Return root, or raise if it is a BIDSPath of MNE-BIDS with entities."""
+    if not hasattr(root, "entities"):
+        return root
+    names = {
+        "task": "task",
+        "subject": "subjects",
+        "session": "sessions",
+        "run": "runs",
+        "datatype": "datatype",
+    }
+    values = {key: getattr(root, name, None) for name, key in names.items()}
+    options = "".join(f", {key}={value!r}" for key, value in values.items() if value is not None)
+    raise TypeError(
+        f"root must be the folder that holds the sub-* folders. Got a {type(root).__name__}. Use "
+        f"read_bids({str(root.root)!r}{options})."
+    )
+
+
 def _find_bids_base_folder(root, derivatives):
     """Return the folder of the recordings."""
     if not root.is_dir():
         raise FileNotFoundError(
             f"The root folder {str(root)!r} does not exist or is not a folder. Pass the folder that holds the "
-            "sub-* folders."
+            f"sub-* folders.{suggest_parent_of_subjects(root)}"
         )
     if derivatives is None:
         return root

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections import Counter
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pandas as pd
@@ -72,6 +72,7 @@ class BidsEventTables:
 
     def __init__(self, root, base, stimuli_dir, stimuli=None, columns=None, types=None):
         self.root, self.base, self.stimuli_dir = root, base, stimuli_dir
+        _check_bids_stimuli(stimuli, root)
         self.template = stimuli if isinstance(stimuli, str) else None
         named = stimuli.items() if isinstance(stimuli, dict) else ()
         self.files = {str(name): file for name, file in named}
@@ -80,6 +81,7 @@ class BidsEventTables:
         self.types = {**TYPES, **({} if callable(types) else _check_bids_types(types))}
         self.columns = _check_bids_columns(columns, None if callable(types) else set(self.types.values()))
         self.left_out: Counter = Counter()
+        self.untyped = 0  # rows without a type, a stimulus or a word
         self.found: dict = {}
         self.outside: list = []
         self.others: set = set()  # columns without a meaning here
@@ -118,6 +120,12 @@ class BidsEventTables:
             warnings.warn(
                 f"read_bids dropped rows of unknown type: {counts}. Map them with types={{'...': 'word'}}, or to "
                 "None to drop them without this warning.",
+                stacklevel=3,
+            )
+        if self.untyped:
+            warnings.warn(
+                f"read_bids dropped {self.untyped} rows without a stimulus or a word, because their tables have no column "
+                f"of types. Name it with columns={{'type': '...'}}, or pass types={{'n/a': None}} to silence this warning.",
                 stacklevel=3,
             )
         if empty:
@@ -221,7 +229,8 @@ class BidsEventTables:
         if len(nameless):
             raise ValueError(
                 f"{nameless[0]}: a row of type sound must name its audio file ({len(nameless)} rows do not). The "
-                f"table has the columns {list(table.columns)}. Name the column with columns={{'sound': '...'}}."
+                f"table has the columns {list(table.columns)}. Name the column with columns={{'sound': '...'}}, or the files "
+                f"by values of the type with stimuli={{'...': 'story.wav'}}."
             )
         rows["sound"] = [
             None if pd.isna(name) else self._find_audio(name, label)
@@ -291,6 +300,9 @@ class BidsEventTables:
                 guess[rows["image"].notna()] = "image"
             if "text" in rows:
                 guess[rows["text"].notna()] = "word"
+            is_known, kind, _ = self._find_type(np.nan)
+            guess[guess.isna()] = kind
+            self.untyped += 0 if is_known else int(guess.isna().sum())
             return guess
         kinds = pd.Series(None, index=rows.index, dtype=object)
         for value, same in rows.groupby("type", sort=False, dropna=False).groups.items():
@@ -317,18 +329,19 @@ class BidsEventTables:
         Tags of MNE and MNE-BIDS are a type and a name: "word/the". A callable
         determines the type of all values.
         """
-        text = "" if pd.isna(value) else str(value)
-        first, _, rest = (part.strip() for part in text.partition("/"))
+        text = "n/a" if pd.isna(value) else str(value)
+        first, _, rest = ("", "", "") if text == "n/a" else (part.strip() for part in text.partition("/"))
         if self.get_type is not None:
-            given = text or "n/a"
-            kind = self.get_type(given)
-            _check_bids_type(kind, f"types({given!r}) returned {kind!r}")
+            kind = self.get_type(text)
+            _check_bids_type(kind, f"types({text!r}) returned {kind!r}")
             return True, kind, rest
-        for name in (value, text.lower()):
+        for name in (text, text.lower()):
             if name in self.types:
                 return True, self.types[name], ""
         for pattern, kind in self.types.items():
             if any(sign in pattern for sign in "*?[") and fnmatchcase(text, pattern):
+                if pattern.endswith((" *", ":*", "=*")):  # a tag with another separator
+                    return True, kind, text[len(pattern) - 1 :].strip()
                 return True, kind, rest
         for name in (first, first.lower()):
             if rest and name in self.types:
@@ -346,7 +359,8 @@ class BidsEventTables:
         is_own = self.rename is not None or str(given) in self.files  # may be outside of the data set
         places = [Path(name)] if Path(name).is_absolute() else [self.stimuli_dir / name, self.root / name]
         inside = [path for path in places if is_own or self._is_inside(path) or Path(name).is_absolute()]
-        for path in [*inside, self.stimuli_dir / Path(name).name]:
+        base = PureWindowsPath(name).name  # after slashes and backslashes
+        for path in [*inside, self.stimuli_dir / base]:
             if is_audio_file(path) or os.path.islink(path):
                 self.found[given] = str(path)
                 self.outside += [] if is_own or self._is_inside(path) else [str(path)]
@@ -368,10 +382,19 @@ class BidsEventTables:
         close = close or difflib.get_close_matches(Path(name).name[:200], available, n=1, cutoff=0.8)
         raise FileNotFoundError(
             f"{where}: the audio file {shorten_text(name)} does not exist{format_suggestion_text(close)}. Searched: "
-            f"{', '.join(shorten_text(path) for path in places)}. Pass the folder of the audio files as "
-            f"stimuli_dir=..., or the name of the file as stimuli={{{shorten_text(given)}: '...'}}. For words of "
+            f"{', '.join(shorten_text(path) for path in places)}. {self._describe_elsewhere(base)}Pass the folder of the "
+            f"audio files as stimuli_dir=..., or the name of the file as stimuli={{{shorten_text(given)}: '...'}}. For words of "
             "the stimulus that is playing, map the name to None."
         )
+
+    def _describe_elsewhere(self, name):
+        """Return the folder of the data set that has an audio file, as text."""
+        folders = [path for path in self.root.glob("*") if path.is_dir() and not path.name.startswith("sub-")]
+        for folder in folders:
+            for path in sorted(folder.rglob(f"{glob.escape(name[:200])}*")):
+                if name in (path.name, path.stem) and is_audio_file(path):
+                    return f"The folder {str(path.parent.relative_to(self.root))!r} has {path.name!r}. "
+        return ""
 
     def _is_inside(self, path):
         """Return whether a path is in the folders of the data set."""
@@ -379,6 +402,23 @@ class BidsEventTables:
         return any(
             path.is_relative_to(os.path.normpath(folder))
             for folder in (self.root, self.stimuli_dir, self.base)
+        )
+
+
+def _check_bids_stimuli(stimuli, root):
+    """Raise if stimuli is the folder of the audio files, or another type."""
+    is_path = isinstance(stimuli, os.PathLike) or (
+        isinstance(stimuli, str) and (root / stimuli).is_dir() and stimuli != ""
+    )
+    if is_path:
+        raise ValueError(
+            f"The 'stimuli' parameter maps names to audio files. Got the folder {str(stimuli)!r}. Pass the folder of the "
+            f"audio files as stimuli_dir={str(stimuli)!r}."
+        )
+    if not (stimuli is None or callable(stimuli) or isinstance(stimuli, (str, dict))):
+        raise TypeError(
+            f"The 'stimuli' parameter must be a dict of names and audio files, a function, a str or None. Got "
+            f"{type(stimuli).__name__}."
         )
 
 

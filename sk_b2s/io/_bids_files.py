@@ -229,7 +229,7 @@ def _describe_no_bids_file(base, found, wanted, kinds, ignored):
     more = f" {_format_ignored_bids_files(base, ignored)}" if ignored else ""
     if not found:
         nested = sorted(path.parent.name for path in base.glob("*/sub-*") if path.is_dir())[:1]
-        hint = f" Is root the folder {nested[0]!r} in it?" if nested else ""
+        hint = f" Is root the folder {nested[0]!r} in it?" if nested else suggest_parent_of_subjects(base)
         return (
             f"{str(base)!r} has no recordings sub-*/[ses-*/]{'|'.join(kinds)}/sub-*_task-*. Supported formats: "
             f"{', '.join(sorted(FORMATS))}.{hint}{more}"
@@ -239,6 +239,14 @@ def _describe_no_bids_file(base, found, wanted, kinds, ignored):
     return (
         f"{str(base)!r} has {len(found)} recordings, but none with {selection}. Available: {available}.{more}"
     )
+
+
+def suggest_parent_of_subjects(path):
+    """Return a hint if the path is a subject folder or within one."""
+    for part in [*reversed(path.parents), path]:
+        if part.name.startswith("sub-") and part.parent.is_dir():
+            return f" Is root the folder {str(part.parent)!r}?"
+    return ""
 
 
 # --- ignored files -------------------------------------------------------------------

@@ -118,6 +118,42 @@ def test_read_bids_infers_missing_types(folder):
     assert events["onset"].tolist() == [2.0, 30.0]
 
 
+def test_read_bids_counts_rows_without_types(folder):
+    folder.write_table(
+        "onset\tduration\tstim_file\tword\n2\t0\tstory.wav\tn/a\n3\t0.5\tn/a\tonce\n4\t0\tn/a\tn/a\n"
+    )
+    with pytest.warns(UserWarning, match=r"dropped 1 rows without a stimulus or a word.*types={'n/a': None}"):
+        assert read_bids(folder.root)["type"].tolist() == ["sound", "word"]
+    events, text = record_warnings(read_bids, folder.root, types={"n/a": None})
+    assert (events["type"].tolist(), text) == (["sound", "word"], "")
+    folder.write_table(EVENTS + "6\t0\tn/a\tn/a\tn/a\n")
+    _, text = record_warnings(read_bids, folder.root, types={"n/a": None})
+    assert text == ""
+
+
+@pytest.mark.parametrize("sign", [" ", ": ", "="])
+def test_read_bids_reads_tags_of_patterns(sign, folder):
+    folder.write_table(f"onset\tduration\ttrial_type\n2\t0\tplay{sign}story\n3\t0.5\ttoken{sign}n/a\n")
+    pattern = f"{sign.strip() or sign}*"
+    events = read_bids(folder.root, types={f"play{pattern}": "sound", f"token{pattern}": "word"})
+    assert (Path(events["sound"][0]).name, events["text"].iloc[1]) == ("story.wav", "n/a")
+
+
+@pytest.mark.parametrize("convert", [str, Path])
+def test_read_bids_refuses_folder_as_stimuli(convert, folder):
+    with pytest.raises(ValueError, match=r"Got the folder '.*stimuli'\. Pass .*as stimuli_dir="):
+        read_bids(folder.root, stimuli=convert(folder.root / "stimuli"))
+
+
+def test_read_bids_names_folder_with_audio(folder):
+    (folder.root / "sounds/deep").mkdir(parents=True)
+    (folder.root / "stimuli/story.wav").rename(folder.root / "sounds/deep/story.wav")
+    with pytest.raises(FileNotFoundError, match=r"The folder 'sounds/deep' has 'story\.wav'\. Pass"):
+        read_bids(folder.root)
+    folder.write_table(EVENTS.replace("story.wav", "C:\\exp\\story.wav"))
+    assert Path(read_bids(folder.root, stimuli_dir="sounds/deep")["sound"].iloc[0]).name == "story.wav"
+
+
 def test_read_bids_fills_sentences_and_indices(folder):
     rows = "".join(f"{3 + i}\t0.5\tword\tn/a\t{w}\t{{}}\n" for i, w in enumerate("abcd"))
     head = HEADER.replace("\n", "\t{}\n") + "2\t0\tsound\tstory.wav\tn/a\tn/a\n"

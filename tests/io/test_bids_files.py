@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import mne
+import mne_bids
 import numpy as np
 import pytest
 from helpers.bids_folders import EVENTS, Folder, write_recording
@@ -26,6 +27,18 @@ def study(tmp_path):
     made = Folder(tmp_path / "small")
     made.write_table(EVENTS, made.add(PLACE))
     return made
+
+
+@pytest.mark.parametrize("place", ["sub-02", "sub-02/eeg", PLACE])
+def test_read_bids_names_root_of_inner_paths(study, place):
+    with pytest.raises((ValueError, FileNotFoundError), match="Is root the folder '.*small'"):
+        read_bids(study.root / place)
+
+
+def test_read_bids_refuses_bids_path(study):
+    path = mne_bids.BIDSPath(root=study.root, subject="02", task="story", datatype="eeg")
+    with pytest.raises(TypeError, match=r"small', task='story', subjects='02', datatype='eeg'\)"):
+        read_bids(path)
 
 
 def move(root, place):
