@@ -157,6 +157,7 @@ def unwrap_decoder_of_estimator(estimator, X, owner):
         raise TypeError(
             f"{owner} needs a decoder, such as BrainEncoder or RidgeDecoder, or a Pipeline or search that ends in "
             f"one. Got {type(last).__name__} instead."
+            f"{' Use cross_val_encoding for forward models.' * (type(last).__name__ == 'ForwardTRF')}"
         )
     return unwrap_innermost_estimator(estimator, X)
 

@@ -37,6 +37,11 @@ LABELS_ADVICE = (
     "mne.decoding.Vectorizer() and a classifier of scikit-learn after Epocher."
 )
 
+VALUES_ADVICE = (
+    "Pass the DataFrame. Meta-estimators of scikit-learn for classification, and cross_val_predict("
+    "method='predict_proba'), convert it. Use EnsembleDecoder, and retrieve in each fold, instead. "
+)
+
 
 def _is_text_target(y):
     """Return whether y has labels in text, unless they are numbers."""
@@ -171,7 +176,8 @@ class DecoderInputsMixin(DocLinkMixin):
             raise ValueError(f"{owner} requires y to be passed, but the target y is {y}.")
         if self.speech is not None:
             if validate_table(y) is None:
-                labels = f"{LABELS_ADVICE} " * (getattr(y, "ndim", 1) == 1)
+                is_values = getattr(y, "ndim", 1) == 2 and getattr(y, "dtype", None) == object
+                labels = f"{LABELS_ADVICE} " * (getattr(y, "ndim", 1) == 1) + VALUES_ADVICE * is_values
                 raise ValueError(
                     f"{owner}(speech={type(self.speech).__name__}(...)) computes features and requires y to be the "
                     f"table of segments returned by make_segments. Got {type(y).__name__}. {labels}If y contains "

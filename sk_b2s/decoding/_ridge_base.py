@@ -360,7 +360,7 @@ def iter_ridge_splits(y, segments, rows, cv):
         raise ValueError(
             f"Selection among several alphas requires at least two stimulus intervals for each model, separated by "
             f"more than the gap. Got {len(distinct)} {'block' if has_blocks else 'segment'}(s) in {len(rows)} windows. "
-            f"Use more stimuli, shorter blocks (make_segments(block=...)), per_subject=False, or one alpha. "
+            f"Use more stimuli, shorter blocks (block= in make_segments or Windows.from_trials), per_subject=False, or one alpha. "
             f"For a learning curve, use retrieval_learning_curve with minutes that hold several blocks."
         )
 

@@ -10,7 +10,7 @@ import mne
 import numpy as np
 
 from sk_b2s._utils._caching import get_cache_code
-from sk_b2s._utils._text import shorten_list
+from sk_b2s._utils._text import make_suggestion_text, shorten_list
 from sk_b2s.io._recording_files import format_recording_file_name
 
 CODE = get_cache_code(__file__)
@@ -62,6 +62,8 @@ def load_sensor_montage(montage):
     ------
     FileNotFoundError
         If a Path is not an existing file.
+    ValueError
+        If a name is not that of a standard montage of MNE.
     """
     if isinstance(montage, (str, Path)) and Path(montage).is_file():
         return mne.channels.read_custom_montage(montage, verbose="ERROR")
@@ -69,6 +71,11 @@ def load_sensor_montage(montage):
         raise FileNotFoundError(
             f"montage={str(montage)!r} is not an existing file. Pass a file that "
             "mne.channels.read_custom_montage reads, or the name of a standard montage as a str."
+        )
+    if isinstance(montage, str) and montage not in (known := mne.channels.get_builtin_montages()):
+        raise ValueError(
+            f"montage={montage!r} is not an existing file or a standard montage of MNE"
+            f"{make_suggestion_text(montage, known)}. The montages are {', '.join(known)}."
         )
     return montage
 

@@ -127,7 +127,7 @@ def stimulus_train_test(y, test_size=0.1, gap=GAP, random_state=None, groups=Non
     if len(distinct) < 2:
         raise ValueError(
             f"Holding out {test_size:.0%} of the stimuli requires 2 or more blocks, got {len(distinct)}. Use more "
-            f"stimuli, shorter blocks (make_segments(block=...)), or fit with validation=None."
+            f"stimuli, shorter blocks (block= in make_segments or Windows.from_trials), or fit with validation=None."
         )
     order = check_random_state(random_state).permutation(len(distinct))
     share = np.cumsum(np.bincount(codes)[order]) / len(codes)

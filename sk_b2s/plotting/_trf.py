@@ -298,7 +298,7 @@ def plot_trf_joint(
     if found.positions_ is None:
         raise ValueError(
             "plot_trf_joint requires positions of sensors. Set Epocher(montage=...) or "
-            "Windows.from_trials(positions=...), or use plot_trf."
+            "Windows.from_trials(ch_names=..., montage=...), or use plot_trf."
         )
     at = _find_trf_peaks(weights.std(1), found.lags_) if lags is None else _find_trf_lags(found.lags_, lags)
     fig = plt.figure(figsize=(6.4, 5.2), layout="constrained") if fig is None else fig

@@ -675,6 +675,14 @@ def bad_inputs():
         speech,
         "requires y to be the table of segments",
     )
+    values = np.full((40, 2), "a", object)
+    yield (
+        "values",
+        {**array, "speech": PrecomputedFeatures()},
+        brain,
+        values,
+        "Pass the DataFrame.*EnsembleDecoder",
+    )
     yield (
         "table",
         array,

@@ -364,7 +364,7 @@ class EnsembleDecoder(RetrievalMixin, _BaseComposition):
             raise ValueError(
                 f"EnsembleDecoder(weights='cv') requires inner folds with at least two held-out segments that are "
                 f"separated from the training stimuli. y has {len(np.unique(segments))} distinct segments in "
-                f"{len(segments)} rows. Use more stimuli, shorter blocks (make_segments(block=...)), or weights='equal'."
+                f"{len(segments)} rows. Use more stimuli, shorter blocks (block= in make_segments or Windows.from_trials), or weights='equal'."
             )
         return [(train, _thin_ensemble_rows(test)) for train, test in folds]
 

@@ -515,11 +515,16 @@ def _check_trf_numbers(data, name):
     data = check_array(data, ensure_2d=False, allow_nd=True, dtype=np.float32, input_name=name)
     if data.ndim != 3:
         raise ValueError(
-            f"{name} must have the shape (n_windows, channels or features, times). Got {data.shape} instead."
+            f"{name} must have the shape (n_windows, channels or features, times). Got {data.shape} instead. For trials of "
+            f"times and channels, use X, y = Windows.from_trials(responses, stimuli, sfreq)."
         )
     return data
 
 
 def _make_trf_windows(X):
+    if isinstance(X, pd.DataFrame):
+        raise TypeError(
+            "X must be windows, but is a table. Put an Epocher before ForwardTRF, or were X and y exchanged?"
+        )
     check_windows_equal_lengths(X, "ForwardTRF")
     return X if isinstance(X, Windows) else Windows.from_array(_check_trf_numbers(X, "X"))

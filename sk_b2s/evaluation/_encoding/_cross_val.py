@@ -84,8 +84,9 @@ def cross_val_encoding(
     validate_count("n_shifts", n_shifts, least=0)
     last, _ = find_innermost_estimator(estimator)
     if not isinstance(last, ForwardTRF):
+        hint = " Use cross_val_reconstruction, which scores decoders." if hasattr(last, "ranks") else ""
         raise TypeError(
-            f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}."
+            f"cross_val_encoding requires a ForwardTRF, or a Pipeline that ends in one. Got {type(last).__name__}.{hint}"
         )
     _warn_of_encoding_lag(estimator, X)
     return fit_and_score_folds(

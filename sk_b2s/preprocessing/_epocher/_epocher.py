@@ -23,6 +23,7 @@ from sk_b2s.io._channel_names import warn_channel_name_spellings
 from sk_b2s.io._raw._processing import (
     check_processing_band,
 )
+from sk_b2s.io._sensors import load_sensor_montage
 from sk_b2s.preprocessing._base import WindowsTransformer
 from sk_b2s.preprocessing._epocher._read_epochs import read_epochs_windows
 from sk_b2s.preprocessing._epocher._table import EpocherTableMixin
@@ -265,8 +266,8 @@ class Epocher(EpocherTableMixin, WindowsTransformer):
                 "Epocher(montage=...) cannot add positions to windows, which it returns unchanged. Set montage=None, and "
                 "pass Windows.from_array(X, ch_names=..., montage=...), mne.Epochs or a table of segments."
             )
-        if isinstance(self.montage, str) and not Path(self.montage).is_file():
-            mne.channels.make_standard_montage(self.montage)  # raises if the name is unknown
+        if isinstance(self.montage, str):
+            load_sensor_montage(self.montage)  # raises if the name is unknown
 
     def _check_unused(self):
         """Raise if windows are to be fitted with parameters of recordings."""

@@ -7,6 +7,8 @@ import numpy as np
 
 def convert_eelbrain_trials(responses, predictors):
     """Convert NDVars: parameters of Windows.from_trials."""
+    for name, trials in (("responses", responses), ("predictors", predictors)):
+        _check_ndvars(trials, name)
     is_one = hasattr(responses, "get_data")
     if is_one:  # predictors as in boosting()
         parts = [predictors] if hasattr(predictors, "get_data") else list(predictors)
@@ -42,6 +44,19 @@ def convert_eelbrain_trials(responses, predictors):
     if (positions := _project_ndvar_sensors(sensor)) is not None:
         found["positions"] = positions
     return found
+
+
+def _check_ndvars(trials, name):
+    """Raise if an entry is not an NDVar or a list of them."""
+    if hasattr(trials, "get_data"):
+        return
+    if not isinstance(trials, (list, tuple)):
+        raise TypeError(
+            f"{name} must be a NDVar of eelbrain or a list of them. Got {type(trials).__name__}. For arrays, use "
+            f"Windows.from_trials(responses, stimuli, sfreq)."
+        )
+    for part in trials:
+        _check_ndvars(part, name)
 
 
 def _has_ndvar_dimension(part, name):

@@ -29,7 +29,7 @@ class ImportTrialsMixin:
             Hz of the mTRF-Toolbox.
         **options
             Parameters of :meth:`from_trials`, such as ``seconds`` and
-            ``subject``.
+            ``subject``. ``sfreq`` replaces the rate of a file.
 
         Returns
         -------
@@ -74,7 +74,8 @@ class ImportTrialsMixin:
         """
         from sk_b2s.preprocessing._exchange._mtrf import read_mtrf_trials
 
-        return cls.from_trials(**{**read_mtrf_trials(path, stimuli, features, names), **options})
+        trials = read_mtrf_trials(path, stimuli, features, names, options.get("sfreq"))
+        return cls.from_trials(**{**trials, **options})
 
     @classmethod
     def from_eelbrain(cls, responses, predictors, **options):

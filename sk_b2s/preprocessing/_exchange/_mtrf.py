@@ -10,29 +10,31 @@ from sk_b2s._utils._extras import import_extra
 HDF5 = b"\x89HDF\r\n\x1a\n"  # first bytes
 
 
-def read_mtrf_trials(path, stimuli, features, names):
+def read_mtrf_trials(path, stimuli, features, names, sfreq=None):
     """Read trials from .mat files: parameters of Windows.from_trials."""
+    if isinstance(names, str) or len(names) != 3:
+        raise ValueError(f"names must be three: response, stimulus and rate. Got {names!r}.")
     content = read_mtrf_matlab_variables(path)
     if stimuli is not None:
         content = {**content, **read_mtrf_matlab_variables(stimuli)}
     if isinstance(content.get("eeg"), dict) and isinstance(content.get("stim"), dict):
         return _convert_cnsp(path, content["eeg"], content["stim"], features)
-    if missing := [name for name in names if name not in content]:
+    if missing := [name for name in names[: 3 if sfreq is None else 2] if name not in content]:
         found = ", ".join(f"{name} ({_describe_mtrf_variable(value)})" for name, value in content.items())
         second = " Pass the file of the stimuli, too: stimuli='dataStim.mat'." if "eeg" in content else ""
         raise ValueError(
             f"{str(path)!r} must have the variables {', '.join(names)}. Missing: {', '.join(missing)}. It has {found}. "
-            f"Set names=(response, stimulus, rate).{second}"
+            f"Set names=(response, stimulus, rate){' or sfreq=...' * (missing == [names[2]])}.{second}"
         )
     if features is not None:
         raise ValueError(
             "features= selects features of a CNSP structure 'stim', which these files do not have."
         )
-    response, stimulus, rate = (content[name] for name in names)
+    response, stimulus = (content[name] for name in names[:2])
     return {
         "responses": _list_mtrf_cells(response),
         "stimuli": _list_mtrf_cells(stimulus),
-        "sfreq": _get_mtrf_rate(rate, path),
+        "sfreq": _get_mtrf_rate(content[names[2]], path) if sfreq is None else sfreq,
     }
 
 

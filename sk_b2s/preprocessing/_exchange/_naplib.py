@@ -40,6 +40,11 @@ def _get_naplib_field(trial, field, index):
     """Return a field of a trial."""
     try:
         return trial[field]
-    except (KeyError, ValueError) as error:
-        known = sorted(map(str, trial)) if hasattr(trial, "keys") else "unknown"
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        if not hasattr(trial, "keys"):
+            raise TypeError(
+                f"data must be a naplib.Data or a list of dicts. Trial {index} is a {type(trial).__name__}. For arrays, "
+                f"use Windows.from_trials(responses, stimuli, sfreq)."
+            ) from error
+        known = sorted(map(str, trial))
         raise ValueError(f"Trial {index} of data has no field {field!r}. It has {known}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ LOST = 0.05  # share of samples in remainders of trials that is reported
 TOLERANCE = 0.02  # relative difference of two durations by rounding
 
 
-def cut_trials(responses, stimuli, sfreq, *, stimulus_sfreq, seconds, block, subject, channels_first):
+def cut_trials(
+    responses, stimuli, sfreq, *, stimulus_sfreq, seconds, block, subject, channels_first, ch_names=None
+):
     """Cut trials into windows, see :meth:`Windows.from_trials`.
 
     Returns signals, signal and first sample of each window, number of samples
@@ -23,7 +26,7 @@ def cut_trials(responses, stimuli, sfreq, *, stimulus_sfreq, seconds, block, sub
     """
     rates = sfreq, sfreq if stimulus_sfreq is None else stimulus_sfreq
     for name, value in zip(("sfreq", "stimulus_sfreq", "seconds"), (*rates, seconds), strict=True):
-        if not 0 < value < np.inf:
+        if not (isinstance(value, Real) and 0 < value < np.inf):
             raise ValueError(f"{name} must be a finite number above 0. Got {value!r}.")
     if not (n_times := round(seconds * sfreq)):
         raise ValueError(f"seconds={seconds:g} is less than a sample at {sfreq:g} Hz. Use longer windows.")
@@ -46,6 +49,8 @@ def cut_trials(responses, stimuli, sfreq, *, stimulus_sfreq, seconds, block, sub
                 f"All trials of {name} must have the same number of {what}. Got {widths[0]} in trial 0 and "
                 f"{widths[odd]} in trial {odd}."
             )
+    if ch_names is None:  # which name the channels of responses
+        _warn_exchanged_trials(responses, stimuli)
     events = _make_events_of_trials(responses, stimuli, rates, subject)
     seconds = n_times / sfreq
     if (longest := events["duration"].max()) < seconds:
@@ -123,6 +128,23 @@ def _make_events_of_trials(responses, stimuli, rates, subject):
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _warn_exchanged_trials(responses, stimuli):
+    """Warn if responses look like stimuli and stimuli like responses."""
+    n_channels, n_features = responses[0].shape[1], stimuli[0].shape[1]
+    lowest = [min(trial.min() for trial in trials) for trials in (responses, stimuli)]
+    if lowest[0] >= 0 > lowest[1]:
+        reason = "responses have no negative value, unlike the stimuli"
+    elif n_channels == 1 < n_features:
+        reason = f"responses have one channel and stimuli {n_features} features"
+    else:
+        return
+    warnings.warn(
+        f"Windows.from_trials(responses, stimuli, sfreq): the {reason}. If they are exchanged, as in the order of "
+        f"mTRFtrain(stim, resp), exchange them. Otherwise, pass ch_names=... to silence this warning.",
+        stacklevel=4,
+    )
 
 
 def _warn_lost_trial_time(names, lengths, which, n_times, sfreq):

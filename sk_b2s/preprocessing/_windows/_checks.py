@@ -34,6 +34,22 @@ def check_windows_equal_shapes(X, name="X"):
     return X
 
 
+def check_windows_index(key, n_windows):
+    """Return indices or a mask of windows as an array, or raise."""
+    key = np.asarray(key)
+    if key.size == 0 and key.dtype != bool:
+        return key.astype(np.int64)
+    if key.dtype == bool and key.shape != (n_windows,):
+        raise IndexError(f"A mask must have one value for each of {n_windows} windows. Got {key.shape}.")
+    if key.ndim != 1 or key.dtype.kind not in "biu":
+        what = repr(key.item()) if key.ndim == 0 else f"{key.ndim}-D values of type {key.dtype}"
+        raise IndexError(
+            f"Windows are indexed by integers, slices, indices or masks. Got {what}. Columns of the table are in "
+            f"windows.rows, such as windows[(windows.rows['subject'] == '01').to_numpy()]."
+        )
+    return key
+
+
 def find_window_positions(windows):
     """Return the first known position of each channel, None without any.
 

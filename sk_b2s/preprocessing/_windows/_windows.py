@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 import pandas as pd
 
 from sk_b2s._utils._callers import find_caller
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.preprocessing._exchange._imports import ImportTrialsMixin
-from sk_b2s.preprocessing._windows._checks import check_windows_equal_lengths, check_windows_equal_shapes
+from sk_b2s.preprocessing._windows._checks import (
+    check_windows_equal_lengths,
+    check_windows_equal_shapes,
+    check_windows_index,
+)
 from sk_b2s.preprocessing._windows._reading import WindowsReadingMixin
 from sk_b2s.preprocessing._windows._repr_html import draw_windows_html
 from sk_b2s.preprocessing._windows._signals import Signal, make_signal_time_major
@@ -123,6 +129,11 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
                 f"n_valid must have one number of samples from 1 to {self.n_times} for each of {len(self.which)} windows. "
                 f"Got {self.n_valid}."
             )
+        if self.sfreq is not None and not (isinstance(self.sfreq, Real) and 0 < self.sfreq < np.inf):
+            raise ValueError(f"sfreq must be a finite number above 0, or None. Got {self.sfreq!r}.")
+        if self.ch_names is not None and len(set(self.ch_names)) < len(self.ch_names):
+            twice = [name for index, name in enumerate(self.ch_names) if name in self.ch_names[:index]]
+            raise ValueError(f"ch_names must differ. {twice[0]!r} is there more than once.")
         n_signals, n_channels = len(self.signals), self.signals[0].shape[1]
         for name, shape, expected in [
             ("positions", np.shape(self.positions)[1:], (n_channels, 2)),
@@ -232,7 +243,8 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
         Parameters
         ----------
         responses : list of array-like of shape (n_times, n_channels)
-            EEG/MEG of each trial. One array is one trial.
+            EEG/MEG of each trial. One array is one trial. The mTRF-Toolbox
+            has the stimuli first.
         stimuli : list of array-like of shape (n_times, n_features) or \
 (n_times,)
             Features of the stimulus of each trial, such as its envelope.
@@ -278,7 +290,8 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
         -----
         UserWarning
             If more than 5 % of the samples are left out, because they are
-            the remainder of a trial.
+            the remainder of a trial, or if responses and stimuli seem to be
+            exchanged and ``ch_names`` is None.
 
         Examples
         --------
@@ -301,7 +314,7 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
 
         signals, which, start, n_times, rows, y = cut_trials(
             responses, stimuli, sfreq, stimulus_sfreq=stimulus_sfreq, seconds=seconds, block=block,
-            subject=subject, channels_first=channels_first,
+            subject=subject, channels_first=channels_first, ch_names=ch_names,
         )  # fmt: skip
         positions = _find_window_positions(positions, montage, ch_names)
         X = cls(signals, which, start, n_times, sfreq, rows=rows, positions=positions, ch_names=ch_names)
@@ -357,8 +370,7 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
                 raise IndexError(f"Index {key} is out of bounds for {len(self)} windows.")
             return self.gather([key % len(self)])[0].cpu().numpy()
         if not isinstance(key, slice):
-            key = np.asarray(key)
-            key = key.astype(np.int64) if key.size == 0 and key.dtype != bool else key
+            key = check_windows_index(key, len(self))
         rows = self.rows.iloc[key] if self.rows is not None else None
         n_valid = self.n_valid[key] if self.n_valid is not None else None
         return self._replace(which=self.which[key], start=self.start[key], rows=rows, n_valid=n_valid)
@@ -467,8 +479,8 @@ def _find_window_positions(positions, montage, ch_names):
 
         if positions is not None or ch_names is None:
             raise ValueError(
-                "montage= requires ch_names=, the names of the channels, and no positions=. Pass "
-                "Windows.from_array(data, ch_names=[...], montage=...)."
+                "montage= requires ch_names=, the names of the channels, and no positions=. Pass ch_names=[...], "
+                "montage=...."
             )
         positions = project_montage(montage, list(ch_names))
     return None if positions is None else np.asarray(positions, float)[None]

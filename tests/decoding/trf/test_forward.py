@@ -15,12 +15,14 @@ from sk_b2s import (
     Epocher,
     FeatureScaler,
     ForwardTRF,
+    RidgeDecoder,
     StimulusArray,
     StimulusKFold,
     StimulusLeakWarning,
     Windows,
     cross_val_encoding,
     mean_and_sem,
+    reconstruct,
 )
 
 SFREQ = 10.0
@@ -196,6 +198,10 @@ def test_forward_trf_rejects_bad_input():
         ForwardTRF(alphas=(0.0,), sfreq=SFREQ).fit(brain, speech)
     with pytest.raises(ValueError, match="y is a table"):
         ForwardTRF(sfreq=SFREQ).fit(brain, pd.DataFrame({"segment": range(60)}))
+    with pytest.raises(TypeError, match="X must be windows, but is a table.*exchanged"):
+        ForwardTRF(sfreq=SFREQ).fit(pd.DataFrame({"segment": range(60)}), brain)
+    with pytest.raises(ValueError, match=r"Got \(60, 3\) instead\. .*use X, y = Windows\.from_trials"):
+        ForwardTRF(sfreq=SFREQ).fit(brain[:, :, 0], speech)
     trf = ForwardTRF(sfreq=SFREQ).fit(brain, speech)
     with pytest.raises(ValueError, match="X has 2 channels x 30 samples, but fit was given 3 x 30"):
         trf.correlations(brain[:, :2], speech)
@@ -205,5 +211,9 @@ def test_forward_trf_rejects_bad_input():
         trf.predict(speech, ["a"] * 3)
     with pytest.raises(TypeError, match="Use cv=StimulusKFold"):
         cross_val_encoding(trf, brain, speech, cv=3)
-    with pytest.raises(TypeError, match="requires a ForwardTRF"):
+    with pytest.raises(TypeError, match="requires a ForwardTRF.*Got Ridge.$"):
         cross_val_encoding(Ridge(), brain, speech, cv=[])
+    with pytest.raises(TypeError, match="Use cross_val_reconstruction"):
+        cross_val_encoding(RidgeDecoder(), brain, speech, cv=[])
+    with pytest.raises(TypeError, match=r"reconstruct needs a decoder.*Use cross_val_encoding"):
+        reconstruct(trf, brain, speech)

@@ -556,8 +556,8 @@ def test_epocher_refuses_what_it_would_ignore(table):
             Epocher(montage="biosemi64").fit(X)
     placed = Windows.from_array(np.zeros((2, 1, 9)), sfreq=64, ch_names=["Cz"], montage="biosemi64")
     assert Epocher(montage="biosemi32").fit_transform(placed) is placed
-    with pytest.raises(ValueError, match="Invalid value for the 'kind' parameter"):
-        Epocher(montage="nonsense").fit(placed)
+    with pytest.raises(ValueError, match=r"montage='biosemi65' is not .*\(did you mean 'biosemi64'\?\)"):
+        Epocher(montage="biosemi65").fit(placed)
     raw = mne.io.RawArray(np.zeros((3, 100)), mne.create_info(3, 100.0, "eeg"), verbose="ERROR")
     with pytest.raises(TypeError, match="Got a Raw, which has no segments.*events_from_raw"):
         Epocher().fit(raw)

@@ -101,6 +101,24 @@ def test_from_mtrf_rejects_bad_files(tmp_path, trials):
         Windows.from_mtrf(tmp_path / "none.mat")
 
 
+def test_from_mtrf_takes_rate_of_user(tmp_path, trials):
+    path = tmp_path / "trials.mat"
+    savemat(path, {"resp": make_cells(trials[0]), "stim": make_cells(trials[1])})
+    with pytest.raises(ValueError, match=r"Missing: fs\..*Set names=\(response, stimulus, rate\) or sfreq="):
+        Windows.from_mtrf(path)
+    assert Windows.from_mtrf(path, sfreq=32)[0].sfreq == 32
+    with pytest.raises(ValueError, match="names must be three"):
+        Windows.from_mtrf(path, names=("resp", "stim"))
+
+
+@pytest.mark.parametrize("read", [Windows.from_eelbrain, lambda r, s: Windows.from_naplib(r, sfreq=64)])
+@pytest.mark.parametrize("as_list", [True, False])
+def test_importers_refuse_arrays(read, as_list):
+    trials = [np.zeros((100, 2))] * 2
+    with pytest.raises(TypeError, match=r"(NDVar|naplib\.Data).*use Windows\.from_trials\("):
+        read(trials if as_list else trials[0], trials)
+
+
 def test_from_eelbrain_converts_trials(trials):
     responses, envelope, bands = trials
     names, locs = ["Fz", "Cz", "Oz"], np.array([[0, 0.06, 0.07], [0, 0, 0.1], [0, -0.09, 0.03]])

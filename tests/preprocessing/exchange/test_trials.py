@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.recorded_warnings import record_warnings
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 
@@ -120,6 +121,16 @@ def test_from_trials_names_subjects_and_rates():
         Windows.from_trials(responses, stimuli, SFREQ, subject=["a", "b"])
 
 
+@pytest.mark.parametrize("convert", [abs, np.asarray], ids=["envelope", "one_column"])
+def test_from_trials_warns_about_exchanged_arrays(convert):
+    responses, stimuli = make_trials()
+    stimuli = [convert(stimulus) for stimulus in stimuli]
+    with pytest.warns(UserWarning, match=r"order of mTRFtrain\(stim, resp\), exchange them"):
+        Windows.from_trials(stimuli, responses, SFREQ)
+    assert record_warnings(Windows.from_trials, stimuli, responses, SFREQ, ch_names=["Cz"])[1] == ""
+    assert record_warnings(Windows.from_trials, responses, stimuli, SFREQ)[1] == ""
+
+
 def test_from_trials_warns_about_remainders():
     with pytest.warns(UserWarning, match=r"left out 20\.0 of 75\.0 s.*most in trial 0: 9\.0 s"):
         Windows.from_trials(*make_trials(), SFREQ, seconds=11.0)
@@ -134,6 +145,10 @@ def test_from_trials_warns_about_remainders():
         ({"seconds": 60.0}, r"seconds=60 is longer than all trials\. The longest has 30\.000 s"),
         ({"seconds": 0.001}, r"seconds=0\.001 is less than a sample at 64 Hz"),
         ({"stimulus_sfreq": 0}, r"stimulus_sfreq must be a finite number above 0\. Got 0"),
+        ({"seconds": None}, r"seconds must be a finite number above 0\. Got None"),
+        ({"sfreq": "64"}, r"sfreq must be a finite number above 0\. Got '64'"),
+        ({"ch_names": ["Cz", "Cz", "Pz"]}, r"ch_names must differ\. 'Cz' is there more than once"),
+        ({"ch_names": ["Cz", "Pz", "Oz"], "montage": "biosemi65"}, r"did you mean 'biosemi64'\?"),
         ({"seconds": -1.0}, r"seconds must be a finite number above 0\. Got -1\.0"),
         ({"responses": [np.zeros((2, 3, 4))] * 3}, r"numeric array with two axes.*Got shape \(2, 3, 4\)"),
         ({"responses": [np.full((1280, 2), np.nan)] * 3}, "Trial 0 of responses has 2560 NaN"),

@@ -174,6 +174,12 @@ def test_indexing_rejects_other_axes(windows):
         windows[:, 0]
 
 
+@pytest.mark.parametrize("key", ["subject", ["subject"], 0.5, [0.5], None, [[0, 1]], np.ones(59, bool)])
+def test_windows_refuses_other_indices(windows, key):
+    with pytest.raises(IndexError, match=r"indices or masks\. Got .*windows\.rows|one value for each of 60"):
+        windows[key]
+
+
 def test_steps_run_lazily_in_order(windows):
     calls = []
 
