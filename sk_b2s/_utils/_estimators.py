@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 
@@ -134,6 +134,17 @@ def find_estimator_speech(estimator):
     """Return the first speech features of the decoders, or None."""
     found = (getattr(decoder, "speech", None) for decoder, _ in list_decoders_in_estimator(estimator))
     return next((speech for speech in found if speech is not None), None)
+
+
+def clone_estimator_speech(speech):
+    """Clone speech features, or raise if they hold a FeatureUnion."""
+    for part in iter_nested_estimators(speech):
+        if isinstance(part, FeatureUnion):
+            raise TypeError(
+                "FeatureUnion of scikit-learn joins matrices, and speech features have three dimensions. Use "
+                "SpeechFeatureUnion with the same list of names and transformers."
+            )
+    return clone(speech)
 
 
 def unwrap_innermost_estimator(estimator, X):

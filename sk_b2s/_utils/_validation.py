@@ -60,6 +60,20 @@ def is_validated_table(X):
     return isinstance(X, pd.DataFrame) and {"recording", "onset", "duration"} <= set(X.columns)
 
 
+def is_validated_text(y):
+    """Return whether y has labels in text, unless they are numbers."""
+    values = y.to_numpy() if isinstance(y, pd.Series) else y
+    is_array = isinstance(values, np.ndarray) and values.ndim > 0
+    if not (is_array or isinstance(values, (list, tuple))) or not len(values):
+        return False
+    if not isinstance(first := values[0], (str, bytes)):
+        return False
+    try:
+        return np.isnan(float(first))
+    except ValueError:
+        return True
+
+
 def get_validated_recordings(rows):
     """Return the recording of each window, with study and subject if known."""
     names = rows["recording"].to_numpy(dtype=object)

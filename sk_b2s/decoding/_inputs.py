@@ -6,13 +6,13 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 from sklearn.utils.validation import check_array, validate_data
 
 from sk_b2s._utils._callers import find_caller
-from sk_b2s._utils._estimators import DocLinkMixin
+from sk_b2s._utils._estimators import DocLinkMixin, clone_estimator_speech
 from sk_b2s._utils._validation import (
     get_validated_recordings,
+    is_validated_text,
     validate_seconds,
     validate_table,
 )
@@ -41,20 +41,6 @@ VALUES_ADVICE = (
     "Pass the DataFrame. Meta-estimators of scikit-learn for classification, and cross_val_predict("
     "method='predict_proba'), convert it. Use EnsembleDecoder, and retrieve in each fold, instead. "
 )
-
-
-def _is_text_target(y):
-    """Return whether y has labels in text, unless they are numbers."""
-    values = y.to_numpy() if isinstance(y, pd.Series) else y
-    is_array = isinstance(values, np.ndarray) and values.ndim > 0
-    if not (is_array or isinstance(values, (list, tuple))) or not len(values):
-        return False
-    if not isinstance(first := values[0], (str, bytes)):
-        return False
-    try:
-        return np.isnan(float(first))
-    except ValueError:
-        return True
 
 
 def _normalize_subject_name(subject):
@@ -176,7 +162,7 @@ class DecoderInputsMixin(DocLinkMixin):
             raise ValueError(f"{owner} requires y to be passed, but the target y is {y}.")
         if self.speech is not None:
             if validate_table(y) is None:
-                is_values = getattr(y, "ndim", 1) == 2 and getattr(y, "dtype", None) == object
+                is_values = getattr(y, "ndim", 1) == 2 and getattr(y, "dtype", np.dtype(float)).kind == "O"
                 labels = f"{LABELS_ADVICE} " * (getattr(y, "ndim", 1) == 1) + VALUES_ADVICE * is_values
                 raise ValueError(
                     f"{owner}(speech={type(self.speech).__name__}(...)) computes features and requires y to be the "
@@ -191,7 +177,7 @@ class DecoderInputsMixin(DocLinkMixin):
                 f"y is a table of segments, but {owner}(speech=None) expects features. Set for example "
                 f"speech=make_pipeline(MelSpectrogram(), FeatureScaler())."
             )
-        if _is_text_target(y):
+        if is_validated_text(y):
             raise ValueError(f"{owner}(speech=None) expects features in y. Got text. {LABELS_ADVICE}")
         return check_array(
             check_windows_equal_shapes(y, "y"),
@@ -264,7 +250,7 @@ class DecoderInputsMixin(DocLinkMixin):
 
     def _fit_speech(self, y, train):
         """Fit ``speech`` on the training rows, and return all features."""
-        self.speech_ = None if self.speech is None else clone(self.speech).fit(y.iloc[train])
+        self.speech_ = None if self.speech is None else clone_estimator_speech(self.speech).fit(y.iloc[train])
         targets = self._targets(y)
         self._check_targets_vary(targets, train)
         return targets

@@ -340,7 +340,7 @@ class BidsEventTables:
                 return True, self.types[name], ""
         for pattern, kind in self.types.items():
             if any(sign in pattern for sign in "*?[") and fnmatchcase(text, pattern):
-                if pattern.endswith((" *", ":*", "=*")):  # a tag with another separator
+                if re.fullmatch(r"[^*?\[]*[ :=]\*", pattern):  # a tag with another separator
                     return True, kind, text[len(pattern) - 1 :].strip()
                 return True, kind, rest
         for name in (first, first.lower()):
@@ -388,7 +388,7 @@ class BidsEventTables:
         )
 
     def _describe_elsewhere(self, name):
-        """Return the folder of the data set that has an audio file, as text."""
+        """Describe the folder of the data set that has an audio file."""
         folders = [path for path in self.root.glob("*") if path.is_dir() and not path.name.startswith("sub-")]
         for folder in folders:
             for path in sorted(folder.rglob(f"{glob.escape(name[:200])}*")):

@@ -6,9 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import KFold, cross_val_score, cross_validate
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 
-from sk_b2s import Envelope, Epocher, RidgeDecoder, StimulusKFold, StimulusLeakWarning
+from sk_b2s import (
+    Envelope,
+    Epocher,
+    FeatureScaler,
+    ForwardTRF,
+    RidgeDecoder,
+    StimulusKFold,
+    StimulusLeakWarning,
+)
 
 WINDOWS = np.random.default_rng(0).standard_normal((6, 2, 8))
 
@@ -54,6 +62,14 @@ def test_decoder_names_epocher_for_table(listening):
         ValueError, match="RidgeDecoder requires their EEG/MEG windows. Put Epocher before it"
     ):
         RidgeDecoder(speech=Envelope()).fit(X, y)
+
+
+@pytest.mark.parametrize("decoder", [RidgeDecoder, ForwardTRF])
+def test_fit_names_union_of_speech_features(decoder, listening):
+    y = listening[1].iloc[:6]
+    speech = make_pipeline(make_union(Envelope(), Envelope()), FeatureScaler())
+    with pytest.raises(TypeError, match="Use SpeechFeatureUnion with the same list"):
+        decoder(speech=speech).fit(WINDOWS, y)
 
 
 def test_epocher_names_iloc_for_table_as_array(listening):

@@ -8,12 +8,13 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sk_b2s._utils._validation import validate_rows_in_step, validate_table
+from sk_b2s._utils._estimators import clone_estimator_speech
+from sk_b2s._utils._validation import is_validated_text, validate_rows_in_step, validate_table
 from sk_b2s.decoding._candidates import (
     check_candidates_vary,
     find_distinct_candidates,
@@ -266,7 +267,13 @@ class ForwardTRF(TRFWeightsMixin, PartialFitForwardMixin, RidgeMixin, BaseEstima
 
     def _fit_inputs(self, X, y):
         """Fit features, intervals and frames, and return the targets."""
-        self.speech_ = None if self.speech is None else clone(self.speech).fit(validate_table(y))
+        table = validate_table(y)
+        if self.speech is not None and table is None:
+            raise ValueError(
+                f"ForwardTRF(speech={type(self.speech).__name__}(...)) computes features and requires y to be the table of "
+                f"segments returned by make_segments. Got {type(y).__name__}. If y contains features, set speech=None."
+            )
+        self.speech_ = None if self.speech is None else clone_estimator_speech(self.speech).fit(table)
         self.stimulus_intervals_ = self._find_stimulus_intervals(y)
         targets = self._targets(y)
         check_candidates_vary(targets, np.arange(len(targets)), "ForwardTRF")
@@ -512,6 +519,10 @@ class ForwardTRF(TRFWeightsMixin, PartialFitForwardMixin, RidgeMixin, BaseEstima
 
 def _check_trf_numbers(data, name):
     data = check_windows_equal_shapes(data, name)
+    if is_validated_text(data):
+        raise ValueError(
+            f"{name} must have numbers. Got text. ForwardTRF predicts EEG/MEG from features of the stimulus."
+        )
     data = check_array(data, ensure_2d=False, allow_nd=True, dtype=np.float32, input_name=name)
     if data.ndim != 3:
         raise ValueError(

@@ -291,7 +291,7 @@ class Windows(WindowsReadingMixin, ImportTrialsMixin):
         UserWarning
             If more than 5 % of the samples are left out, because they are
             the remainder of a trial, or if responses and stimuli seem to be
-            exchanged and ``ch_names`` is None.
+            exchanged and there are no ``ch_names``.
 
         Examples
         --------

@@ -202,6 +202,10 @@ def test_forward_trf_rejects_bad_input():
         ForwardTRF(sfreq=SFREQ).fit(pd.DataFrame({"segment": range(60)}), brain)
     with pytest.raises(ValueError, match=r"Got \(60, 3\) instead\. .*use X, y = Windows\.from_trials"):
         ForwardTRF(sfreq=SFREQ).fit(brain[:, :, 0], speech)
+    with pytest.raises(ValueError, match="y must have numbers. Got text"):
+        ForwardTRF(sfreq=SFREQ).fit(brain, ["a"] * 60)
+    with pytest.raises(ValueError, match=r"ForwardTRF\(speech=Envelope.*table of segments.*Got ndarray"):
+        ForwardTRF(Envelope()).fit(brain, speech)
     trf = ForwardTRF(sfreq=SFREQ).fit(brain, speech)
     with pytest.raises(ValueError, match="X has 2 channels x 30 samples, but fit was given 3 x 30"):
         trf.correlations(brain[:, :2], speech)
