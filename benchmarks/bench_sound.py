@@ -127,7 +127,7 @@ def run_simulated(args):
 def run_voice(args):
     """Reconstruct simulated subjects in a voice, and score the sound."""
     embed, memory = load_encoder(), str(args.root / "cache")
-    for modality, snr_db in LEVELS[2::-2]:
+    for modality, snr_db in LEVELS[2::-2] + LEVELS[3::-2]:  # MEG first
         level = {} if snr_db is None else {"snr_db": snr_db}
         key = {"part": "voice", "modality": modality, "snr_db": snr_db, "seed": args.seed}
         if all(name_of({**key, "target": name}) in read_rows(args.out) for name in ("features", "mel")):
