@@ -342,11 +342,12 @@ def describe_adapter_data(
 
 
 def probe_adapted_module(
-    adapter: ModuleAdapter, n_windows: int = N_PROBED, seed: int = 0, has_gradient: bool = False
+    adapter: ModuleAdapter, n_windows: int = N_PROBED, seed: int | None = None, has_gradient: bool = False
 ) -> Tensor:
     """Return the output of a network for windows of noise, equal in each call.
 
-    ``seed`` is that of the random numbers of the network.
+    ``seed`` is that of the random numbers of the network. If None, they are
+    those of the seed of the fit, as for the weights of lazy layers.
     """
     own = (one.device for one in adapter.network.parameters() if not nn.parameter.is_lazy(one))
     device = next(own, torch.zeros(0).device)
@@ -359,7 +360,8 @@ def probe_adapted_module(
     adapter.eval()
     try:
         with torch.set_grad_enabled(has_gradient), torch.random.fork_rng([]):
-            torch.default_generator.manual_seed(seed)
+            if seed is not None:
+                torch.default_generator.manual_seed(seed)
             return adapter(x, subject, subject, positions)
     except _ModuleOutputError as error:
         raise ValueError(str(error)) from None

@@ -220,3 +220,20 @@ def test_module_checkpoint_names_unknown_values(tmp_path):
     net.log = open(tmp_path / "log", "w")  # noqa: SIM115
     with net.log, pytest.raises(ValueError, match="cannot be copied.*pickle|checkpoint cannot compare"):
         fit(net, checkpoint=tmp_path)
+
+
+def test_module_lazy_weights_depend_on_the_seed():
+    class LazyNet(nn.Module):
+        def __init__(self, n_outputs):
+            super().__init__()
+            self.last = nn.LazyConv1d(n_outputs, 1)
+
+        def forward(self, x):
+            return self.last(x)
+
+    one, same, other = (
+        fit(LazyNet, lr=1e-9, max_epochs=1, random_state=seed).net_.state()["network.last.weight"]
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, same)
+    assert not torch.allclose(one, other, atol=1e-3)
