@@ -6,7 +6,7 @@ import textwrap
 
 import matplotlib
 import numpy as np
-from draw_figures import FAINT, INK, draws
+from _figure_registry import FAINT, INK, draws
 
 import sk_b2s
 from sk_b2s.plotting._style import COLORS, style_axes

@@ -3,7 +3,7 @@
 import re
 
 import numpy as np
-from draw_figures import FAINT, ROOT, draws
+from _figure_registry import FAINT, ROOT, draws
 
 from sk_b2s.plotting._style import COLORS, style_axes
 

@@ -1,7 +1,7 @@
 """Figures of the functions of ``sk_b2s.plotting``."""
 
 import numpy as np
-from draw_figures import draws
+from _figure_registry import draws
 
 from sk_b2s import plotting
 

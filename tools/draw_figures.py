@@ -15,38 +15,16 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
+from _figure_registry import DARK, FIGURES, INK, ROOT, STYLE  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "_static" / "figures"
 MAX_SIZE = 40_000  # bytes
-INK, FAINT, PAPER = "#1f2328", "#6b7280", "#ffffff"
-DARK = {INK: "#d8dee6", FAINT: "#9aa4b2", PAPER: "#14181e"}
-STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "sk_b2s", "font.size": 10, "axes.titlesize": 10,
-    "font.family": "sans-serif", "figure.dpi": 100, "savefig.dpi": 40, "figure.facecolor": PAPER,
-    "axes.facecolor": "none", "savefig.facecolor": PAPER, "legend.frameon": False, "path.simplify_threshold": 1.0,
-    **dict.fromkeys(
-        ["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "axes.titlecolor"], INK
-    ),
-}  # fmt: skip
-FIGURES = {}
-
-
-def draws(name, width=4.8, height=3.0, rows=1):
-    """Register a function that draws on axes, or on the figure if rows=0."""
-
-    def register(function):
-        FIGURES[name] = (function, width, height, rows)
-        return function
-
-    return register
 
 
 def share_styles(svg):
@@ -110,7 +88,6 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures; all by default")
     parser.add_argument("--cache", help="folder of recordings and results that later runs reuse")
     arguments = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).parent))
     import _chapter_figures  # noqa: F401
     import _measured_figures  # noqa: F401
     import _plot_figures  # noqa: F401
@@ -130,5 +107,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.modules["draw_figures"] = sys.modules["__main__"]  # the modules of figures register here
     main()
