@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import textwrap
 from dataclasses import fields, is_dataclass, replace
 from functools import wraps
 from pathlib import PurePath
@@ -194,3 +195,19 @@ def make_suggestion_text(name, known, n=1, cutoff=0.6):
 def format_suggestion_text(names):
     """Return a hint that suggests names, or "" for an empty list."""
     return f" (did you mean {join_text_items(map(repr, names), 'or')}?)" if names else ""
+
+
+def fill_docstring_list(function, placeholder, entries):
+    """Replace a placeholder in a docstring by a list of the registry.
+
+    Without docstrings (``python -OO``), nothing happens.
+    """
+    before, found, after = (function.__doc__ or "").partition(placeholder)
+    if found:
+        indent = before[before.rindex("\n") + 1 :]
+        lines = [
+            line
+            for entry in entries
+            for line in textwrap.wrap(f"- {entry}", 79 - len(indent), subsequent_indent="  ")
+        ]
+        function.__doc__ = before + f"\n{indent}".join(lines) + after

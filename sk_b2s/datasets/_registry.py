@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sk_b2s._utils._text import make_suggestion_text
+from sk_b2s._utils._text import fill_docstring_list, make_suggestion_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,11 +155,11 @@ def load_dataset(name, **options):
     Parameters
     ----------
     name : str or Path
-        Name of a registered data set ("listening", "gwilliams2022",
-        "schoffelen2019", "broderick2019", "brennan2019", "libribrain100",
-        "accou2024", "bel2026", "things_eeg2"), a file or folder for
-        :func:`~sk_b2s.read_events`, or a folder with
-        ``dataset_description.json`` for :func:`~sk_b2s.read_bids`.
+        A file or folder for :func:`~sk_b2s.read_events`, a folder with
+        ``dataset_description.json`` for :func:`~sk_b2s.read_bids`, or the name
+        of a data set:
+
+        {datasets}
     **options
         Options of the data set. "listening" has ``n_subjects``, ``minutes``,
         ``modality`` ("meg" or "eeg"), ``snr`` (dB), ``sessions``,
@@ -196,6 +196,9 @@ def load_dataset(name, **options):
         available = f"has only {', '.join(known)}" if known else "is an events table, which has no options"
         raise ValueError(f"{str(name)!r} has no option {unknown[0]!r}. It {available}.")
     return load(**options)
+
+
+fill_docstring_list(load_dataset, "{datasets}", (f'"{spec.name}": {spec.summary}' for spec in SPECS))
 
 
 # --- from a file -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sk_b2s._utils._text import make_suggestion_text
+from sk_b2s._utils._text import fill_docstring_list, make_suggestion_text
 
 # Estimators are imported inside functions, so that the command line reads names without importing torch.
 
@@ -288,11 +288,6 @@ def _make_preset_pipeline(name, size, memory, wav2vec2):
     return Pipeline([*windows, (step, decoder)])
 
 
-def _list_presets(text):
-    """Replace "{presets}" in a docstring by a list of the registry."""
-    before, _, after = text.partition("{presets}")
-    indent = before[before.rfind("\n") :]
-    return before + indent.join(f'- "{name}": {preset.summary}.' for name, preset in PRESETS.items()) + after
-
-
-make_decoders.__doc__ = _list_presets(make_decoders.__doc__ or "")
+fill_docstring_list(
+    make_decoders, "{presets}", (f'"{name}": {preset.summary}.' for name, preset in PRESETS.items())
+)

@@ -10,6 +10,7 @@ from helpers.hidden import NAMES
 
 from sk_b2s._utils._text import (
     HIDDEN,
+    fill_docstring_list,
     format_percent_text,
     join_text_items,
     make_all_text_visible,
@@ -104,3 +105,24 @@ def test_make_all_text_visible_changes_names_in_plans():
     table = pd.DataFrame({"subject": ["a\x1b"], "plan": [json.dumps({"subjects": ["a\x1b"]})]})
     changed = make_all_text_visible(table)
     assert json.loads(changed["plan"][0])["subjects"] == changed["subject"].tolist() == ["a␛"]
+
+
+def test_fill_docstring_list_wraps_entries():
+    def function():
+        """Load.
+
+        Names:
+
+        {names}
+        """
+
+    fill_docstring_list(function, "{names}", ["short", "word " * 20])
+    lines = function.__doc__.splitlines()
+    assert lines[4] == "        - short"
+    assert lines[5].startswith("        - word")
+    assert lines[6].startswith("          word")
+    assert max(map(len, lines)) <= 79
+    assert "{names}" not in function.__doc__
+    function.__doc__ = None  # python -OO
+    fill_docstring_list(function, "{names}", ["short"])
+    assert function.__doc__ is None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 from numbers import Real
 
 import pandas as pd
 
-from sk_b2s._utils._text import make_suggestion_text
+from sk_b2s._utils._text import fill_docstring_list, make_suggestion_text
 from sk_b2s._utils._validation import validate_count
 from sk_b2s.decoding._presets import make_decoders
 from sk_b2s.evaluation._benchmark import run_benchmark
@@ -255,17 +254,12 @@ def describe_benchmark_task_rows(rows):
     return f"{text} ({further})" if further else text
 
 
-def _list_tasks(text):
-    """Replace "{tasks}" in a docstring by a list of the registry."""
-    before, _, after = text.partition("{tasks}")
-    indent = before[before.rindex("\n") + 1 :]
-    lines = []
+def _list_task_entries():
+    """Yield the text of each entry of the registry."""
     for spec in TASKS.values():
         named = ", ".join(f"``{name}={value!r}``" for name, value in spec.options.items())
         candidates = f" Candidates: {spec.candidates}." if spec.candidates else ""
-        entry = f"- {spec.name!r}: {spec.question}{candidates} Options: {named or 'none'}."
-        lines += textwrap.wrap(entry.replace("'", '"', 2), 79 - len(indent), subsequent_indent="  ")
-    return before + f"\n{indent}".join(lines) + after
+        yield f'"{spec.name}": {spec.question}{candidates} Options: {named or "none"}.'
 
 
-benchmark_task.__doc__ = _list_tasks(benchmark_task.__doc__ or "")
+fill_docstring_list(benchmark_task, "{tasks}", _list_task_entries())
