@@ -47,6 +47,7 @@ from sk_b2s import (
 )
 from sk_b2s.datasets import make_listening
 from sk_b2s.datasets.simulated._experiment import VERSION
+from sk_b2s.events._intervals import StimulusIntervals
 
 MINUTES = (5, 25, 1, 10, 2, 20)  # the most telling first; 5 minutes of 30 are held out
 STARTS = ("scratch", "others", "own", "shuffled")
@@ -123,14 +124,12 @@ class Experiment:
         rows = self.grid.rows
         keep = rows["subject"].isin(subjects).to_numpy(copy=True)
         if without_test:
-            tested = self.X.rows.iloc[self.test]
-            for name, part in rows.groupby("recording"):
-                own = tested[tested["recording"] == name]
-                begin = part["onset"].to_numpy()[:, None]
-                near = (begin < own["onset"].to_numpy() + own["duration"].to_numpy()) & (
-                    begin + 3.0 > own["onset"].to_numpy()
-                )
-                keep[rows.index.get_indexer(part.index)] &= ~near.any(1)
+            tested = [
+                self.X.rows.iloc[self.test][name].to_numpy() for name in ("recording", "onset", "duration")
+            ]
+            tested = StimulusIntervals.from_spans(tested[0], tested[1], tested[1] + tested[2])
+            begin = rows["onset"].to_numpy()
+            keep &= ~tested.overlap_spans(rows["recording"].to_numpy(), begin, begin + 3.0)
         return self.grid[np.flatnonzero(keep)]
 
     def get_masked(self, start, seed, **params):
