@@ -15,6 +15,7 @@ from sk_b2s.evaluation._results._plan import UNKNOWN, list_missing_plan_parts, p
 from sk_b2s.evaluation._results._summarize import summarize
 from sk_b2s.evaluation._scores import (
     chance_of_score,
+    get_main_score,
     is_score_correlation,
     label_of_score,
     select_main_score,
@@ -116,7 +117,7 @@ class BenchmarkSummary:
     @cached_property
     def table(self):
         table = add_summary_labels(summarize(self.results))
-        main = table["main_score"].iloc[0] if "main_score" in table else "top_k"
+        main = get_main_score(table)
         return table if main == "top_k" else table.assign(top_k=table[main], top_k_sem=table[f"{main}_sem"])
 
     @cached_property

@@ -278,6 +278,11 @@ def label_of_score(name, k=None):
     return f"top-{n} accuracy" if n.isdigit() else name.replace("_", " ")
 
 
+def get_main_score(table):
+    """Return the column that a table compares with its null: str."""
+    return table["main_score"].iloc[0] if "main_score" in table else "top_k"
+
+
 def is_score_correlation(table, name="top_k"):
     """Return whether a score is a correlation, not a percentage.
 

@@ -16,10 +16,10 @@ from unicodedata import bidirectional
 from xml.dom import minidom
 from zlib import crc32
 
-import jinja2
 from markupsafe import Markup, escape
 
 from sk_b2s._utils._text import make_text_visible
+from sk_b2s.reporting._templates import load_report_template
 
 INK = "#1c2127"  # color of text in figures, which report.css replaces by that of the page
 TEXT_COLORS = (
@@ -255,18 +255,16 @@ def render_html_page(title, facts, blocks):
     -------
     text : str
     """
-    return _load_template().render(title=title, facts=facts, blocks=blocks)
+    return _load_page_template().render(title=title, facts=facts, blocks=blocks)
 
 
 @cache
-def _load_template():
+def _load_page_template():
     """Compile the template once for all pages of a process."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sk_b2s.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined, finalize=_show_hidden_characters, keep_trailing_newline=True,
+    return load_report_template(
+        "report.html.j2", {"isolate": isolate_html_name}, autoescape=True, finalize=_show_hidden_characters,
+        keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters["isolate"] = isolate_html_name
-    return environment.get_template("report.html.j2")
 
 
 def _show_hidden_characters(value):

@@ -6,7 +6,6 @@ import re
 from functools import cache
 from itertools import groupby
 
-import jinja2
 import pandas as pd
 
 from sk_b2s._utils._text import format_percent_text, join_text_items, with_visible_text
@@ -40,6 +39,7 @@ from sk_b2s.reporting._methods_details import (
     list_selection_sentences,
     list_training_sentences,
 )
+from sk_b2s.reporting._templates import load_report_template
 
 END = "---"  # line of the template that ends a paragraph
 # What pretraining has seen, by its name in the column transductive_steps.
@@ -117,20 +117,16 @@ def generate_methods_text(results, cv=None):
     has_plan = {"control", "fold", "seed", "error", "plan"} <= set(results)
     facts = _describe_data_for_methods(summary, cv)
     facts |= {"missing": summary.unfinished if has_plan else [], "n_failed": len(summary.failed)}
-    lines = [line.strip() for line in _load_template().render(facts).split("\n")]
+    lines = [line.strip() for line in _load_methods_template().render(facts).split("\n")]
     paragraphs = [" ".join(filter(None, group)) for is_end, group in groupby(lines, END.__eq__) if not is_end]
     return "\n\n".join(filter(None, paragraphs))
 
 
 @cache
-def _load_template():
+def _load_methods_template():
     """Compile the template once for all texts of a process."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sk_b2s.reporting"), autoescape=False, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    environment.filters |= {"join_words": join_text_items, "count_of": format_finding_count}
-    return environment.get_template("methods.txt.j2")
+    filters = {"join_words": join_text_items, "count_of": format_finding_count}
+    return load_report_template("methods.txt.j2", filters, autoescape=False)
 
 
 def _describe_data_for_methods(summary, cv):

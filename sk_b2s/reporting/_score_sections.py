@@ -9,7 +9,7 @@ from sk_b2s.evaluation._benchmark_summary import BenchmarkSummary, get_summary_s
 from sk_b2s.evaluation._controls._registry import CONTEXT, CONTROLS
 from sk_b2s.evaluation._controls._verdicts import RIVALS, Verdict, add_rival_scores
 from sk_b2s.evaluation._results._amounts import amounts_in
-from sk_b2s.evaluation._scores import SCORES, is_score_correlation
+from sk_b2s.evaluation._scores import SCORES, get_main_score, is_score_correlation
 from sk_b2s.evaluation._statistics._comparison import describe_comparison_counts
 from sk_b2s.plotting._calibration import plot_adaptation
 from sk_b2s.plotting._scores import draw_comparisons, plot_controls, plot_subjects
@@ -98,7 +98,7 @@ def show_score_tables(means):
 def _make_score_table(pool, own):
     """Make the table of one pool, with a column for each decoder."""
     k = own["k"].dropna().unique()
-    main = own["main_score"].iloc[0] if "main_score" in own else "top_k"  # is in the column top_k
+    main = get_main_score(own)  # is in the column top_k
     left_out = ["top_k", main, *(f"top_{n}" for n in k[:1] if len(k) == 1)]
     if not own["word_top_10"].notna().any():  # timing of words is compared with it
         left_out.append("word_top_10_timing")

@@ -10,6 +10,7 @@ from sk_b2s.evaluation._controls._verdicts import BELOW_MEANS, TEXTS, Verdict
 from sk_b2s.evaluation._results._amounts import amounts_in, format_calibration_amounts
 from sk_b2s.evaluation._results._plan import UNKNOWN
 from sk_b2s.evaluation._results._summarize import summarize
+from sk_b2s.evaluation._scores import get_main_score
 from sk_b2s.evaluation._tasks._registry import TASKS
 
 WIDTH = 110  # characters of a line of printed paragraphs
@@ -50,7 +51,7 @@ def format_scores(results):
         return "\n\n".join(f"{name or 'segments of a benchmark'}\n{text}" for name, text in parts)
     columns = ["estimator", "control", "condition", *amounts_in(summary)]
     whole = summary[summary["pool"] == "all"].set_index(columns, drop=False)
-    k = "/".join(str(int(k)) for k in pd.unique(whole["k"]))
+    k = _join_k(whole)
     lines = pd.DataFrame(index=whole.index)
     lines["estimator"] = whole["estimator"].where(whole["control"] == "decoder", "")
     lines["control"] = whole["control"].where(whole["control"] != "decoder", "")
@@ -95,13 +96,18 @@ def format_scores(results):
 
 def _name_main_score(whole):
     """Return the column of the main score, and its name in the table."""
-    main = whole["main_score"].iloc[0] if "main_score" in whole else "top_k"
+    main = get_main_score(whole)
     if main != "top_k":
         return main, main
     spec = TASKS.get(whole["task"].iloc[0]) if "task" in whole else None
     if spec is not None and "{k}" not in spec.label:
         return main, spec.label.partition(" of ")[0]
-    return main, "top-" + "/".join(str(int(k)) for k in pd.unique(whole["k"]))
+    return main, f"top-{_join_k(whole)}"
+
+
+def _join_k(whole):
+    """Join the numbers of guesses of a table as text."""
+    return "/".join(str(int(k)) for k in pd.unique(whole["k"]))
 
 
 def _describe_score_means(whole):
