@@ -1,4 +1,4 @@
-"""Samples beyond the ends of windows: RidgeDecoder(context=True).
+"""Samples beyond the ends of windows: decoders with ``context=True``.
 
 ``SK_B2S_TEST_DATA=folder python benchmarks/bench_window_edges.py eeg`` reads
 the real EEG of ``bench_dtu.py``. The envelope is estimated in the half of the
@@ -8,21 +8,22 @@ second table is the accuracy of windows of three seconds among eight. The
 settings are those of ``examples/plot_3_real_eeg.py`` and the default of
 ``alphas``.
 
-``simulated --seeds 0`` fits the preset "ridge" of ``make_decoders`` to
-subjects of ``make_listening`` and ranks the test words of the first fold of
-five. "fit only" fits with context and predicts without it.
+``simulated --seeds 0`` fits the preset "ridge" or "likelihood" of
+``make_decoders`` to subjects of ``make_listening`` and ranks the test words of
+the first fold of five. "fit only" fits with context and predicts without it.
 """
 
 import argparse
 import tempfile
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from _machine import machine, markdown
-from bench_dtu import hits, load_page, load_subjects
+from bench_dtu import add_onsets, hits, load_page, load_subjects
 from threadpoolctl import threadpool_limits
 
-from sk_b2s import RidgeDecoder, StimulusKFold, make_decoders, make_segments, reconstruct
+from sk_b2s import LikelihoodDecoder, RidgeDecoder, StimulusKFold, make_decoders, make_segments, reconstruct
 from sk_b2s.datasets import make_listening
 
 ALPHA, LAGS = 0.1, (0.0, 0.25)
@@ -83,23 +84,47 @@ def compare_r(page, people, envelope):
 
 def compare_top(page, people, envelope):
     """Print the accuracy of windows of three seconds."""
-    lines, reference, page.SECONDS = [], {}, 3
-    for context, name in ((False, "window"), (True, "fit only"), (True, "context")):
-        scores = []
+    lines, page.SECONDS = [], 3
+    for decoder in ("ridge", "likelihood"):
+        found = {}
         for train, test in (("second", "first"), ("first", "second")):
             X, y = page.cut(people, envelope, train, 1.5)
-            ridge = page.make_decoder("ridge").set_params(context=context).fit(X, y)
-            if name == "fit only":
-                del ridge._context_frames
-            found = ridge.similarity(*page.cut(people, envelope, test, page.SECONDS))
-            scores.append(found.reshape(len(people), -1, 8, 8))
-        scores = np.stack(scores, axis=2)
-        top = {averaged: 100 * hits(scores, averaged).mean((1, 2, 3)) for averaged in (False, True)}
-        reference = reference or top
-        line = [f(top[a] - minus) for a in top for f, minus in ((describe, 0), (describe, reference[a]))]
-        lines.append([name, *line])
+            X_test, y_test = page.cut(people, envelope, test, page.SECONDS)
+            if decoder == "likelihood":
+                y, y_test = add_onsets(y), add_onsets(y_test)
+            one = (
+                page.make_decoder("ridge")
+                if decoder == "ridge"
+                else LikelihoodDecoder(lags=(-0.125, 0.25), k=1)
+            )
+            for name, fitted in fit_variants(one, X, y):
+                scores = fitted.similarity(X_test, y_test).reshape(len(people), -1, 8, 8)
+                found.setdefault(name, []).append(scores)
+        scores = {name: np.stack(parts, axis=2) for name, parts in found.items()}
+        top = {n: [100 * hits(s, a).mean((1, 2, 3)) for a in (False, True)] for n, s in scores.items()}
+        lines += compare(decoder, top)
     columns = ["", "single windows, %", "minus window", "ten repeats averaged, %", "minus window"]
     print("\n" + markdown(columns, lines))
+
+
+def fit_variants(decoder, X, y):
+    """Yield names and fitted decoders, with and without context."""
+    yield "window", decoder.set_params(context=False).fit(X, y)
+    yield "context", decoder.set_params(context=True).fit(X, y)
+    if isinstance(decoder, RidgeDecoder):
+        del decoder._context_frames
+        yield "fit only", decoder
+
+
+def compare(title, scores):
+    """Return rows of text: two scores of each variant and differences."""
+    lines = []
+    for name, pair in scores.items():
+        line = [f"{title}, {name}"]
+        for own, reference in zip(pair, scores["window"], strict=True):
+            line += [describe(own), describe(own - reference) if name != "window" else ""]
+        lines.append(line)
+    return lines
 
 
 def describe(values, digits=1):
@@ -116,46 +141,31 @@ def run_eeg(given):
     compare_top(page, people, envelope)
 
 
-def rank_words(modality, seed, seconds, root):
+def rank_words(modality, seed, given, root):
     """Return the top-10 and top-1 accuracy of each subject, by variant."""
     events = make_listening(
         n_subjects=4, minutes=10, modality=modality, snr_db=SNR[modality], random_state=seed, root=root
     )
-    X, y = make_segments(events, tmin=-0.5, tmax=seconds - 0.5)
+    X, y = make_segments(events, tmin=-0.5, tmax=given.seconds - 0.5)
     train, test = next(StimulusKFold(5).split(X, y))
-    pipeline, found = make_decoders("ridge", memory=f"{root}/cache")["ridge"], {}
+    pipeline, found = make_decoders(given.decoder, memory=f"{root}/cache")[given.decoder], {}
     windows = pipeline[:-1].fit(X.iloc[train], y.iloc[train]).transform(X.iloc[train])
     windows_test, subject = pipeline[:-1].transform(X.iloc[test]), X["subject"].to_numpy()[test]
-    for context in (False, True):
-        ridge = pipeline[-1].set_params(context=context).fit(windows, y.iloc[train])
-        for name in ("context", "fit only") if context else ("window",):
-            if name == "fit only":
-                del ridge._context_frames
-            ranks, _ = ridge.ranks(windows_test, y.iloc[test])
-            hit = pd.DataFrame({k: 100.0 * (ranks < k) for k in (10, 1)})
-            found[name] = hit.groupby(subject).mean()
-    return found, len(np.unique(y["segment"].to_numpy()[test]))
+    for name, fitted in fit_variants(pipeline[-1], windows, y.iloc[train]):
+        ranks, n_candidates = fitted.ranks(windows_test, y.iloc[test])
+        hit = pd.DataFrame({k: 100.0 * (ranks < k) for k in (10, 1)}).groupby(subject).mean()
+        found[name] = [hit[k] for k in (10, 1)]
+    return found, n_candidates
 
 
 def run_simulated(given):
-    """Print top-10 and top-1 accuracy of the preset "ridge"."""
-    for modality in given.modalities:
-        for seconds in given.seconds:
-            parts, counts = {}, []
-            for seed in given.seeds:
-                with tempfile.TemporaryDirectory() as root:
-                    found, count = rank_words(modality, seed, seconds, root)
-                counts.append(count)
-                for name, hit in found.items():
-                    parts.setdefault(name, []).append(hit)
-            tables = {name: pd.concat(hit) for name, hit in parts.items()}
-            lines = [
-                [f"{modality}, {seconds:g} s, {name}"]
-                + [describe(hit[k] - minus) for k in (10, 1) for minus in (0, tables["window"][k])]
-                for name, hit in tables.items()
-            ]
-            columns = [f"{counts} words", "top-10, %", "minus window", "top-1, %", "minus window"]
-            print(markdown(columns, lines) + "\n", flush=True)
+    """Print top-10 and top-1 accuracy of a preset of ``make_decoders``."""
+    for modality, seed in product(given.modalities, given.seeds):
+        with tempfile.TemporaryDirectory() as root:
+            found, n_candidates = rank_words(modality, seed, given, root)
+        columns = [f"{n_candidates} words", "top-10, %", "minus window", "top-1, %", "minus window"]
+        lines = compare(f"{modality}, seed {seed}, {given.decoder}", found)
+        print(markdown(columns, lines) + "\n", flush=True)
 
 
 if __name__ == "__main__":
@@ -163,7 +173,8 @@ if __name__ == "__main__":
     parser.add_argument("data", choices=("eeg", "simulated"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--modalities", nargs="*", choices=SNR, default=list(SNR))
-    parser.add_argument("--seconds", type=float, nargs="*", default=[3.0])
+    parser.add_argument("--decoder", choices=("ridge", "likelihood"), default="ridge")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of the windows")
     given = parser.parse_args()
     with threadpool_limits(1):
         (run_eeg if given.data == "eeg" else run_simulated)(given)

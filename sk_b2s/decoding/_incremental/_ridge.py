@@ -49,8 +49,8 @@ class PartialFitRidgeMixin(PartialFitModelsMixin, PartialFitInputsMixin):
         the windows. Several calls equal one :meth:`fit` to all their windows
         up to rounding, if ``y`` contains the features or ``speech`` has
         nothing to fit. Otherwise ``speech`` is fitted in the first call only.
-        It is available for a single value in ``alphas`` and
-        ``n_components=None``.
+        It is available for a single value in ``alphas``, ``n_components=None``
+        and ``context=False``.
 
         Parameters
         ----------

@@ -106,6 +106,12 @@ class LikelihoodDecoder(
         uses the mean over subjects of responses and of noise covariances.
         "error" raises. With minutes of calibration data, :meth:`adapt` is
         better.
+    context : bool, default=False
+        Whether candidates include the features of their stimulus before and
+        after the segment, as far as lags reach. They evoke responses within
+        the window, of which it uses no more EEG/MEG. If False, and in arrays,
+        these features have their mean value. ``fit`` estimates the same
+        responses.
 
     Attributes
     ----------
@@ -208,7 +214,8 @@ class LikelihoodDecoder(
 
     Only windows that are needed to cover the recordings are used in ``fit``,
     and only frames with all lags inside of the window. In prediction, features
-    before the window have their mean value, and all frames are used.
+    before the window have their mean value unless ``context=True``, and all
+    frames are used.
 
     References
     ----------
@@ -248,6 +255,7 @@ class LikelihoodDecoder(
         "sfreq": [Interval(Real, 0, None, closed="neither"), None],
         "k": [Interval(Integral, 1, None, closed="left")],
         "unseen_subject": [StrOptions({"average", "error"})],
+        "context": ["boolean"],
     }
 
     def __init__(
@@ -264,6 +272,7 @@ class LikelihoodDecoder(
         sfreq=None,
         k=10,
         unseen_subject="average",
+        context=False,
     ):
         self.speech = speech
         self.lags = lags
@@ -277,6 +286,7 @@ class LikelihoodDecoder(
         self.sfreq = sfreq
         self.k = k
         self.unseen_subject = unseen_subject
+        self.context = context
 
     # --- hooks of RetrievalMixin -------------------------------------------------------------------
 
@@ -322,9 +332,18 @@ class LikelihoodDecoder(
         rows = np.arange(len(targets))
         width = n_frames * max(coef.shape[0] * coef.shape[1], self.n_speech_features_)
         for piece in slice_rows_into_chunks(len(targets), count_chunk_rows(BATCH_BYTES, width)):
-            predicted = self._lagged(targets.gather(rows[piece])) @ coef.flatten(0, 1)
+            predicted = self._lag_candidates(targets, rows[piece]) @ coef.flatten(0, 1)
             out[piece] = (time_filter @ predicted).flatten(1)
         return out
+
+    def _lag_candidates(self, targets, rows):
+        """Lag the features of candidates: (n_rows, n_frames, n_columns)."""
+        if not self.context:
+            return self._lagged(targets.gather(rows))
+        before, after = max(int(self.lag_frames_[-1]), 0), max(-int(self.lag_frames_[0]), 0)
+        n_excess = targets.shape[2] - len(self.frame_weights_)
+        mean = torch.from_numpy(self.speech_mean_).float()
+        return self._lagged(targets.gather_context(rows, before, after - n_excess, mean), before, after)
 
     def _scores(self, X, candidates):
         X = self._check_windows(X)

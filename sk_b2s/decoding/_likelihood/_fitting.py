@@ -155,13 +155,17 @@ class LikelihoodFittingMixin:
             z = time_filter @ self._lagged(targets.gather(rows[piece]))
             yield z[:, inner], x[:, inner]
 
-    def _lagged(self, features):
-        """Center, project and lag: (n_windows, n_frames, n_columns)."""
+    def _lagged(self, features, before=0, after=0):
+        """Center, project and lag: (n_windows, n_frames, n_columns).
+
+        ``features`` have further frames ``before`` and ``after`` the window.
+        """
         mean, components = (
             torch.from_numpy(one).to(features) for one in (self.speech_mean_, self.speech_components_)
         )
-        features = features[..., : len(self.frame_weights_)].transpose(1, 2) - mean
-        return lag_response_features(features @ components, self.lag_frames_)
+        n_frames = len(self.frame_weights_)
+        features = features[..., : before + n_frames + after].transpose(1, 2) - mean
+        return lag_response_features(features @ components, self.lag_frames_)[:, before : before + n_frames]
 
     def _make_model(self, cut, directions, moments, noise):
         """Return the arrays of a model, in the order of ``MODEL``."""

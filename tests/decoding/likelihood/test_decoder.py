@@ -196,6 +196,22 @@ def test_fit_finds_rank_lag_and_segments(fitted):
     assert decoder.cv_scores_.shape == (10, 6)
 
 
+@pytest.mark.parametrize("lags", [(0, 0.2), (-0.15, 0.1)])
+def test_context_adds_features_around_candidates(fitted, lags):
+    decoder, X, y = copy.deepcopy(fitted[0]), *fitted[1:]
+    decoder.lag_frames_ = np.arange(round(lags[0] * RATE), round(lags[1] * RATE) + 1)
+    decoder.set_params(context=True)
+    if lags[0] == 0:  # of fit; arrays have no samples beyond a segment
+        np.testing.assert_allclose(decoder.similarity(X, y), fitted[0].similarity(X, y), atol=1e-4)
+    signal = np.random.default_rng(0).standard_normal((90, 2)).astype("f4")
+    found = decoder._lag_candidates(Windows([signal], [0] * 3, [0, 20, 50], N_FRAMES, RATE), np.arange(3))
+    mean = torch.from_numpy(decoder.speech_mean_).float()
+    projected = (torch.from_numpy(signal) - mean) @ torch.from_numpy(decoder.speech_components_).float()
+    whole = lag_response_features(projected[None], decoder.lag_frames_)[0]
+    for one, start in zip(found, (0, 20, 50), strict=True):
+        torch.testing.assert_close(one, whole[start : start + N_FRAMES])
+
+
 def test_scores_do_not_depend_on_chunks(fitted, monkeypatch):
     decoder, X, y = fitted
     whole = decoder.similarity(X, y)

@@ -1,5 +1,7 @@
 """Tests of lags that read beyond the ends of windows."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import torch
@@ -21,10 +23,18 @@ def make_trials(lengths=(1280, 1280, 1280), seed=0):
     return responses, stimuli
 
 
-def fit(trials, seconds, n_train=2, context=True, stimulus_sfreq=None, **params):
-    """Train on the first trials, and return r of the others."""
-    X, y = Windows.from_trials(*trials, SFREQ, seconds=seconds, stimulus_sfreq=stimulus_sfreq)
-    train = X.which < n_train
+@lru_cache
+def cut(seconds, lengths=(1280, 1280, 1280), stimulus_sfreq=SFREQ):
+    """Cut trials into windows."""
+    responses, stimuli = make_trials(lengths)
+    stimuli = [s.reshape(-1, int(SFREQ / stimulus_sfreq), 2).mean(1) for s in stimuli]
+    return Windows.from_trials(responses, stimuli, SFREQ, seconds=seconds, stimulus_sfreq=stimulus_sfreq)
+
+
+def fit(seconds, context=True, stimulus_sfreq=SFREQ, **params):
+    """Train on two trials, and return r of the third."""
+    X, y = cut(seconds, stimulus_sfreq=stimulus_sfreq)
+    train = X.which < 2
     params = {"lags": (0, 0.25), "alphas": (0.01,), "k": 1, "context": context, **params}
     ridge = RidgeDecoder(PrecomputedFeatures(), **params).fit(X[train], y[train])
     return ridge, reconstruct(ridge, X[~train], y[~train]).correlations(n_shifts=0)["r"].to_numpy()[1:]
@@ -34,7 +44,7 @@ def fit(trials, seconds, n_train=2, context=True, stimulus_sfreq=None, **params)
 def test_ridge_decoder_context_equals_mtrfpy(seconds):
     mtrf = pytest.importorskip("mtrf", reason="mTRFpy is not installed")
     responses, stimuli = make_trials()
-    ridge, r = fit((responses, stimuli), seconds)
+    ridge, r = fit(seconds)
     joined = np.concatenate(responses[:2])
     centered = [response - joined.mean(0) for response in responses]
     other = mtrf.TRF(direction=-1)
@@ -44,7 +54,7 @@ def test_ridge_decoder_context_equals_mtrfpy(seconds):
     np.testing.assert_allclose(r, np.ravel(expected), atol=1e-4)
     weights = other.weights[:, ::-1].transpose(1, 0, 2)  # from lag 0 to the last
     assert np.corrcoef(ridge.coef_.ravel(), weights.ravel())[0, 1] > 0.9999
-    assert (r > fit((responses, stimuli), 0.5, context=False)[1] + 0.01).all()
+    assert (r > fit(0.5, context=False)[1] + 0.01).all()
 
 
 @pytest.mark.parametrize(
@@ -53,33 +63,26 @@ def test_ridge_decoder_context_equals_mtrfpy(seconds):
      ((-0.125, 0.25), {"n_components": 2, "alphas": (0.1, 1.0)})],
 )  # fmt: skip
 def test_context_weights_ignore_window_length(lags, params):
-    trials = make_trials()
-    if rate := params.get("stimulus_sfreq"):
-        trials = trials[0], [s.reshape(-1, int(SFREQ / rate), 2).mean(1) for s in trials[1]]
-    (whole, r_whole), (short, r) = (fit(trials, seconds, lags=lags, **params) for seconds in (20, 1))
+    (whole, r_whole), (short, r) = (fit(seconds, lags=lags, **params) for seconds in (20, 1))
     assert short.coef_.shape == whole.coef_.shape
     np.testing.assert_allclose(short.coef_, whole.coef_, atol=1e-4 * abs(whole.coef_).max())
     np.testing.assert_allclose(r, r_whole, atol=1e-4)
-    assert fit(trials, 1, context=False, lags=lags, **params)[0].coef_.shape == whole.coef_.shape
 
 
 def test_context_fit_reads_its_own_windows_only():
-    responses, stimuli = make_trials((1280,))
-    X, y = Windows.from_trials(responses, stimuli, SFREQ, seconds=1.0)
+    X, y = cut(1, (1280,))
     rows = np.r_[0:5, 8:15]
     inside = np.zeros(1280, bool)
     for row in rows:
         inside[X.start[row] : X.start[row] + X.n_times] = True
-    other = np.where(inside[:, None], responses[0], np.nan)
-    Y, _ = Windows.from_trials(responses, stimuli, SFREQ, seconds=1.0)
-    Y.signals = [other.astype("f4")]
+    Y = X._replace(signals=[np.where(inside[:, None], X.signals[0], np.nan)])
     ridge = RidgeDecoder(PrecomputedFeatures(), lags=(-0.1, 0.4), alphas=(0.1,), k=1, context=True)
     expected = ridge.fit(X[rows], y.iloc[rows]).coef_
     np.testing.assert_array_equal(ridge.fit(Y[rows], y.iloc[rows]).coef_, expected)
 
 
 def test_context_estimates_do_not_depend_on_rows():
-    X, y = Windows.from_trials(*make_trials((1280,)), SFREQ, seconds=1.0)
+    X, y = cut(1, (1280,))
     ridge = RidgeDecoder(PrecomputedFeatures(), lags=(-0.1, 0.4), alphas=(0.1,), k=1, context=True).fit(X, y)
     whole = ridge.transform(X)
     np.testing.assert_allclose(ridge.transform(X[[3, 7]]), whole[[3, 7]], atol=1e-6)
@@ -99,14 +102,14 @@ def test_context_without_recording_is_mean():
 
 
 def test_context_of_surrogates_is_not_other_windows():
-    X = Windows.from_trials(*make_trials((640,)), SFREQ, seconds=1.0)[0]
+    X = cut(1, (640,))[0]
     found = SurrogateRecordings("white", overlap=False, random_state=0).fit(X).transform(X)
     fill = torch.full((3,), 9.0)
     assert (found.gather_context([2], 4, 4, fill)[0, :, :4] == 9).all()
 
 
 def test_context_decoder_is_saved(tmp_path):
-    X, y = Windows.from_trials(*make_trials((1280,)), SFREQ, seconds=1.0)
+    X, y = cut(1, (1280,))
     ridge = RidgeDecoder(PrecomputedFeatures(), lags=(-0.1, 0.4), alphas=(0.1,), k=1, context=True).fit(X, y)
     save(ridge, tmp_path / "ridge")
     expected = ridge.transform(X)
@@ -116,7 +119,7 @@ def test_context_decoder_is_saved(tmp_path):
 
 
 def test_context_refuses_unequal_windows_and_parts():
-    X, y = Windows.from_trials(*make_trials((640,)), SFREQ, seconds=1.0)
+    X, y = cut(1, (640,))
     ridge = RidgeDecoder(PrecomputedFeatures(), alphas=(0.1,), k=1, context=True)
     assert not hasattr(ridge, "partial_fit")
     unequal = X._replace(n_valid=np.r_[32, np.full(len(X) - 1, 64)])
