@@ -284,6 +284,19 @@ def test_page_of_long_names_fits_in_browser(browser, tmp_path, width):
     assert browser.evaluate(CLIPPED) == []
 
 
+def test_page_is_printed_without_clipped_tables(browser, full_page):
+    browser.open(full_page.as_uri(), 760, "light")  # a page of A4 with margins
+    browser.wait_for("document.readyState === 'complete'")
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        beyond = "[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+        assert browser.evaluate(f"{beyond}.map(e => e.tagName + e.textContent.slice(0, 40))") == []
+        hints = "[...document.querySelectorAll('.scroll')].map(e => getComputedStyle(e, '::after').display)"
+        assert set(browser.evaluate(hints)) == {"none"}
+    finally:
+        browser.send("Emulation.setEmulatedMedia", media="")
+
+
 # --- details ---------------------------------------------------------------------------------------
 
 
