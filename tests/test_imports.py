@@ -85,13 +85,13 @@ def test_modules_import_each_other_without_cycles():
 
 def test_modules_import_no_private_name_of_another():
     """Names with an underscore are those of modules, or of one file."""
+    statement = re.compile(r"^ *from (sk_b2s[\w.]*) import (\([^)]*\)|.*)", re.M)
     wrong = [
-        f"{name} imports {node.module}.{alias.name}"
-        for name, path in MODULES.items()
-        for node in ast.walk(parse(path))
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("sk_b2s")
-        for alias in node.names
-        if alias.name.startswith("_") and f"{node.module}.{alias.name}" not in MODULES
+        f"{module} imports {other}.{name}"
+        for module, path in MODULES.items()
+        for other, names in statement.findall(path.read_text(encoding="utf-8"))
+        for name in re.findall(r"(?<!as )\b_\w+", names)
+        if f"{other}.{name}" not in MODULES
     ]
     assert not wrong
 
@@ -105,6 +105,19 @@ def test_modules_import_matplotlib_in_functions():
         if (found := [top for top in list_imports(parse(path).body) if top.split(".")[0] in heavy])
     }
     assert not found
+
+
+def test_docstrings_refer_to_existing_functions():
+    """Sphinx checks only the docstrings of public names."""
+    texts = {name: path.read_text(encoding="utf-8") for name, path in MODULES.items()}
+    existing = set(re.findall(r"^ *(?:def|class) (\w+)", "\n".join(texts.values()), re.M))
+    wrong = [
+        f"{module}: {name}"
+        for module, text in texts.items()
+        for name in re.findall(r":(?:func|class|meth):`~?\.?(\w+)`", text)
+        if name not in existing
+    ]
+    assert not wrong
 
 
 def test_tree_has_few_entries_everywhere():

@@ -90,7 +90,7 @@ def draw_svg_strips(strips, stop, start=0.0):
     stop : float
         End of the axis in seconds.
     start : float, default=0.0
-        Begin of the axis, negative for onsets before the recording.
+        Start of the axis, negative for onsets before the recording.
 
     Returns
     -------

@@ -100,7 +100,9 @@ def _score_attention_fold(estimator, X, y, other, train, test, lengths):
     test = np.asarray(test)
     test = test[other["sound_onset"].notna().to_numpy()[test]]
     if not len(test):
-        raise ValueError("No held-out window lies completely within a stimulus of the other talker.")
+        raise ValueError(
+            "No held-out window lies completely within a stimulus of the other talker. Use shorter windows or fewer folds."
+        )
     estimator = fit_fold(estimator, X, y, train, test)
     results = [retrieve(estimator, X.iloc[test], stimuli.iloc[test]) for stimuli in (y, other)]
     attended, ignored = (result.scores[np.arange(len(test)), result.target] for result in results)

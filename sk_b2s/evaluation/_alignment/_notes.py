@@ -173,7 +173,7 @@ def compare_alignment_notes(found):
     Parameters
     ----------
     found : DataFrame
-        Rows of :func:`judge`.
+        Rows of :func:`make_alignment_notes`.
 
     Returns
     -------
