@@ -16,6 +16,7 @@ import pandas as pd
 
 from sk_b2s._persistence._save_load import load
 from sk_b2s._utils._text import make_text_visible, shorten_list, shorten_text
+from sk_b2s.events._images import ImageStimulus, is_image_name, make_image
 from sk_b2s.io._raw._read_raw import read_raw
 from sk_b2s.streaming._decode_live import decode_live
 from sk_b2s.streaming._decoder import StreamingDecoder
@@ -23,6 +24,7 @@ from sk_b2s.streaming._live_predictions import read_live_predictions, score_live
 from sk_b2s.streaming._onsets import AudioOnset, TriggerOnset
 from sk_b2s.streaming._outlet import LOOPBACK, ReplayOutlet
 from sk_b2s.streaming._page import LivePage
+from sk_b2s.streaming._page_images import make_page_images
 from sk_b2s.streaming._page_spectrograms import make_page_spectrograms
 from sk_b2s.streaming._permuted_twin import PermutedTwin
 from sk_b2s.streaming._pipeline import split_streaming_pipeline
@@ -30,6 +32,7 @@ from sk_b2s.streaming._sources._sources import make_stream_source
 
 LINE_EVERY = 5.0  # seconds of the stream between two lines in a log file
 SHOWN_EVERY = 0.2  # seconds between two updates of the terminal
+IDENTIFIER = "image:"  # before the identifier of an image without a file
 END_MARGIN = 1.0  # seconds after the sounds and all delays, when a run ends
 
 
@@ -49,11 +52,11 @@ def run_live_command(args):
     if args.trigger_code is not None and args.trigger is None:
         raise ValueError("--trigger-code requires --trigger. Add the channel, or remove --trigger-code.")
     channel = args.trigger or args.audio  # of onsets, read after the channels of the model
-    if args.twin and channel is not None:
-        raise ValueError("--twin requires an onset in seconds. Use --onset, or remove --twin.")
     pipeline, digest = load_live_model(args.model)
     epocher, scalers, fitted = split_streaming_pipeline(pipeline)
     check_live_subject(fitted, args.subject)
+    if args.tmin and not any(isinstance(one, ImageStimulus) for one in candidates.values()):
+        raise ValueError("--tmin requires candidates that are images. Remove it.")
     duration = args.window or (fitted.n_times_in_ - 1) / epocher.sfreq  # both ends are in the window
     with ExitStack() as stack:
         source, sfreq = open_cli_live_source(
@@ -62,7 +65,7 @@ def run_live_command(args):
         decoder = StreamingDecoder(
             pipeline, candidates, sfreq, duration, args.step, args.evidence,
             10.0 if args.time_constant is None else args.time_constant, args.temperature, args.subject,
-            read_live_positions(args, epocher, fitted, duration), args.bads,
+            read_live_positions(args, epocher, fitted, duration), args.bads, tmin=args.tmin,
         )  # fmt: skip
         header = {
             "model": str(args.model), "model_sha256": digest,
@@ -77,7 +80,7 @@ def run_live_command(args):
         callbacks, statuses = [view.show], [view.show_status]
         reason = "interrupted"
         page = None if args.no_page else make_cli_live_page(args, decoder)
-        twin = PermutedTwin(decoder, args.onset, page and page.show_twin) if args.twin else None
+        twin = PermutedTwin(decoder, None, page and page.show_twin) if args.twin else None
         try:
             if page is not None:
                 callbacks.append(page.show)
@@ -105,10 +108,12 @@ def run_live_command(args):
 
 
 def make_cli_live_page(args, decoder):
-    """Start the page, with spectrograms of the candidates."""
+    """Start the page, with images or spectrograms of the candidates."""
+    is_trial = decoder._sounds.is_trial
     return LivePage(
-        decoder.candidates, 8642 if args.port is None else args.port, make_page_spectrograms(decoder)
-    )
+        decoder.candidates, 8642 if args.port is None else args.port,
+        None if is_trial else make_page_spectrograms(decoder), make_page_images(decoder) if is_trial else None,
+    )  # fmt: skip
 
 
 def _summarize_run(args, counts, twin):
@@ -191,7 +196,8 @@ def warm_up_live(decoder, seconds):
     Features of the sounds are computed once in a process, which takes longer
     than a step.
     """
-    onset = max(0.0, -decoder._first / decoder.parts.epocher.sfreq)  # after a baseline before the window
+    # after a baseline before the window
+    onset = max(0.0, -decoder._first / decoder.parts.epocher.sfreq) + max(0.0, -decoder.tmin)
     shape = len(decoder.is_bad), round((onset + seconds + decoder.step) * decoder.sfreq)
     PermutedTwin(decoder, onset).push(1e-6 * np.random.default_rng(0).standard_normal(shape))
 
@@ -219,17 +225,28 @@ class LimitedLiveSource:
 
 
 def parse_live_candidates(texts):
-    """Return sounds, with their delays if given, by name.
+    """Return sounds, with their delays if given, or images by name.
 
-    A text is, for example, "story=story.wav" or "other=other.wav@1.5".
+    A text is, for example, "story=story.wav", "other=other.wav@1.5",
+    "dog=dog_01.png", "dog=image:dog_01" or only "dog_01.png".
     """
     candidates = {}
     for text in texts:
         name, equals, sound = text.partition("=")
+        if Path(text).is_file():
+            name, equals, sound = Path(text).stem, "=", text
         if not (name and equals and sound):
-            raise ValueError(f"--candidates must be NAME=SOUND, for example story=story.wav. Got {text!r}.")
+            raise ValueError(
+                f"--candidates must be NAME=FILE or NAME=image:IDENTIFIER, for example story=story.wav. Got {text!r}."
+            )
         if name in candidates:
             raise ValueError(f"--candidates: the name {name!r} is used twice. Use distinct names.")
+        if sound.startswith(IDENTIFIER) and len(sound) > len(IDENTIFIER):
+            candidates[name] = ImageStimulus(sound.removeprefix(IDENTIFIER))
+            continue
+        if is_image_name(sound) and Path(sound).is_file():
+            candidates[name] = make_image(Path(sound), "image")
+            continue
         delay = None
         if not Path(sound).is_file() and "@" in sound:
             sound, delay = _parse_live_candidate_delay(name, sound)

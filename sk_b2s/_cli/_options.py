@@ -188,10 +188,11 @@ def add_live_options(parser):
     group.add_argument("--model", metavar="FILE", required=True, help="causal fitted pipeline of sk_b2s.save")
     group.add_argument(
         "--candidates",
-        metavar="NAME=SOUND",
+        metavar="NAME=FILE",
         nargs="+",
         required=True,
-        help="two or more audio files by name, SOUND@S if it begins S seconds after the onset",
+        help="two or more audio files by name, FILE@S if it begins S seconds after the onset, or image files, also without "
+        "NAME=, or NAME=image:IDENTIFIER",
     )
     group.add_argument("--step", type=float, default=0.08, help="seconds between predictions (default: 0.08)")
     group.add_argument(
@@ -217,6 +218,9 @@ def add_live_options(parser):
         type=float,
         help="seconds of a window, tmax - tmin of fit (default: as in fit)",
     )
+    group.add_argument(
+        "--tmin", metavar="S", type=float, default=0.0, help="start of windows, seconds after the onset of images (default: 0)"
+    )  # fmt: skip
     group.add_argument("--subject", metavar="NAME", help="subject of the stream, as in the events of fit")
     group.add_argument(
         "--positions", metavar="RECORDING", help="recording with the sensor positions, for networks (default: that of --replay)"

@@ -220,7 +220,7 @@ def _add_report(commands):
 def _add_live(commands):
     parser = commands.add_parser(
         "live",
-        usage="sk-b2s live --model FILE --candidates NAME=SOUND ... (--stream NAME | --replay RECORDING) [options]",
+        usage="sk-b2s live --model FILE --candidates NAME=FILE ... (--stream NAME | --replay RECORDING) [options]",
         help="decode a stream or a replayed recording while it runs",
         description=(
             "Decode which candidate is presented from an LSL stream or a replayed recording. Probabilities are\n"

@@ -30,14 +30,15 @@ N_TIMED = 1000  # latest predictions whose computation is timed
 
 
 class StreamingDecoder(StoredWindowsMixin):
-    """Decode which of several sounds is presented, during the recording.
+    """Decode which of several stimuli is presented, during the recording.
 
     Candidates are sounds that could be presented, for example passages of
     which one is played, or two talkers of which one is attended. The latest
     window is compared with each of them every ``step`` seconds, and the
-    similarities add up to a posterior probability. The result does not depend
-    on the sizes of the pushed chunks, and equals that of the same Pipeline on
-    the recording (:meth:`replay`).
+    similarities add up to a posterior probability. Candidates can also be
+    images, which have one window and one prediction after each onset. The
+    result does not depend on the sizes of the pushed chunks, and equals that
+    of the same Pipeline on the recording (:meth:`replay`).
 
     Parameters
     ----------
@@ -46,8 +47,9 @@ class StreamingDecoder(StoredWindowsMixin):
         ``RobustChannelScaler(calibration=...)`` or without it, and ends in a
         decoder of the package with ``speech``. Searches over such a Pipeline
         are allowed.
-    candidates : dict of str to (str, Path, StimulusArray or tuple)
-        Sounds by name, at least two. A tuple ``(sound, delay)`` begins
+    candidates : dict of str to (str, Path, StimulusArray, ImageStimulus or \
+tuple)
+        Sounds by name, or images by name, at least two. A tuple ``(sound, delay)`` begins
         ``delay`` seconds after the onset. With a negative delay, the sound has
         begun before. Windows in which one of the sounds does not play have no
         predictions.
@@ -90,6 +92,9 @@ class StreamingDecoder(StoredWindowsMixin):
         Samples that come this many seconds late are discarded: they pass the
         filters, but have no predictions. Only used with time stamps and
         times of arrival.
+    tmin : float, default=0.0
+        Start of the window in seconds after the onset of an image, as in
+        :func:`~sk_b2s.make_segments`. Sounds require 0.
 
     Attributes
     ----------
@@ -130,6 +135,11 @@ class StreamingDecoder(StoredWindowsMixin):
     of a window have less context, as in the windows of ``fit``, and the next
     windows contain the same moments with all of it.
 
+    After the onset of an image, one window is compared, and an image that
+    begins before its end takes its place. ``step`` and ``evidence`` have no
+    effect then. The scaler uses the samples after the first onset, and stays
+    the same for all later ones.
+
     If ``callback`` raises an exception, a warning contains it. The state is
     complete before the call, the predictions are returned, and decoding
     continues.
@@ -152,12 +162,13 @@ class StreamingDecoder(StoredWindowsMixin):
         history=10.0,
         max_gap=0.05,
         max_age=2.0,
+        tmin=0.0,
     ):
         self.pipeline, self.candidates, self.duration = pipeline, dict(candidates), duration
         self.callback, self.history = callback, history
         self.sfreq, self.step, self.evidence = sfreq, step, evidence
         self.time_constant, self.temperature, self.subject = time_constant, temperature, subject
-        self.max_gap, self.max_age = max_gap, max_age
+        self.max_gap, self.max_age, self.tmin = max_gap, max_age, tmin
         self.parts = split_streaming_pipeline(pipeline)
         self._check_parameters()
         epocher = self.parts.epocher
@@ -169,7 +180,7 @@ class StreamingDecoder(StoredWindowsMixin):
         self.positions = self._check_positions(positions)
         self.chain = make_pipeline_chain(epocher, sfreq)
         self._settle = find_pipeline_settling_time(self.chain)
-        self._hop = max(1, round(step * epocher.sfreq))
+        self._hop = 1 if self._sounds.is_trial else max(1, round(step * epocher.sfreq))
         n_times = get_validated_window_length(self._sounds.make_rows([0.0]), epocher.sfreq)
         self._first, last, self._steps = epocher.find_window_reach(n_times)
         self._n_read = last - self._first
@@ -186,7 +197,9 @@ class StreamingDecoder(StoredWindowsMixin):
             raise ValueError(f"max_gap must be a number of seconds, at least 0. Got {self.max_gap!r}.")
         if self.callback is not None and not callable(self.callback):
             raise ValueError(f"callback must be callable or None. Got {self.callback!r}.")
-        self._sounds = StreamingCandidateSounds(self.candidates, self.duration)
+        if not (np.isscalar(self.tmin) and np.isreal(self.tmin) and np.isfinite(self.tmin)):
+            raise ValueError(f"tmin must be a number of seconds. Got {self.tmin!r}.")
+        self._sounds = StreamingCandidateSounds(self.candidates, self.duration, self.tmin)
 
     def _check_positions(self, positions):
         """Return positions, NaN for bad channels: (1, n_channels, 2)."""
@@ -212,15 +225,19 @@ class StreamingDecoder(StoredWindowsMixin):
         self.n_samples_, self._state, self._regularizer = 0, None, None
         self._kept, self._kept_from = np.empty((0, len(self.is_bad)), np.float32), 0
         self._seconds: deque[float] = deque(maxlen=N_TIMED)
+        self._onsets: list[float] = []
+        self._frozen = self._calibrate_from = None
         self._stop()
         return self
 
     def _stop(self):
-        self.onset = self._targets = self._frozen = None
+        self.onset = self._targets = None
+        if not self._sounds.is_trial:
+            self._frozen = self._calibrate_from = None
         self._next, self._end, self._total = 0, 0, np.zeros(len(self.candidates))
 
     def start(self, onset):
-        """Set the onset of the sounds.
+        """Set the onset of the sounds, or of an image.
 
         Parameters
         ----------
@@ -242,7 +259,7 @@ class StreamingDecoder(StoredWindowsMixin):
             raise ValueError(f"onset must be a finite number of seconds. Got {onset!r}.")
         self._stop()
         self.onset = float(onset)
-        self._begin = round(self.onset * self.parts.epocher.sfreq)
+        self._begin = round((self.onset + self.tmin) * self.parts.epocher.sfreq)
         if self._begin + min(self._first, 0) < self._kept_from:
             lost = self._kept_from / self.parts.epocher.sfreq
             self.onset = None
@@ -254,14 +271,11 @@ class StreamingDecoder(StoredWindowsMixin):
         self._next, self._end = self._sounds.find_steps(shift, self.parts.epocher.sfreq, self._hop)
         self._first_step, times = self._next, self._list_times(np.arange(self._next, self._end))
         self._targets = self.parts.decoder._targets(self._sounds.make_rows(times))
-        self._frozen, self._calibrated = (None if self.parts.scalers else self._steps), 0
-        for _, scaler in self.parts.scalers:
-            n_first = max(2, round(scaler.calibration * self.parts.epocher.sfreq))
-            n_tiles = -(-n_first // self._n_read)
-            self._calibrated = max(self._calibrated, self._begin + n_tiles * self._n_read)
-        self._n_calibrated = self._calibrated - self._begin
+        if self._calibrate_from is None:
+            self._start_calibration(round(self.onset * self.parts.epocher.sfreq))
         if self._regularizer is not None:
             self._regularizer.is_aligned = True
+        self._onsets.append(self.onset)
         return self
 
     def _list_times(self, steps):
@@ -448,7 +462,8 @@ class StreamingDecoder(StoredWindowsMixin):
         targets = self._targets[n * first : n * (first + 1)]
         ((_, scores),) = self.parts.decoder._score_targets(window, targets)
         sfreq = self.parts.epocher.sfreq
-        weight = self._hop / (self.duration * sfreq) / self.temperature
+        share = 1.0 if self._sounds.is_trial else self._hop / (self.duration * sfreq)
+        weight = share / self.temperature
         self._forget_evidence()
         self._total += weight * scores[0].double().cpu().numpy()
         probability = softmax(self._total)
@@ -472,28 +487,39 @@ class StreamingDecoder(StoredWindowsMixin):
         ----------
         recording : str or Path
             Recording, read by the Epocher of the Pipeline.
-        onset : float
-            Onset of the sounds in the recording, in seconds.
+        onset : float, or sequence of float
+            Onset of the sounds in the recording, in seconds. Images can have
+            several onsets.
 
         Returns
         -------
         predictions : DataFrame of shape (n_predictions, 5 + n_candidates)
             As of :meth:`push`. The state of the stream is not changed.
         """
-        twin = self._copy().start(onset)
+        onsets = np.atleast_1d(onset).tolist()
+        if len(onsets) > 1 and not self._sounds.is_trial:
+            raise ValueError(f"replay of sounds requires one onset. Got {len(onsets)}.")
+        twin, found = self._copy(), []
+        for one in onsets:
+            found += self._replay(twin.start(one), recording, onsets[-1] + self._sounds.stop)
+        return self._make_table(found)
+
+    def _replay(self, twin, recording, heard_stop):
+        """Return the predictions of one onset."""
         sfreq, steps = self.parts.epocher.sfreq, np.arange(twin._next, twin._end)
         table = pd.DataFrame({
             "recording": str(recording), "subject": self.subject, "onset": (twin._begin + twin._hop * steps) / sfreq,
-            "duration": float(self.duration), "heard_start": twin._begin / sfreq,
-            "heard_stop": onset + self._sounds.stop,
+            "duration": float(self.duration), "heard_start": twin._calibrate_from / sfreq, "heard_stop": heard_stop,
         })  # fmt: skip
         inside = (twin._begin + twin._first + twin._hop * steps) >= 0
         end = twin._begin + twin._first + twin._hop * steps + twin._n_read
         steps = steps[inside & (end >= twin._calibrated)]
+        if not len(steps):
+            return []
         windows = self.parts.epocher.transform(table.iloc[steps])
         for _, scaler in self.parts.scalers:
             windows = scaler.transform(windows)
-        return self._make_table(twin._predict(windows[[row]], step) for row, step in enumerate(steps))
+        return [twin._predict(windows[[row]], step) for row, step in enumerate(steps)]
 
     @property
     def sample_counts_(self):

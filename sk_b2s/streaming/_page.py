@@ -42,19 +42,26 @@ class LivePage:
     spectrograms : bytes, default=None
         Of the candidates, see ``make_page_spectrograms``. If None, the page
         has none.
+    images : bytes, default=None
+        Of the candidates, see ``make_page_images``. If given, each prediction
+        is a trial of its own, and all are shown by the time of the stream.
 
     Attributes
     ----------
     url : str
     """
 
-    def __init__(self, names, port=0, spectrograms=None):
-        self.spectrograms = spectrograms
+    def __init__(self, names, port=0, spectrograms=None, images=None):
+        self.spectrograms, self.images = spectrograms, images
         self.names = [make_text_visible(str(name)) for name in names]
         self._lock, self._clients = threading.Lock(), []
         self._history: deque[list] = deque(maxlen=N_HISTORY)
         self._facts = {"trial": 0, "count": 0, "n_lost": 0, "now": 0.0, "age": None, "ended": None}
-        self._facts |= {"has_spectrograms": spectrograms is not None, "twin": None}
+        self._facts |= {
+            "has_spectrograms": spectrograms is not None,
+            "twin": None,
+            "has_images": images is not None,
+        }
         self._rows, self._sent, self._played = [], -SEND_EVERY, None
         try:
             self._server = _PageServer(("127.0.0.1", port), partial(_PageHandler, self))
@@ -73,9 +80,10 @@ class LivePage:
 
     def show(self, line):
         """Show a prediction of :func:`decode_live`."""
-        row = [round(line["stimulus_time"], 3), *(round(p, 5) for p in line["probabilities"].values())]
+        time_shown = line["stimulus_time" if self.images is None else "time"]
+        row = [round(time_shown, 3), *(round(p, 5) for p in line["probabilities"].values())]
         with self._lock:
-            if line["trial"] != self._facts["trial"]:
+            if line["trial"] != self._facts["trial"] and self.images is None:
                 self._history.clear()
                 self._rows = []
             self._history.append(row)
@@ -204,6 +212,8 @@ class _PageHandler(BaseHTTPRequestHandler):
             return self._send_events()
         if self.path == "/spectrograms" and self.page.spectrograms is not None:
             return self._send(200, self.page.spectrograms, "application/json")
+        if self.path == "/images" and self.page.images is not None:
+            return self._send(200, self.page.images, "application/json")
         if self.path not in FILES:
             return self._send(404, b"not found", "text/plain")
         name, kind = FILES[self.path]

@@ -35,12 +35,22 @@ class StoredWindowsMixin:
         is_dead = self._regularizer.find_dead(*self._find_samples(first, first + self._n_read))
         return (*self._frozen, RegularizerMask(is_dead)) if is_dead.any() else None
 
+    def _start_calibration(self, begin):
+        """Calibrate the scalers with samples from here on."""
+        self._calibrate_from = begin
+        self._frozen, self._calibrated = (None if self.parts.scalers else self._steps), 0
+        for _, scaler in self.parts.scalers:
+            n_first = max(2, round(scaler.calibration * self.parts.epocher.sfreq))
+            n_tiles = -(-n_first // self._n_read)
+            self._calibrated = max(self._calibrated, begin + n_tiles * self._n_read)
+        self._n_calibrated = self._calibrated - begin
+
     def _calibrate(self):
         """Freeze the scalers as soon as their samples are there."""
         while self._frozen is None and self._kept_from + len(self._kept) >= self._calibrated:
-            signal = self._kept[self._begin - self._kept_from : self._calibrated - self._kept_from]
+            signal = self._kept[self._calibrate_from - self._kept_from : self._calibrated - self._kept_from]
             if self._regularizer is not None:
-                places = np.arange(self._begin, self._calibrated)
+                places = np.arange(self._calibrate_from, self._calibrated)
                 lost = [
                     self._regularizer.is_marked(*self._find_samples(place, place + 1)) for place in places
                 ]
@@ -80,7 +90,9 @@ class StoredWindowsMixin:
         stop = self._kept_from + len(self._kept) - self._n_history
         if self.onset is not None and self._next < self._end:
             stop = min(stop, self._begin + self._first + self._hop * self._next)
-            stop = stop if self._frozen is not None else min(stop, self._begin)
+        is_open = self._sounds.is_trial or (self.onset is not None and self._next < self._end)
+        if is_open and self._calibrate_from is not None and self._frozen is None:
+            stop = min(stop, self._calibrate_from)
         n_old = max(0, stop - self._kept_from)
         if n_old > len(self._kept) // 2:  # copied seldom
             self._kept, self._kept_from = self._kept[n_old:].copy(), self._kept_from + n_old

@@ -1,29 +1,19 @@
 """Page of live predictions: requests, events, script and names."""
 
-import http.client
 import json
 import math
 import shutil
 import subprocess
-from importlib.resources import files
 
 import pytest
 from helpers.hidden import ALL_NAMES
+from helpers.live_page import PAGE, make_line, read_event, request
 from helpers.pages import EVIL, Reader
 
 from sk_b2s.streaming import _page
 from sk_b2s.streaming._page import N_CLIENTS, LivePage
 
-PAGE = files("sk_b2s.streaming") / "page"
 NAMES = [EVIL, ALL_NAMES]
-
-
-def make_line(number, trial=0):
-    probabilities = {EVIL: 0.25, ALL_NAMES: 0.75}
-    return {
-        "time": number + 0.1, "stimulus_time": number, "trial": trial, "age": 0.1, "n_lost": 3,
-        "probabilities": probabilities,
-    }  # fmt: skip
 
 
 @pytest.fixture
@@ -33,19 +23,6 @@ def page(monkeypatch):
     page = LivePage(NAMES)
     yield page
     page.close(wait=0.1)
-
-
-def request(page, path="/", **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=300)
-    connection.request("GET", path, headers=headers)
-    return connection.getresponse()
-
-
-def read_event(response):
-    lines = []
-    while (line := response.fp.readline()) not in (b"\n", b""):
-        lines.append(line.decode("ascii").rstrip("\n").partition(": ")[2])
-    return lines[0], json.loads(lines[1])
 
 
 def test_page_loads_nothing_from_elsewhere(page):

@@ -4,7 +4,8 @@ const MARGIN = { left: 40, right: 10, top: 12, bottom: 24 };
 const SVG = "http://www.w3.org/2000/svg";
 const SHOWN = 4; // seconds of a spectrogram
 let names = [], history = [], facts = {}, waiting = false;
-let spectrograms = null, clock = null; // spectrograms, and the time that is shown
+const TILE = 96, FAINT = 0.07; // pixels of an image, and opacity of one with probability 0
+let spectrograms = null, images = null, clock = null; // of the candidates, and the time that is shown
 
 function extendRange(first, last) {
   return last - first < 1 ? [first, first + 1] : [first, last];
@@ -138,22 +139,78 @@ function paintMixture(canvas, weights) {
   context.putImageData(image, 0, 0);
 }
 
+// Columns and rows of a mosaic, about twice as wide as high.
+function shapeMosaic(count) {
+  const nColumns = Math.ceil(Math.sqrt(2 * count));
+  return [nColumns, Math.ceil(count / nColumns)];
+}
+
+// Opacity of each image. 1 is the largest probability of the decoder and its twin.
+function computeOpacity(weights, largest) {
+  return weights.map((weight) => FAINT + (1 - FAINT) * Math.min(1, weight / largest));
+}
+
+function paintMosaic(canvas, weights, largest) {
+  const [nColumns, nRows] = shapeMosaic(names.length), context = canvas.getContext("2d");
+  canvas.width = nColumns * TILE; // which also clears it
+  canvas.height = nRows * TILE;
+  context.font = "14px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.fillStyle = getComputedStyle(document.body).color;
+  computeOpacity(weights, largest).forEach((opacity, index) => {
+    const x = index % nColumns * TILE, y = Math.floor(index / nColumns) * TILE, picture = images[index];
+    context.globalAlpha = opacity;
+    if (picture && picture.naturalWidth) {
+      const scale = (TILE - 4) / Math.max(picture.naturalWidth, picture.naturalHeight);
+      const width = scale * picture.naturalWidth, height = scale * picture.naturalHeight;
+      context.drawImage(picture, x + (TILE - width) / 2, y + (TILE - height) / 2, width, height);
+    } else {
+      context.fillText(names[index], x + TILE / 2, y + TILE / 2, TILE - 4);
+    }
+  });
+}
+
+function paintMosaics() {
+  const largest = Math.max(1e-9, ...clock.own, ...(clock.twin || []));
+  paintMosaic(byId("mosaic"), clock.own, largest);
+  byId("twin-images").hidden = !clock.twin;
+  if (clock.twin) paintMosaic(byId("twin-mosaic"), clock.twin, largest);
+}
+
 // Time and probabilities move smoothly to those of the latest prediction.
-function paintSpectrograms(now) {
-  if (spectrograms && history.length) {
+function paintFrame(now) {
+  if ((spectrograms || images) && history.length) {
     const target = history[history.length - 1], step = clock ? Math.min(1, (now - clock.now) / 150) : 1;
-    const isFar = facts.ended || matchMedia("(prefers-reduced-motion: reduce)").matches || !clock || Math.abs(target[0] - clock.shown) > 2;
+    const isFar = facts.ended || matchMedia("(prefers-reduced-motion: reduce)").matches || !clock || (spectrograms && Math.abs(target[0] - clock.shown) > 2);
     const shown = isFar ? target[0] : clock.shown + step * (target[0] - clock.shown);
     const move = (before, wanted) => wanted.map((value, i) => isFar || !before ? value : before[i] + step * (value - before[i]));
     clock = {
       now, shown, own: move(clock && clock.own, target.slice(1)),
       twin: facts.twin && move(clock && clock.twin, facts.twin),
     };
-    paintMixture(byId("mixture"), clock.own);
-    byId("twin").hidden = !clock.twin;
-    if (clock.twin) paintMixture(byId("twin-mixture"), clock.twin);
+    if (images) paintMosaics();
+    if (spectrograms) {
+      paintMixture(byId("mixture"), clock.own);
+      byId("twin").hidden = !clock.twin;
+      if (clock.twin) paintMixture(byId("twin-mixture"), clock.twin);
+    }
   }
-  if (!facts.ended) requestAnimationFrame(paintSpectrograms);
+  if (!facts.ended) requestAnimationFrame(paintFrame);
+}
+
+async function loadImages() {
+  byId("unit").textContent = "Seconds of the stream, one prediction for each onset";
+  byId("evidence-name").textContent = "Time of the prediction";
+  const response = await fetch("images"), found = await response.json();
+  images = await Promise.all(found.images.map(async (url) => {
+    if (!url) return null;
+    const picture = new Image();
+    picture.src = url;
+    await picture.decode().catch(() => {}); // shown by name
+    return picture;
+  }));
+  byId("images").hidden = false;
+  requestAnimationFrame(paintFrame);
 }
 
 async function loadSpectrograms() {
@@ -162,7 +219,7 @@ async function loadSpectrograms() {
   found.spectra = found.spectra.map((text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
   byId("spectrograms").hidden = false;
   spectrograms = found;
-  requestAnimationFrame(paintSpectrograms);
+  requestAnimationFrame(paintFrame);
 }
 
 function requestDraw() {
@@ -191,12 +248,13 @@ function connect() {
     makeRows();
     setStatus(describe(state));
     requestDraw();
+    if (state.has_images && !images) loadImages().catch(() => {});
     if (state.has_spectrograms && !spectrograms) loadSpectrograms().catch(() => {}); // the page is complete without
     if (state.ended) source.close();
   });
   source.addEventListener("update", (event) => {
     const update = JSON.parse(event.data);
-    if (update.trial !== facts.trial) history = [];
+    if (update.trial !== facts.trial && !update.has_images) history = [];
     history.push(...update.rows);
     if (history.length > 4000) history.splice(0, history.length - 3000);
     facts = update;
@@ -209,4 +267,4 @@ function connect() {
 }
 
 if (typeof document !== "undefined") connect();
-if (typeof module !== "undefined") module.exports = { makePoints, extendRange, formatNumber, styleOf, mixSpectra };
+if (typeof module !== "undefined") module.exports = { makePoints, extendRange, formatNumber, styleOf, mixSpectra, shapeMosaic, computeOpacity };
