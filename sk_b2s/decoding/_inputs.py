@@ -104,9 +104,10 @@ class DecoderInputsMixin(DocLinkMixin):
         if any_channels:
             return
         if X.shape[1] != self.n_features_in_:
+            owner = type(self).__name__ if hasattr(self, "spatial_attention") else "BrainEncoder"
             raise ValueError(
                 f"X has {X.shape[1]} channels, but {type(self).__name__} was fitted on {self.n_features_in_} and "
-                f"identifies them by their order. Only BrainEncoder(spatial_attention=True) accepts other sensors."
+                f"identifies them by their order. Only {owner}(spatial_attention=True) accepts other sensors."
             )
         if None not in (X.ch_names, self.ch_names_in_) and X.ch_names != self.ch_names_in_:
             pairs = zip(X.ch_names, self.ch_names_in_, strict=True)

@@ -437,6 +437,11 @@ look_ahead
         -------
         latent : ndarray of shape (n_windows, hidden, n_times)
             Output of the last convolution, float32.
+
+        Raises
+        ------
+        ValueError
+            If X has NaN or infinite values.
         """
         check_is_fitted(self)
         brain = self._make_inputs(self._check_X(X))
@@ -444,6 +449,11 @@ look_ahead
         n_rows = min(self.batch_size, count_chunk_rows(CHUNK_BYTES, *out.shape[1:]))
         for part in slice_rows_into_chunks(len(out), n_rows):
             out[part] = self.net_.embed_latent(brain.inputs(np.arange(part.start, part.stop))).cpu().numpy()
+            if len(wrong := np.flatnonzero(~np.isfinite(out[part]).all((1, 2)))):
+                raise ValueError(
+                    f"X has NaN or infinite values in window {part.start + wrong[0]} ({len(wrong)} of {len(out[part])} "
+                    f"windows of its batch). Remove these windows, or fix the input files."
+                )
         return out
 
     def score(self, X, y=None):
@@ -462,12 +472,19 @@ look_ahead
         -------
         score : float
             1 for perfect estimates, 0 for the mean of each channel.
+
+        Raises
+        ------
+        ValueError
+            If X has NaN or infinite values.
         """
         check_is_fitted(self)
         X = self._check_X(X)
         n_block = max(1, round(self.mask_time * (X.sfreq or self.sfreq_in_)))
         dataset = self._make_dataset(self._make_inputs(X), n_block, np.random.RandomState(0))
-        return 1.0 - self.net_.measure(dataset)
+        if not np.isfinite(loss := self.net_.measure(dataset)):
+            raise ValueError("X has NaN or infinite values. Remove these windows, or fix the input files.")
+        return 1.0 - loss
 
     def get_trunk_weights(self):
         """Return the weights that :class:`~sk_b2s.BrainEncoder` starts from.

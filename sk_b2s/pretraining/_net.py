@@ -39,6 +39,15 @@ class MaskedNet(RetrievalNet):
         nn.init.zeros_(self.module_.last.bias)
         return self
 
+    def _explain_divergence(self, loss):
+        """Return the message for a loss that is not finite."""
+        if len(self.history) == 1 and len(self.history[-1, "batches"]) == 1:
+            return (
+                f"The training loss is {loss} before the first step of training, so X contains NaN, infinite or very large "
+                f"values. Remove these windows, or clip them with RobustChannelScaler(clip=20)."
+            )
+        return super()._explain_divergence(loss)
+
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Compute the loss of masked values."""
         return self.criterion_(y_pred, *y_true)

@@ -47,12 +47,12 @@ class StreamingDecoder(StoredWindowsMixin):
         ``RobustChannelScaler(calibration=...)`` or without it, and ends in a
         decoder of the package with ``speech``. Searches over such a Pipeline
         are allowed.
-    candidates : dict of str to (str, Path, StimulusArray, ImageStimulus or \
-tuple)
-        Sounds by name, or images by name, at least two. A tuple ``(sound, delay)`` begins
-        ``delay`` seconds after the onset. With a negative delay, the sound has
-        begun before. Windows in which one of the sounds does not play have no
-        predictions.
+    candidates : dict of str to stimulus or tuple
+        Sounds by name (str, Path or :class:`~sk_b2s.StimulusArray`) or images
+        by name (:class:`~sk_b2s.ImageStimulus`), at least two. A tuple
+        ``(sound, delay)`` begins ``delay`` seconds after the onset. With a
+        negative delay, the sound has begun before. Windows in which one of the
+        sounds does not play have no predictions.
     sfreq : float
         Sampling rate in Hz of the pushed samples.
     duration : float

@@ -95,6 +95,7 @@ def test_live_equals_the_decoder(arguments, tmp_path, capsys):
         ({}, ["--time-constant", "10"], "--time-constant requires --evidence leaky"),
         ({}, ["--port", "8642"], "--port and --no-page contradict each other"),
         ({}, ["--trigger-code", "3"], "--trigger-code requires --trigger"),
+        ({}, ["--tmin", "-0.1"], "--tmin requires candidates that are images"),
         ({"--onset": []}, ["--audio", "AUX"], "It lacks ['AUX']"),
     ],
     ids=[
@@ -109,7 +110,7 @@ def test_live_equals_the_decoder(arguments, tmp_path, capsys):
         "time constant",
         "port",
         "code",
-        "twin",
+        "tmin",
         "channel",
     ],
 )

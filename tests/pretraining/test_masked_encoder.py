@@ -178,3 +178,23 @@ def test_make_masked_encoder_copies_layers():
     )  # fmt: skip
     with pytest.raises(TypeError, match="RidgeDecoder"):
         make_masked_encoder(make_decoders("ridge")["ridge"])
+
+
+def test_masked_encoder_names_nan(masked):
+    X = make_windows(n=8)
+    X.signals[0][20] = np.nan
+    with pytest.raises(ValueError, match=r"X has NaN or infinite values in window 0 \(1 of 8"):
+        masked.transform(X)
+    with pytest.raises(ValueError, match="X has NaN or infinite values"):
+        masked.score(X)
+    X.signals[0][:] = np.nan
+    with pytest.raises(FloatingPointError, match="so X contains NaN, infinite or very large values"):
+        MaskedEncoder(**SMALL).fit(X)
+
+
+def test_masked_encoder_names_itself_for_channels():
+    masked = MaskedEncoder(**{**SMALL, "spatial_attention": False, "max_epochs": 1}).fit(make_windows())
+    with pytest.raises(
+        ValueError, match=r"Only MaskedEncoder\(spatial_attention=True\) accepts other sensors"
+    ):
+        masked.transform(make_windows(n_channels=5))

@@ -1,4 +1,4 @@
-"""Tests of live decoding of images: windows, scalers, twin, page and command."""
+"""Tests of live decoding of images, with its twin and page."""
 
 import base64
 import json
