@@ -47,7 +47,10 @@ def describe_pretraining_rows(X):
         named = names.groupby(code).first().reindex(spans.pop("code")).reset_index(drop=True)
         recordings = pd.concat([named, spans], axis=1)
     if table is not None and set(NEEDED) <= set(table):
-        heard = table[table["sound"].notna()]
+        heard = table.loc[table["sound"].notna(), list(NEEDED)]
+        if "images" in table:  # of which a window can have several
+            seen = pd.unique(table["images"].explode().dropna())
+            heard = pd.concat([heard, pd.DataFrame({"sound": seen, "sound_onset": 0.0, "duration": 0.1})])
         if len(heard):
             stimuli = _tabulate_pretraining_intervals(StimulusIntervals.from_table(heard), "stimulus")
     return recordings, stimuli

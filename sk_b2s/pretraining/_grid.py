@@ -9,6 +9,7 @@ import pandas as pd
 
 from sk_b2s._utils._text import shorten_list
 from sk_b2s.events._check_events import check_events
+from sk_b2s.events._images import list_image_types
 from sk_b2s.events._table_times import get_table_times_clock_rate
 from sk_b2s.preprocessing._fitting_windows import find_faults_of_fitting_windows, read_fitting_extents
 from sk_b2s.preprocessing._segments import RECORDING_COLUMNS, find_segment_extents
@@ -49,8 +50,10 @@ def make_grid_segments(events, duration=3.0, step=None, subjects=None, margin=0.
         * ``heard_start, heard_stop``, between which stimuli play, so that
           scalers use the same part of the recording as for labeled windows;
         * ``sound, sound_onset``, the stimulus with the largest part in the
-          window and the time of the window in it, None and NaN in silence.
-          :class:`MaskedEncoder` does not train on them, but stores them for
+          window and the time of the window in it, None and NaN in silence;
+        * ``images``, a tuple of the images, or stimuli of other types, that
+          are presented in the window, if the events have any.
+          :class:`MaskedEncoder` does not train on stimuli, but stores them for
           :func:`~sk_b2s.check_leakage`.
 
     Raises
@@ -100,7 +103,7 @@ def make_grid_segments(events, duration=3.0, step=None, subjects=None, margin=0.
             f"recordings. The longest one has {longest:.3f} s. Make windows shorter, or check gaps and bad stretches."
         )
     rows = rows[keep].reset_index(drop=True).join(find_segment_extents(events), on="recording")
-    return _add_stimuli_to_grid(rows, events)
+    return _add_images_to_grid(_add_stimuli_to_grid(rows, events), events)
 
 
 def _make_grid_windows(found, recording, duration, step, margin):
@@ -121,6 +124,24 @@ def _make_grid_windows(found, recording, duration, step, margin):
         onsets.append(np.arange(begin + margin, free + EXACT, step))
         begin = max(begin, resume)
     return pd.DataFrame({"onset": np.concatenate(onsets), "duration": float(duration)})
+
+
+def _add_images_to_grid(rows, events):
+    """Add the images that are presented in each window."""
+    shown = events[events["type"].isin(list_image_types(events))].sort_values("onset", kind="stable")
+    if shown.empty:
+        return rows
+    images = pd.Series([()] * len(rows), index=rows.index, dtype=object)
+    parts = dict(iter(shown.groupby("recording")))
+    for recording, own in rows.groupby("recording", sort=False):
+        if recording not in parts:
+            continue
+        part = parts[recording]
+        begin, end = (part["onset"] + shift for shift in (0.0, part["duration"]))
+        for index, start in own["onset"].items():
+            is_inside = (begin < start + own["duration"][index]) & (end >= start)
+            images[index] = tuple(part["sound"][is_inside].unique())
+    return rows.assign(images=images)
 
 
 def _add_stimuli_to_grid(rows, events):

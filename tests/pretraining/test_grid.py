@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from sk_b2s import StimulusArray, make_grid_segments, make_segments
+from sk_b2s.events._intervals import StimulusIntervals
+from sk_b2s.model_selection._pretraining import describe_pretraining_rows
 
 STORY = StimulusArray(np.random.default_rng(0).standard_normal(64 * 20), sfreq=64, name="story")
 
@@ -61,3 +63,21 @@ def test_make_grid_segments_includes_bad_stretch(events):
 def test_make_grid_segments_raises(events, params, text):
     with pytest.raises(ValueError, match=text):
         make_grid_segments(events, **params)
+
+
+def test_make_grid_segments_lists_images():
+    shown = pd.DataFrame({
+        "type": "image", "onset": [1.0, 2.0, 3.0, 7.0], "duration": 0.1, "image": ["a", "b", "a", "c"],
+        "subject": "x", "recording": "x.fif", "recording_duration": 14.0,
+    })  # fmt: skip
+    X = make_grid_segments(shown, duration=3.0)
+    assert [[image.name for image in images] for images in X["images"]] == [["a", "b"], [], ["c"], []]
+    assert X["sound"].isna().all()
+    recordings, stimuli = describe_pretraining_rows(X)
+    assert len(recordings) == 1
+    own = shown.assign(recording="y.fif", subject="y", image=["a", "d", "e", "c"])
+    _, y = make_segments(own, anchor="image", tmin=-0.1, tmax=0.7)
+    seen = StimulusIntervals.from_spans(
+        stimuli["stimulus"].to_numpy(object), stimuli["start"].to_numpy(), stimuli["stop"].to_numpy()
+    )
+    assert seen.touches(y).tolist() == [True, False, False, True]
