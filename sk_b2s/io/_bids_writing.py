@@ -137,7 +137,7 @@ def _make_bids_table(rows, path):
     """Make the table of one recording, with text in all cells."""
     rows = rows.drop(columns=[column for column in (*OF_RECORDING, *NAMES.values()) if column in rows])
     rows = rows.sort_values("onset", kind="stable").dropna(axis=1, how="all")
-    rows = _name_images(rows)
+    rows = _name_images_in_bids_table(rows)
     if "sound" in rows:
         rows = rows.assign(sound=[_format_bids_stimulus(sound, path) for sound in rows["sound"]])
     rows = rows.rename(columns=NAMES)
@@ -146,7 +146,7 @@ def _make_bids_table(rows, path):
     return rows.apply(lambda column: column.map(_format_bids_cell))
 
 
-def _name_images(rows):
+def _name_images_in_bids_table(rows):
     """Replace images by their identifier, with the file in ``sound``."""
     for kind in list_image_types(rows):
         own = (rows["type"] == kind).to_numpy()
