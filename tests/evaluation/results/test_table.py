@@ -161,7 +161,7 @@ def end_at(point):
     if point == "fit":
         RidgeDecoder.fit = end_after(RidgeDecoder.fit)  # no other class, whose code is a part of the keys
     elif point == "score":
-        _fits._score = end_after(_fits._score)
+        _fits._score_fit = end_after(_fits._score_fit)
     else:
         store, JsonLinesLock.write = JsonLinesLock.write, write_line
 
