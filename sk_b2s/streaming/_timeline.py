@@ -23,10 +23,8 @@ MAX_BRIDGED = 60.0  # s, same, after which the alignment is unknown
 AHEAD = 1.0  # s, by which the time stamp of a marker may be later than that of the newest sample
 N_JUMPS = 100  # latest jumps, for time stamps from before
 CLOSE = 0.25  # s, accuracy of times of arrival
-N_ARRIVED, SHARE = (
-    20,
-    0.25,
-)  # times of arrival until they prove a shorter step, and their error relative to it
+N_ARRIVED, N_STEADY = 20, 20  # times of arrival and blocks until they prove a shorter step
+SHARE = 0.25  # of a shorter step, by which times of arrival may be wrong or become earlier in these blocks
 CLOCK_RATE = 1e-4  # largest drift of the receiver's clock
 
 
@@ -76,6 +74,7 @@ class StreamTimeline:
         self._marks, self._n_marks, self._line = deque(maxlen=N_MARKS), 0, None
         self._jumps, self._newest = deque(maxlen=N_JUMPS), -math.inf
         self._held, self._last, self._is_ahead, self._n_arrived = [], None, False, 0
+        self._lags = deque(maxlen=N_STEADY)  # lag at the end of each block
 
     @property
     def n_held(self):
@@ -156,6 +155,7 @@ class StreamTimeline:
         self.level = median(residuals)
         self._spreads.append(max(abs(value - self.level) for value in self._block))
         self._block = []
+        self._lags.append(self.lag)
         if len(self._levels) == N_LEVEL and self.spread is None:
             self.anchor = self.level
         if len(self._levels) == N_LEVEL:
@@ -198,6 +198,7 @@ class StreamTimeline:
             self._jumps.append((self._newest, jump))
             self.origin += jump
             self.lag -= jump
+            self._lags = deque((lag - jump for lag in self._lags), N_STEADY)
             steps.append(TimelineStep("jump", 0, jump, is_sure))
         if n_lost:
             steps.append(TimelineStep("gap", n_lost, 0.0, is_sure))
@@ -216,11 +217,11 @@ class StreamTimeline:
             return change if change <= MAX_BRIDGED else 0.0, False
         later = min(lags) - self.lag  # 0 after lost samples, -change after a change of the clock
         elapsed = change + later
-        if (
-            abs(change) <= CLOSE
-        ):  # samples cannot arrive earlier than ever before by as much as their clock changed
+        if abs(change) <= CLOSE:
+            # Samples cannot arrive earlier than ever before by as much as their clock changed, except from a queue.
             is_clock = self._n_arrived > N_ARRIVED and abs(elapsed) <= SHARE * change
-            return 0.0 if is_clock else change, True
+            is_steady = len(self._lags) == N_STEADY and self._lags[0] - self.lag <= SHARE * change
+            return 0.0 if is_clock and is_steady else change, True
         if abs(elapsed) <= CLOSE and abs(elapsed) < abs(later):
             return 0.0, True
         if change > 0 and abs(later) <= CLOSE:

@@ -165,6 +165,21 @@ def test_short_steps_need_close_times_of_arrival(case):
     assert regularizer.make_faults()["kind"].tolist() == ["gap"]
 
 
+@pytest.mark.parametrize("speed", [1.1, 2.0])
+@pytest.mark.parametrize("n_lost", [5, 10])
+def test_losses_are_found_while_a_queue_shortens(speed, n_lost):
+    """Samples that waited since the start arrive earlier and earlier."""
+    samples, stamps = make_signal(2000)
+    is_there = (np.arange(2000) < 1000) | (np.arange(2000) >= 1000 + n_lost)
+    stamps = stamps[is_there]
+    arrived = np.maximum(stamps + 0.02, 1030 + np.arange(len(stamps)) / SFREQ / speed)
+    output, regularizer = regularize(samples[:, is_there], stamps, (1,), arrived)
+    faults = regularizer.make_faults()
+    assert faults["kind"].str.removeprefix("interpolated ").tolist() == ["gap"]
+    assert faults["seconds"].tolist() == pytest.approx([n_lost / SFREQ])
+    np.testing.assert_allclose(output, samples[:, : output.shape[1]])
+
+
 @pytest.mark.parametrize(("jump", "has_arrived"), [(5.0, False), (-5.0, False), (-100.0, True)])
 def test_unknown_losses_end_the_alignment(jump, has_arrived):
     samples, stamps = make_signal()
