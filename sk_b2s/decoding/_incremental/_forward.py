@@ -17,13 +17,14 @@ from sk_b2s.decoding._ridge_base import (
 )
 from sk_b2s.decoding._ridge_solver import compute_ridge_moments, iter_ridge_path
 from sk_b2s.decoding._stimulus_artifacts import warn_stimulus_artifact_channels
-from sk_b2s.decoding._trf._bands import make_ridge_bands
+from sk_b2s.decoding._trf._bands import make_bands_of_features, make_ridge_bands
 from sk_b2s.decoding._trf._weights import set_trf_channels
 from sk_b2s.metrics._frames import find_frames_of_windows
 from sk_b2s.preprocessing._windows._checks import find_window_positions
 
 MODEL = ("coef_", "intercept_", "mean_", "alpha_", "cv_scores_")
-OUTSIDE = float("inf")  # of features where a stimulus has no frames
+OUTSIDE = float(np.finfo(np.float32).max)  # of features where a stimulus has no frames
+ROUNDING = 1e-14  # variance of a channel without signal, relative to its squared mean
 
 
 def _can_fit_partially(trf):
@@ -94,7 +95,7 @@ class PartialFitForwardMixin(PartialFitModelsMixin):
         >>> np.allclose(coef, trf.fit(eeg, speech).coef_, atol=1e-6)
         True
         """
-        is_first = self._is_first_call()
+        is_first, sets = self._is_first_call(), getattr(self, "feature_sets_", None)
         X = self._check_inputs(X, y)
         if not len(X):
             raise ValueError("X has no windows. partial_fit requires at least one.")
@@ -106,7 +107,12 @@ class PartialFitForwardMixin(PartialFitModelsMixin):
             self._check_as_fitted(X, targets)
         warn_stimulus_artifact_channels(X, y, targets)
         intervals = self._find_stimulus_intervals(y)
-        self._add_moments(X, targets)
+        self.feature_sets_ = make_bands_of_features(self.bands, self.speech_, self.n_features_out_)
+        try:
+            self._add_moments(X, targets, keeps=self.feature_sets_ == sets)
+        except BaseException:
+            self.feature_sets_ = sets  # of the models that are kept
+            raise
         if self.bands is None:
             vars(self).pop("band_alphas_", None)
         if is_first:
@@ -178,6 +184,7 @@ class PartialFitForwardMixin(PartialFitModelsMixin):
                 speech = self._gather(targets, piece, fill).transpose(1, 2)
                 inside = (speech != OUTSIDE).any(2, keepdim=True)
                 speech = torch.where(inside, speech - reference, torch.zeros_like(reference))
+                check_ridge_values(y=speech.sum((0, 1)))
                 yield torch.cat([speech, inside.double()], 2), eeg
 
         n_columns = self.n_features_out_ + 1
@@ -203,6 +210,7 @@ class PartialFitForwardMixin(PartialFitModelsMixin):
             alpha = penalty
         cov_xx, cov_xy, _ = everything.centered()
         coef = next(iter_ridge_path(cov_xx, cov_xy, [alpha], columns))
+        coef[:, np.diag(sums.feature_covariance) <= ROUNDING * sums.offset**2] = 0  # as in fit
         intercept = sums.offset - everything.x @ coef / everything.n
         coef = coef.reshape(len(self._lags), self.n_features_out_, self.n_features_in_)[::-1]
         arrays = [part.astype(np.float32) for part in (coef, intercept, sums.mean)]

@@ -36,12 +36,16 @@ class PartialFitModelsMixin:
                 f"clone the {type(self).__name__}."
             )
 
-    def _add_moments(self, X, targets):
-        """Add the sums of windows, and fit the models again."""
+    def _add_moments(self, X, targets, keeps=True):
+        """Add the sums of windows, and fit the models again.
+
+        If ``keeps`` is True, models of equal sums and regularization are kept.
+        Nothing is changed if this raises.
+        """
         subjects = check_window_subjects(X)
         former, models = getattr(self, "moments_", {}), {}
         names, (penalty_name, penalty) = self._get_model_attributes(), self._get_penalty()
-        for index, name in enumerate(former if hasattr(self, penalty_name) else ()):
+        for index, name in enumerate(former if keeps and hasattr(self, penalty_name) else ()):
             if np.array_equal(getattr(self, penalty_name)[index], penalty):
                 models[name] = [getattr(self, key)[index] for key in names]
         parts = {
@@ -49,11 +53,12 @@ class PartialFitModelsMixin:
             for name in (np.unique(subjects) if self.per_subject else ())
         } or {EVERYBODY: self._sum_moments(X, targets, np.arange(len(X)), former.get(EVERYBODY))}
         moments = {**former, **parts}
-        self.moments_ = {name: moments[name] for name in sorted(moments)}
-        self.subjects_ = np.unique([*(self.subjects_ if former else ()), *subjects]).astype(object)
-        for name, sums in self.moments_.items():
+        moments = {name: moments[name] for name in sorted(moments)}
+        for name, sums in moments.items():
             if name in parts or name not in models:
                 models[name] = self._solve_moments(sums)
-        of_models = (models[name] for name in self.moments_)
+        of_models = [models[name] for name in moments]
+        self.moments_ = moments
+        self.subjects_ = np.unique([*(self.subjects_ if former else ()), *subjects]).astype(object)
         for key, values in zip(names, zip(*of_models, strict=True), strict=True):
             setattr(self, key, np.stack(values))

@@ -342,7 +342,9 @@ class ForwardTRF(TRFWeightsMixin, PartialFitForwardMixin, RidgeMixin, BaseEstima
     def _iter_context_batches(self, X, targets, rows, mean):
         """Yield batches of EEG/MEG frames, and of features with context."""
         for piece in self._iter_rows(X, targets, rows):
-            yield self._pool(X.gather(piece).double()), self._gather(targets, piece, mean).transpose(1, 2)
+            speech = self._gather(targets, piece, mean).transpose(1, 2)
+            check_ridge_values(y=speech.sum((0, 1)))  # lags read frames beyond windows, too
+            yield self._pool(X.gather(piece).double()), speech
 
     def _gather(self, targets, rows, mean):
         """Read the features of windows and of the frames that lags read."""

@@ -151,3 +151,55 @@ def test_partial_fit_refuses_changes(params, change, text):
         trf.set_params(**params).partial_fit(X, y)
     np.testing.assert_array_equal(trf.coef_, before)
     assert len(trf.stimulus_intervals_.intervals) == 1
+
+
+@pytest.mark.parametrize(
+    "params", [{"bands": [2, 1], "alphas": [(0.01, 3.0)]}, {"bands": None, "alphas": (0.01,)}]
+)
+def test_partial_fit_refits_all_models_with_new_bands(params):
+    """Models of subjects without new windows are fitted again, too."""
+    parts = make_parts()
+    trf = ForwardTRF(PrecomputedFeatures(), **BANDS).partial_fit(*parts[0]).set_params(**params)
+    trf.partial_fit(*parts[1])
+    whole = clone(trf).fit(*join(parts))
+    assert_equal_models(trf, whole)
+    assert trf.feature_sets_ == whole.feature_sets_
+
+
+def test_partial_fit_adds_bands():
+    parts = make_parts()
+    trf = ForwardTRF(PrecomputedFeatures(), alphas=(0.1,)).partial_fit(*parts[0])
+    assert_equal_models(trf.set_params(**BANDS).partial_fit(*parts[1]), clone(trf).fit(*join(parts)))
+
+
+def test_partial_fit_ignores_constant_channels():
+    """Rounding of sums gives them no weights."""
+    (X, y), _ = make_parts()
+    data = X.gather(np.arange(14)).numpy()
+    data[:, 3] = 5e-6
+    X = Windows.from_array(data, rows=X.rows, sfreq=20)
+    trf = ForwardTRF(PrecomputedFeatures(), alphas=(0.1,))
+    trf.partial_fit(X[:3], y[:3]).partial_fit(X[3:], y[3:])
+    assert trf.coef_.any((1, 2)).tolist() == [[True, True, True, False]] * 2
+    np.testing.assert_allclose(trf.intercept_[:, 3], 5e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_beyond_windows_are_finite(value):
+    """A call that raises changes no sums."""
+    rng = np.random.default_rng(0)
+    speech, eeg = rng.standard_normal((2, 200, 1)).astype(np.float32)
+    lost = speech.copy()
+    lost[2] = value
+    good, bad, X = (
+        Windows([signal], np.zeros(8, int), 5 + 20 * np.arange(8), 10, sfreq=10)
+        for signal in (speech, lost, eeg)
+    )
+    trf = ForwardTRF(lags=(0, 0.5), alphas=(0.1,))
+    for method in (trf.fit, trf.partial_fit):
+        with pytest.raises(ValueError, match=r"y contains NaN or infinity in features \[0\]"):
+            method(X, bad)
+    trf.partial_fit(X, good)
+    with pytest.raises(ValueError, match="y contains NaN"):
+        trf.partial_fit(X, bad)
+    np.testing.assert_allclose(trf.partial_fit(X, good).coef_, clone(trf).fit(X, good).coef_, atol=1e-6)
