@@ -357,7 +357,8 @@ def _note_leak_tests(summary):
 def _note_timing(summary):
     """Compare decoders with the timing of windows alone."""
     table, is_correlation = add_rival_scores(summary.table), summary.is_correlation()
-    own, notes = table.assign(timing=find_rival_verdict_scores(table)), []
+    timing = table["timing_alone"].fillna(find_rival_verdict_scores(table))  # of a control within its null
+    own, notes = table.assign(timing=timing), []
     own = own[(own["pool"] == "all") & own["timing"].notna()]
     for timing, rows in own.groupby(own["timing"].round(6), sort=False):
         start = f"The timing of windows alone, without neural data, scores {format_finding_share(timing, is_correlation)}, "
@@ -370,7 +371,7 @@ def _note_timing(summary):
             notes.append(f"{start}lower than {_list_finding_scores(higher, is_correlation)}.")
         if len(lower):
             notes.append(
-                f"{start}{_compare_with_rival(lower, timing)} {_list_finding_scores(lower, is_correlation)}. "
+                f"{start}{_compare_with_rival(lower, lower['timing'])} {_list_finding_scores(lower, is_correlation)}. "
                 f"It uses the exact times of the test segments. {'This score' if len(lower) == 1 else 'These scores'} may come from rhythm alone."
             )
     return notes

@@ -119,6 +119,27 @@ def test_write_findings_ignores_timing_at_null():
     assert note.endswith("within its null.")
 
 
+def test_timing_notes_follow_the_headline():
+    """Timing within the null of one decoder does not hide that of another."""
+    results = make_results_with_control("timing_only", 0.38)
+    own = (results["control"] == "timing_only") & (results["estimator"] == "ridge")
+    results.loc[own & (results["pool"] == "all"), ["top_k", "null_high"]] = 0.5, 3.0
+    _, text, notes = write_findings_headline(BenchmarkSummary(results))
+    assert text.endswith("But timing alone scores higher than ridge.")
+    found = [note for note in notes if "The timing of windows alone" in note]
+    assert [" lower than encoder (" in note for note in found] == [True, False]
+    assert "scores 38.0" in found[1]
+    assert "encoder" not in found[1]
+
+
+def test_timing_notes_name_equal_scores():
+    results = make_results_with_control("timing_only", 2 / 3)
+    results.loc[results["control"] == "decoder", "top_k"] = 2 / 3
+    notes = write_findings_headline(BenchmarkSummary(results))[2]
+    (note,) = [note for note in notes if "The timing of windows alone" in note]
+    assert ", at least as high as ridge" in note
+
+
 def test_compare_with_envelope_needs_score_above_null():
     results = make_results_with_control("envelope_only", 0.11)
     results.loc[results["control"] == "decoder", "top_k"] = 0.1
