@@ -65,7 +65,7 @@ def run_live_command(args):
         decoder = StreamingDecoder(
             pipeline, candidates, sfreq, duration, args.step, args.evidence,
             10.0 if args.time_constant is None else args.time_constant, args.temperature, args.subject,
-            read_live_positions(args, epocher, fitted, duration), args.bads, tmin=args.tmin,
+            read_live_sensor_positions(args, epocher, fitted, duration), args.bads, tmin=args.tmin,
         )  # fmt: skip
         header = {
             "model": str(args.model), "model_sha256": digest,
@@ -155,7 +155,7 @@ def check_live_subject(decoder, subject):
         )
 
 
-def read_live_positions(args, epocher, decoder, duration):
+def read_live_sensor_positions(args, epocher, decoder, duration):
     """Return the sensor positions of a recording, if the decoder uses any."""
     if not getattr(decoder, "uses_positions", False):
         return None

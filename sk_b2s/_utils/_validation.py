@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.utils.validation import check_consistent_length
 
 
-def count_validated_samples(duration, sfreq):
+def count_samples(duration, sfreq):
     """Return the number of samples of a window, floor(duration · sfreq) + 1.
 
     For 2.85 s at 120 Hz these are 343, as in the paper.
@@ -39,7 +39,7 @@ def get_validated_window_length(table, sfreq):
         raise ValueError(
             f"all rows must have one {column}, got {sorted(durations)[:5]} s. Make them in one call of make_segments."
         )
-    return count_validated_samples(float(durations[0]), sfreq)
+    return count_samples(float(durations[0]), sfreq)
 
 
 def get_validated_sample_counts(table, sfreq):
@@ -52,7 +52,7 @@ def get_validated_sample_counts(table, sfreq):
             "The column 'duration' must be at most 'padded_duration' in every row. Make the table in one call of "
             "make_segments."
         )
-    return np.array([count_validated_samples(duration, sfreq) for duration in durations], np.int64)
+    return np.array([count_samples(duration, sfreq) for duration in durations], np.int64)
 
 
 def is_validated_table(X):

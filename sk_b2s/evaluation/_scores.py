@@ -12,7 +12,7 @@ from scipy.stats import hypergeom, rankdata
 
 from sk_b2s._utils._validation import get_validated_recordings
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult
-from sk_b2s.evaluation._controls._timing import MIN_SHARE, add_timing_columns
+from sk_b2s.evaluation._controls._timing import MIN_SHARE, add_timing_control_columns
 from sk_b2s.events._stimuli import digest_stimuli, make_stimulus_id
 from sk_b2s.metrics._matched import (
     TIE,
@@ -359,7 +359,7 @@ def compute_all_scores(result, n_candidates=50, n_shifts=1000, random_state=0):
         ``study, subject, condition, pool, n_windows, n_candidates`` and
         ``SCORE_COLUMNS``.
     """
-    result, sizes = add_timing_columns(result), {"all": result.n_candidates}
+    result, sizes = add_timing_control_columns(result), {"all": result.n_candidates}
     if n_candidates is not None and n_candidates <= result.n_candidates:
         sizes[str(n_candidates)] = n_candidates
     table = result.rows.reset_index(drop=True)

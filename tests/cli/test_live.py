@@ -19,7 +19,7 @@ from sk_b2s._cli._live import (
     LiveTerminalView,
     iter_live_replay,
     parse_live_candidates,
-    read_live_positions,
+    read_live_sensor_positions,
     warm_up_live,
 )
 from sk_b2s._cli._main import main
@@ -231,11 +231,11 @@ def test_limited_source_ends_after_the_sounds():
 def test_read_live_positions_needs_a_recording(arguments):
     epocher, decoder = load(arguments["--model"])[0], SimpleNamespace(uses_positions=True)
     args = SimpleNamespace(positions=None, replay=None, subject=arguments["--subject"])
-    assert read_live_positions(args, epocher, SimpleNamespace(), 3.0) is None
+    assert read_live_sensor_positions(args, epocher, SimpleNamespace(), 3.0) is None
     with pytest.raises(ValueError, match="--positions is required"):
-        read_live_positions(args, epocher, decoder, 3.0)
+        read_live_sensor_positions(args, epocher, decoder, 3.0)
     args.replay = arguments["--replay"]
-    positions = read_live_positions(args, epocher, decoder, 3.0)
+    positions = read_live_sensor_positions(args, epocher, decoder, 3.0)
     assert positions.shape == (len(epocher.ch_names_), 2)
     assert np.isfinite(positions).all()
 

@@ -74,7 +74,7 @@ def simulate_recording(
         Scale for other recordings of the subject.
     """
     sfreq, session = sensors[0]["sfreq"], seed[:3]
-    positions, orientations, exponent = _find_dipoles(seed, subject, names)
+    positions, orientations, exponent = _choose_recording_dipoles(seed, subject, names)
     if "shift" in names:
         positions, orientations = move_head(make_ground_truth_rng(session, "shift"), positions, orientations)
     gain = make_ground_truth_rng(session, "gain").uniform(*GAIN) if "gain" in names else 1.0
@@ -111,7 +111,7 @@ def simulate_recording(
     return data, truth, scale
 
 
-def _find_dipoles(seed, subject, names):
+def _choose_recording_dipoles(seed, subject, names):
     """Return the dipoles and the exponent of the noise of a recording."""
     if "fingerprint" not in names:
         return subject.positions, subject.orientations, EXPONENT

@@ -203,7 +203,7 @@ def _iter_offset_outliers(found):
     error = ERROR_FACTOR * whole["offset_error"].fillna(0.0)
     of_subjects = whole.groupby(["study", "subject"], dropna=False)["offset"].transform("median")
     first = ~whole.duplicated(["study", "subject"])
-    outliers = _find_offset_outliers(
+    outliers = _find_alignment_outliers(
         of_subjects[first].to_numpy(), error[first].to_numpy(), SUBJECT_SD, MIN_SUBJECTS
     )
     subjects = whole.loc[first, ["study", "subject"]].assign(by=outliers)
@@ -214,7 +214,7 @@ def _iter_offset_outliers(found):
                 f"subject {found.at[row, 'subject']!r} is {by:+.3f} s from the other subjects: check the onsets",
             )
     for _, rows in whole.groupby(["study", "subject"], dropna=False):
-        outliers = _find_offset_outliers(
+        outliers = _find_alignment_outliers(
             rows["offset"].to_numpy(), error[rows.index].to_numpy(), SESSION_SD, MIN_RECORDINGS
         )
         for row, by in zip(rows.index, outliers, strict=True):
@@ -229,7 +229,7 @@ def _iter_offset_outliers(found):
                 )
 
 
-def _find_offset_outliers(offsets, errors, spread, enough):
+def _find_alignment_outliers(offsets, errors, spread, enough):
     """Return the distance of outliers from the mean of the densest half.
 
     Array of shape (n,), NaN for offsets that are not outliers.

@@ -22,7 +22,7 @@ from sk_b2s.decoding._retrieval._retrieve import (
 from sk_b2s.decoding._retrieval._row_candidates import locate_row_candidate_stimuli, make_row_candidate_sets
 from sk_b2s.decoding._retrieval._row_result import RowRetrievalResult, make_row_retrieval_result
 from sk_b2s.decoding._retrieval._row_scores import compute_row_scores
-from sk_b2s.evaluation._controls._timing import add_timing_columns
+from sk_b2s.evaluation._controls._timing import add_timing_control_columns
 from sk_b2s.evaluation._fit_score import fit_and_score_fold
 from sk_b2s.model_selection._exposure import find_exposure
 
@@ -97,9 +97,11 @@ class ControlFold:
         """Retrieval result of the decoder itself."""
         return self.refit()
 
-    def add_timing_columns(self, result):
+    def add_timing_control_columns(self, result):
         """Add what timing alone explains, learned from the training rows."""
-        return add_timing_columns(result, self.rows.iloc[self.train] if self.has_own_stimuli else None)
+        return add_timing_control_columns(
+            result, self.rows.iloc[self.train] if self.has_own_stimuli else None
+        )
 
     def result_of_scores(self, scores):
         """Make a result of similarities to the distinct test segments."""

@@ -39,7 +39,7 @@ def make_control_noise_inputs(estimator, noise):
         If the estimator has no Epocher.
     """
     estimator = clone(estimator)
-    if not _insert_after_epocher(estimator, noise):
+    if not _insert_control_noise(estimator, noise):
         raise ValueError(
             f"X is a table, so surrogate recordings are inserted right after an Epocher, but {type(estimator).__name__} "
             f"has no Epocher. Pass X as Windows, or add an Epocher to the Pipeline."
@@ -47,7 +47,7 @@ def make_control_noise_inputs(estimator, noise):
     return estimator
 
 
-def _insert_after_epocher(estimator, noise):
+def _insert_control_noise(estimator, noise):
     """Insert a step in place, and return whether there is an Epocher."""
     has_epocher = False
     for part in list(iter_nested_estimators(estimator)):

@@ -189,7 +189,7 @@ def _run_recording_order(task):
 
 def _run_timing_matched(task):
     """Retrieve among candidates of like timing and loudness only."""
-    return [task.add_timing_columns(task.decoded)]
+    return [task.add_timing_control_columns(task.decoded)]
 
 
 def _run_silence_truth(task):

@@ -180,7 +180,7 @@ def rank_fold_by_timing(task):
     return rank_by_timing(test, found.target, candidates, train, task.seed)
 
 
-def add_timing_columns(result, train=None):
+def add_timing_control_columns(result, train=None):
     """Add what timing alone explains to a retrieval result.
 
     Parameters

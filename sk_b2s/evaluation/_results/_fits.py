@@ -324,7 +324,7 @@ def _score_fit(task, fold, result):
     """Return the rows of a result, and the outcome of a leak test or None."""
     settings, n_shifts, judge = task.settings, task.settings["n_shifts"], _get_judge_of_task(task.settings)
     if judge is None:
-        result = fold.add_timing_columns(result)
+        result = fold.add_timing_control_columns(result)
         rows = compute_all_scores(result, settings["n_candidates"], n_shifts, task.seed)
     else:
         rows = judge(result, fold).make_rows(TASKS[settings["task"]].main_score, n_shifts, task.seed)

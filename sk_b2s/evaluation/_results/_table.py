@@ -86,7 +86,7 @@ def make_results_table(lines):
     plans = _merge_plan_texts(lines)
     rows = [
         {
-            **row, **line["common"], **line["about"], **_get_made_of_line(line), **line["cost"],
+            **row, **line["common"], **line["about"], **_get_estimator_columns(line), **line["cost"],
             "error": line["error"], "key": line["key"], "plan": plan,
             "details": json.dumps(line["details"]) if not place and line.get("details") else None,
         }
@@ -125,7 +125,7 @@ def _list_result_columns(results):
     return [*(name for name in OF_TASK if name in results), *COLUMNS[:place], *own, *COLUMNS[place:]]
 
 
-def _get_made_of_line(line):
+def _get_estimator_columns(line):
     """Return the texts that describe the estimator."""
     made = line.get("made", {})
     return {name: str(made[name]) for name in MADE if isinstance(made.get(name), str)}
