@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 
 import joblib
@@ -154,11 +155,12 @@ class _NestedTrainingSets:
         own = self.train[self.table["subject"].to_numpy()[self.train] == subject]
         if minutes is None:
             return own
-        place = pd.Index(self.order).get_indexer(self.blocks[own])
-        for last in np.unique(place):
-            part = own[place <= last]
-            if (seconds := sum_recorded_intervals(self.table.iloc[part])) >= 60 * minutes - ROUNDING:
-                return part
+        place, table = pd.Index(self.order).get_indexer(self.blocks[own]), self.table.iloc[own]
+        places, needed = np.unique(place), 60 * minutes - ROUNDING
+        n_before = bisect_left(places, needed, key=lambda last: sum_recorded_intervals(table[place <= last]))
+        if n_before < len(places):
+            return own[place <= places[n_before]]
+        seconds = sum_recorded_intervals(table)
         raise ValueError(
             f"minutes={minutes:g} was requested, but fold {fold} has only {seconds / 60:.3f} training minutes of "
             f"subject {subject!r}. Use fewer minutes."

@@ -19,6 +19,7 @@ from sk_b2s import (
     retrieval_validation_curve,
     retrieve,
 )  # fmt: skip
+from sk_b2s.evaluation import _curves
 from sk_b2s.evaluation._curves import (
     _make_curve_training_rows,
     _NestedTrainingSets,
@@ -129,6 +130,26 @@ def test_learning_curve_defaults_hold_two_blocks():
     few = np.tile(np.arange(60) < 20, 2)  # training sets have one block, and all of it is tried
     with pytest.raises(ValueError, match=r"two stimulus intervals .* Got 1 block"):
         retrieval_learning_curve(ridge(alphas=(1e-2, 1.0)), X[few], y[few], StimulusKFold(2))
+
+
+def test_training_sets_are_found_by_bisection(monkeypatch):
+    """The duration of few of the sets of blocks is computed."""
+    n = 256
+    rows = pd.DataFrame({"subject": "a", "recording": "one", "onset": 2.0 * np.arange(n), "duration": 2.0})
+    nested = _NestedTrainingSets(rows, np.arange(n), np.arange(n), np.random.RandomState(0))
+    calls = []
+    monkeypatch.setattr(
+        _curves, "sum_recorded_intervals", lambda table: calls.append(1) or sum_recorded_intervals(table)
+    )
+    for n_blocks in (1, 100, 256):
+        found, minutes = nested.rows(1, 2 * n_blocks / 60, 0)
+        assert (len(found), minutes) == (n_blocks, pytest.approx(2 * n_blocks / 60))
+        np.testing.assert_array_equal(np.sort(nested.order[:n_blocks]), found)
+    assert len(calls) < 3 * 12
+    with pytest.raises(
+        ValueError, match=r"minutes=9 was requested, but fold 0 has only 8\.533 training minutes"
+    ):
+        nested.rows(1, 9, 0)
 
 
 def test_learning_curve_over_subjects_and_errors():
