@@ -267,7 +267,7 @@ def show_score_comparison(summary):
     caption = "Diamonds: mean ± standard error over subjects, which is not a confidence interval. Small points: subjects."
     drawn = found
     if len(found) > MAX_PAIRS:
-        best = summary.scored.sort_values("top_k", ascending=False)["estimator"].iloc[0]
+        best = found["estimator"].value_counts().idxmax()  # first in all of its pairs, ties included
         drawn = found[found["estimator"] == best].nsmallest(MAX_DRAWN_PAIRS, "mean_difference")
         caption = f"{best} minus the {len(drawn)} next decoders. The table has all {len(found)} comparisons. {caption}"
     figure = make_html_figure(

@@ -308,6 +308,15 @@ def test_report_draws_comparisons_of_best_decoder(empty_figures):
     assert (len(table["rows"]), table["is_tall"]) == (28, True)
 
 
+def test_report_draws_pairs_of_equal_decoders(empty_figures):
+    """The decoder with the most pairs is drawn, whatever rounding adds."""
+    results = make_score_table([f"decoder{place}" for place in range(7)], subjects="ab")
+    own = results["control"] == "decoder"
+    results.loc[own, "top_k"] = 0.4 + 1e-14 * (results["estimator"] == "decoder6")[own]
+    figure, _ = list(show_score_comparison(BenchmarkSummary(results)))[-1]["blocks"]
+    assert figure["blocks"][0]["caption"].startswith("decoder0 minus the 6 next decoders.")
+
+
 def test_write_report_shows_details(tmp_path, empty_figures):
     results = add_details(make_score_table()).assign(study="simulated")
     results["plan"] = json.dumps(make_plan_with_sounds({}))
