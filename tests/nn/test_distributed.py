@@ -55,6 +55,15 @@ def make_linear_network():
     return net
 
 
+def skip_unless_processes_meet():
+    """Skip a test where processes cannot exchange gradients."""
+    pytest.importorskip("accelerate", reason="the engine of several processes")
+    if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
+        pytest.skip("torch was built without gloo, by which processes on CPUs exchange gradients")
+    if sys.platform == "win32":
+        pytest.skip("the launcher of torch needs libuv, without which it can be built for Windows")
+
+
 class PartlyUsedNet(nn.Conv1d):
     """Convolution with a layer that its output does not depend on."""
 
@@ -112,7 +121,7 @@ def test_distributed_names_variable_of_cpus(monkeypatch):
 
 @pytest.mark.slow
 def test_distributed_processes_end_with_equal_networks():
-    pytest.importorskip("accelerate", reason="the engine of several processes")
+    skip_unless_processes_meet()
     linear = {
         **SMALL,
         "lr": 1e-2,
@@ -170,7 +179,7 @@ print("digest of a fit that was interrupted", flush=True)
 
 @pytest.mark.slow
 def test_torchrun_ends_after_one_interruption(tmp_path):
-    pytest.importorskip("accelerate", reason="the engine of several processes")
+    skip_unless_processes_meet()
     path = tmp_path / "train.py"
     path.write_text(SCRIPT)
     command = [
