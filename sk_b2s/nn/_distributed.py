@@ -142,6 +142,9 @@ def _print_nothing(message):
     """Print nothing."""
 
 
+_mute = _print_nothing  # in pickles of former versions
+
+
 def make_accelerator():
     """Return an Accelerator of the processes that a launcher started."""
     accelerate = import_extra("accelerate", "distributed=True")

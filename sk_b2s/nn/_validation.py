@@ -49,6 +49,9 @@ def _mute_early_stopping(message):
     """Ignore the messages of skorch, because the epoch table shows them."""
 
 
+_mute = _mute_early_stopping  # in pickles of former versions
+
+
 def make_validation_split(splitter, X, y):
     """Return training and validation rows of a splitter with one split."""
     tables = (data if validate_table(data) is None else validate_table(data) for data in (X, y))

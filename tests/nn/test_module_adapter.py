@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sk_b2s import BrainEncoder, Windows, load, save
+from sk_b2s.nn import _validation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SMALL = {
@@ -127,6 +128,25 @@ def test_module_of_independent_windows_is_silent():
     encoder = BrainEncoder(**SMALL, module=RecurrentNet, module__batch_first=True)
     encoder.fit(X, Y)
     fit(Net, max_epochs=1)
+    # As parallel sums on a GPU, whose order varies.
+    fit(change(forward=lambda self, x: Net.forward(self, x + 1e-6 * torch.randn_like(x))), max_epochs=1)
+
+
+def test_module_without_memory_raises_memory_error():
+    def allocate(*_, **__):
+        return torch.empty(10**7, 10**7)
+
+    for part in ("__init__", "forward"):
+        with pytest.raises(MemoryError, match="more memory than there is.*Reduce batch_size, the size"):
+            fit(change(**{part: allocate}))
+
+
+def test_module_pickled_by_former_version_is_copied():
+    encoder = fit(Net, max_epochs=1)
+    del encoder.net_.module_.made_by  # as in these pickles
+    copied = pickle.loads(pickle.dumps(encoder))
+    np.testing.assert_array_equal(copied.transform(X), encoder.transform(X))
+    assert pickle.loads(b"csk_b2s.nn._validation\n_mute\n.") is _validation._mute_early_stopping
 
 
 def test_module_nan_names_its_output():
