@@ -35,7 +35,7 @@ def find_context_frames(X, targets, lags):
 
 
 def find_adjoining_spans(X):
-    """Find the samples that windows and those that adjoin them read.
+    """Find the samples of windows and of those that adjoin them.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def find_adjoining_spans(X):
     -------
     spans : ndarray of int of shape (n_windows, 2)
         First sample in the signal, and the one after the last, of the stretch
-        that windows cover without a gap.
+        that windows cover without a gap. A baseline is not part of a window.
 
     Examples
     --------
@@ -55,10 +55,11 @@ def find_adjoining_spans(X):
     [[2, 10], [11, 15], [2, 10]]
     """
     shift = X.which * (2 + max(signal.shape[0] for signal in X.signals))  # signals do not adjoin each other
-    first = X.start + shift
+    begin = getattr(X.steps[0], "begin", 0) if X.steps else 0  # after the start of a baseline
+    first = X.start + begin + shift
     order = np.argsort(first, kind="stable")
     first = first[order]
-    stop = np.maximum.accumulate(first + X.n_read)
+    stop = np.maximum.accumulate(first + X.n_times)
     is_new = np.r_[True, first[1:] > stop[:-1]][: len(first)]
     group = np.cumsum(is_new) - 1
     last = np.r_[np.flatnonzero(is_new)[1:], len(first)][: group.max(initial=-1) + 1] - 1

@@ -81,6 +81,21 @@ def test_context_fit_reads_its_own_windows_only():
     np.testing.assert_array_equal(ridge.fit(Y[rows], y.iloc[rows]).coef_, expected)
 
 
+def test_context_fit_does_not_read_baselines():
+    """A baseline is averaged, but its samples are those of other windows."""
+    X, y = cut(1, (1280,))
+    rows = np.r_[1:5, 8:15]  # the baseline of the eighth window is in the seventh
+    ridge = RidgeDecoder(PrecomputedFeatures(), lags=(-0.1, 0.1), alphas=(0.1,), k=1, context=True)
+    coefs = []
+    for change in (0.0, 5.0):
+        signal = X.signals[0].copy()
+        signal[496:504] += change
+        signal[504:512] -= change  # the mean of the baseline is the same
+        Y = Windows([signal], X.which[rows], X.start[rows] - 16, 80, SFREQ, rows=X.rows.iloc[rows])
+        coefs.append(ridge.fit(Y.then(EpocherTableBaseline(0, 16, 16, 64)), y.iloc[rows]).coef_)
+    np.testing.assert_allclose(*coefs, atol=1e-6)
+
+
 def test_context_estimates_do_not_depend_on_rows():
     X, y = cut(1, (1280,))
     ridge = RidgeDecoder(PrecomputedFeatures(), lags=(-0.1, 0.4), alphas=(0.1,), k=1, context=True).fit(X, y)
