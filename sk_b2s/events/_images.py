@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def is_image_name(name):
     return isinstance(name, (str, Path)) and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def find_image(name, folders):
+def find_image(name, folders, kind):
     """Return the file of an image, or its identifier without a file.
 
     Parameters
@@ -78,19 +79,22 @@ def find_image(name, folders):
     name : str, Path or ImageStimulus
         File relative to one of the folders, or an identifier.
     folders : sequence of Path
+    kind : str
+        Type of its events.
 
     Returns
     -------
-    image : Path, str or ImageStimulus
-        The suffix of an image file is not part of the identifier, so that it
-        is the same with and without the file.
+    image : ImageStimulus or str
+        The suffix of an image file is not part of the identifier, but its
+        folders are, so that it is the same with and without the file.
     """
     if not isinstance(name, (str, Path)):
         return name
+    plain = Path(name).with_suffix("") if Path(name).suffix else Path(name)
     for folder in folders:
-        if (path := Path(folder) / name).is_file():
-            return path
-    return Path(name).with_suffix("").as_posix() if is_image_name(name) else name
+        if os.path.isfile(path := Path(folder) / name):  # False if the name is too long for a file
+            return ImageStimulus(plain.name if plain.is_absolute() else plain.as_posix(), str(path), kind)
+    return plain.as_posix() if is_image_name(name) else name
 
 
 def name_image_kind(sounds):

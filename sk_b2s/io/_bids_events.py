@@ -270,11 +270,10 @@ class BidsEventTables:
 
     def _find_image(self, name, file, kind):
         """Return the image of an identifier, a file or both."""
-        name, file = (
-            None if pd.isna(one) else find_image(one, [self.stimuli_dir, self.root]) for one in (name, file)
-        )
-        if isinstance(name, str) and isinstance(file, Path):
-            return ImageStimulus(name, str(file), kind)
+        folders = [self.stimuli_dir, self.root]
+        name, file = (None if pd.isna(one) else find_image(one, folders, kind) for one in (name, file))
+        if isinstance(name, str) and isinstance(file, ImageStimulus):
+            return ImageStimulus(name, file.path, kind)
         return file if name is None else name
 
     def _find_columns(self, ours, usual, path, table):
@@ -300,9 +299,10 @@ class BidsEventTables:
                 guess[rows["image"].notna()] = "image"
             if "text" in rows:
                 guess[rows["text"].notna()] = "word"
-            is_known, kind, _ = self._find_type(np.nan)
-            guess[guess.isna()] = kind
-            self.untyped += 0 if is_known else int(guess.isna().sum())
+            if len(left := guess.index[guess.isna()]):
+                is_known, kind, _ = self._find_type(np.nan)
+                guess[left] = kind
+                self.untyped += 0 if is_known else len(left)
             return guess
         kinds = pd.Series(None, index=rows.index, dtype=object)
         for value, same in rows.groupby("type", sort=False, dropna=False).groups.items():

@@ -83,7 +83,7 @@ def read_events(path):
         joined = {name: str(path.parent / name) for name in events[column].dropna().unique()}
         events[column] = [joined.get(name, name) for name in events[column]]
     for column in _list_identifiers(events):
-        found = {name: find_image(name, [path.parent]) for name in events[column].dropna().unique()}
+        found = {name: find_image(name, [path.parent], column) for name in events[column].dropna().unique()}
         events[column] = [found.get(name, name) for name in events[column]]
     return events
 

@@ -129,6 +129,9 @@ def test_read_bids_counts_rows_without_types(folder):
     folder.write_table(EVENTS + "6\t0\tn/a\tn/a\tn/a\n")
     _, text = record_warnings(read_bids, folder.root, types={"n/a": None})
     assert text == ""
+    folder.write_table("onset\tduration\tstim_file\tword\n2\t0\tstory.wav\tn/a\n3\t0.5\tn/a\tonce\n")
+    events = read_bids(folder.root, types={"play": "sound"}.__getitem__)  # of no row
+    assert events["type"].tolist() == ["sound", "word"]
 
 
 @pytest.mark.parametrize("sign", [" ", ": ", "="])

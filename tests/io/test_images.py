@@ -82,16 +82,22 @@ def test_write_bids_events_keeps_own_types(pictures):
 @pytest.mark.parametrize("kind", ["image", "video"])
 @pytest.mark.parametrize("suffix", ["csv", "json"])
 def test_read_events_reads_images(tmp_path, kind, suffix):
-    (tmp_path / "dog.png").write_bytes(b"dog")
+    (tmp_path / "c").mkdir()
+    for place in ("dog.png", "c/dog.png"):
+        (tmp_path / place).write_text(place)
     rows = [
         {"subject": "01", "recording": "a.fif", "type": kind, "onset": onset, "duration": 0.1, kind: name}
-        for onset, name in ((1, "dog.png"), (2, "7"), (3, "b/x.jpg"), (4, "a/x.jpg"))
+        for onset, name in enumerate(("dog.png", "7", "b/x.jpg", "a/x.jpg", "c/dog.png", "s" * 300))
     ]
     path = tmp_path / f"events.{suffix}"
     path.write_text(json.dumps(rows) if suffix == "json" else pd.DataFrame(rows).to_csv(index=False))
     sounds = check_events(read_events(path))["sound"].tolist()
     assert sounds[0] == ImageStimulus("dog", str(tmp_path / "dog.png"), kind)
-    assert [sound.name for sound in sounds[1:]] == ["7", "b/x", "a/x"]
+    assert sounds[4] == ImageStimulus(
+        "c/dog", str(tmp_path / "c/dog.png"), kind
+    )  # another image of that name
+    assert [sound.name for sound in sounds[1:4]] == ["7", "b/x", "a/x"]
+    assert sounds[5].name == "s" * 300  # an identifier, too long for a file
 
 
 def test_events_from_raw_reads_images(pictures):
