@@ -38,8 +38,9 @@ def cut_trials(
         raise ValueError(
             f"responses and stimuli must have the same number of trials. Got {len(responses)} and {len(stimuli)}."
         )
+    most = max(map(len, responses)) if ch_names is None else len(ch_names)
     for index, pair in enumerate(zip(responses, stimuli, strict=True)):
-        _check_trial(index, *pair, *rates)
+        _check_trial(index, *pair, *rates, most)
     for name, trials in {"responses": responses, "stimuli": stimuli}.items():
         widths = [trial.shape[1] for trial in trials]
         if len(set(widths)) > 1:
@@ -88,11 +89,16 @@ def _list_trials(trials, name, channels_first):
     return found
 
 
-def _check_trial(index, response, stimulus, sfreq, stimulus_sfreq):
-    """Raise if the axes of a trial seem exchanged or its lengths differ."""
+def _check_trial(index, response, stimulus, sfreq, stimulus_sfreq, most):
+    """Raise if the axes of a trial seem exchanged or its lengths differ.
+
+    A response that has more than ``most`` channels, and more of them than
+    times, seems exchanged.
+    """
+    is_wide = response.shape[1] > max(len(response), most)
     seconds = len(response) / sfreq, len(stimulus) / stimulus_sfreq
     if abs(seconds[0] - seconds[1]) <= max(TOLERANCE * max(seconds), 1 / min(sfreq, stimulus_sfreq)):
-        if response.shape[1] <= len(response):
+        if not is_wide:
             return
         reason = f"has more channels ({response.shape[1]}) than times ({len(response)})"
     else:
@@ -101,10 +107,13 @@ def _check_trial(index, response, stimulus, sfreq, stimulus_sfreq):
             f"({seconds[1]:.3f} s)"
         )
     turned = [a.shape[1] / rate for a, rate in ((response, sfreq), (stimulus, stimulus_sfreq))]
-    is_turned = response.shape[1] > len(response) or abs(turned[0] - seconds[1]) < TOLERANCE * seconds[1]
+    is_turned = is_wide or abs(turned[0] - seconds[1]) < TOLERANCE * seconds[1]
     hint = "Cut the longer one, or set sfreq and stimulus_sfreq to the rates of the arrays."
     if is_turned:
-        hint = "The axes seem to be exchanged. Set channels_first=True for (channels, times), False for (times, channels)."
+        hint = (
+            "The axes seem to be exchanged. Set channels_first=True for (channels, times), False for (times, channels), "
+            "or pass ch_names=... if trials are that short."
+        )
     elif abs(turned[1] - seconds[0]) < TOLERANCE * seconds[0]:
         hint = "The axes of the stimulus alone seem to be exchanged. Transpose the stimuli."
     raise ValueError(f"Trial {index} {reason}. {hint}")
