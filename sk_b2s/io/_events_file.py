@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from sk_b2s.events._check_events import is_event_type
-from sk_b2s.events._images import find_image
+from sk_b2s.events._images import OTHER_TYPES, find_image
 from sk_b2s.io._recording_files import check_regular_recording_file, decode_recording_file_text
 from sk_b2s.io._sidecars import convert_sidecar_numbers
 
 # Columns that are text, although values such as "01" and "null" look like numbers or missing values.
 TEXT_COLUMNS = (
     "study", "subject", "session", "task", "run", "recording", "type", "sound", "text", "sequence", "condition",
-    "speaker", "language", "stream", "image", "category",
+    "speaker", "language", "stream",
 )  # fmt: skip
 NUMBER_COLUMNS = ("onset", "duration", "sound_onset", "word_index", "recording_duration", "drift_ppm")
 PATH_COLUMNS = ("recording", "sound")
@@ -91,7 +91,15 @@ def read_events(path):
 def _list_identifiers(events):
     """List the columns of identifiers, which have the name of a type."""
     kinds = events["type"].dropna().unique() if "type" in events else ()
-    return [kind for kind in kinds if kind in events and is_event_type(kind, events)]
+    return [
+        kind for kind in kinds if kind not in OTHER_TYPES and kind in events and is_event_type(kind, events)
+    ]
+
+
+def _list_text_columns(events):
+    """List the columns that are text. Categories are those of images."""
+    identifiers = _list_identifiers(events)
+    return [*TEXT_COLUMNS, *identifiers, *["category"] * bool(identifiers)]
 
 
 def _read_events_csv(path):
@@ -112,7 +120,8 @@ def _read_events_csv(path):
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a table: {error}.".replace("\n", " ")) from error
     events = events.dropna(axis=1, how="all")
-    for column in [name for name in events if name not in (*TEXT_COLUMNS, *_list_identifiers(events))]:
+    texts = _list_text_columns(events)
+    for column in [name for name in events if name not in texts]:
         events[column] = _convert_event_values(events[column], column in NUMBER_COLUMNS)
     return events
 
@@ -141,6 +150,6 @@ def _read_events_json(path):
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{str(path)!r} must be a JSON list of objects, one per event.")
     events = pd.DataFrame(rows)
-    for column in [name for name in (*TEXT_COLUMNS, *_list_identifiers(events)) if name in events]:
+    for column in [name for name in _list_text_columns(events) if name in events]:
         events[column] = [None if pd.isna(value) else str(value) for value in events[column]]
     return events

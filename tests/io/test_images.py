@@ -100,6 +100,21 @@ def test_read_events_reads_images(tmp_path, kind, suffix):
     assert sounds[5].name == "s" * 300  # an identifier, too long for a file
 
 
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_read_events_without_images_keeps_columns(tmp_path, suffix):
+    """Sounds are paths, and numbers stay numbers."""
+    (tmp_path / "a.wav").write_bytes(b"a")
+    rows = [
+        {"subject": "01", "recording": "a.fif", "onset": 1, "sound": "a.wav", "type": "sound"},
+        {"subject": "01", "recording": "a.fif", "onset": 2, "category": 2.5, "word": 3, "type": "word"},
+    ]
+    path = tmp_path / f"events.{suffix}"
+    path.write_text(json.dumps(rows) if suffix == "json" else pd.DataFrame(rows).to_csv(index=False))
+    events = read_events(path)
+    assert events["sound"][0] == str(tmp_path / "a.wav")
+    assert events[["category", "word"]].iloc[1].tolist() == [2.5, 3.0]
+
+
 def test_events_from_raw_reads_images(pictures):
     dog = pictures.root / "stimuli" / "dog.png"
     events = events_from_raw(pictures.recording, {"image/dog": dog, "image/cat": ImageStimulus("cat")})
