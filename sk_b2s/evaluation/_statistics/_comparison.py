@@ -37,10 +37,10 @@ def compare_estimators(
     results : DataFrame of shape (n_rows, ...)
         One row per score. If it has ``control``, only the rows of "decoder"
         are used, and if it has several values of ``pool``, only "all".
-    reference : None or str, default=None
-        Estimator that all others are compared with. If None, all pairs are
-        compared, which costs power: with 5 estimators, 10 p values are
-        corrected instead of 4.
+    reference : None or str or float, default=None
+        Estimator, a value of the column ``estimator``, that all others are
+        compared with. If None, all pairs are compared, which costs power: with
+        5 estimators, 10 p values are corrected instead of 4.
     score : str, default="top_10"
         Column of the scores, higher is better.
     over : sequence of str, default=("seed", "fold", "condition")
@@ -68,7 +68,7 @@ def compare_estimators(
     ValueError
         If there are fewer than two estimators, ``reference`` is not one of
         them, subjects, folds, data or the k of ``top_k`` differ between two, a
-        column is missing, a score is NaN, or rows of several kinds or amounts
+        column is missing, a score or an estimator is NaN, or rows of several kinds or amounts
         of calibration are mixed.
 
     See Also
@@ -119,7 +119,13 @@ def compare_estimators(
         raise ValueError(f"Two estimators or more are needed for a comparison. Got {names} in {estimator!r}.")
     if reference is not None and reference not in names:
         raise ValueError(f"reference must be one of the estimators {names}. Got {reference!r}.")
-    pairs = [(a, reference) for a in names if a != reference] if reference else combinations(names, 2)
+    if n_unnamed := int(results[estimator].isna().sum()):
+        raise ValueError(
+            f"The column {estimator!r} has no value in {n_unnamed} of {len(results)} rows. Name them, for example "
+            f"results.fillna({{{estimator!r}: ...}}), or remove them."
+        )
+    with_reference = [(a, reference) for a in names if a != reference]
+    pairs = combinations(names, 2) if reference is None else with_reference
     _check_equal_k(results, score, estimator)
     columns = [subject, *(column for column in over if column != "seed" and column in results)]
     tested = {

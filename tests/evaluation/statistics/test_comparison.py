@@ -40,6 +40,15 @@ def test_compare_estimators_refuses_missing_rows():
         compare_estimators(results.query("estimator == 'a'"))
 
 
+def test_compare_estimators_by_numbers():
+    """Zero is a reference, and rows without a value are refused."""
+    results = make_results(np.random.default_rng(0).random((3, 4)), names=(0.0, 0.5, 1.0))
+    found = compare_estimators(results, reference=0.0)
+    assert found[["estimator", "reference"]].to_numpy().tolist() == [[0.5, 0.0], [1.0, 0.0]]
+    with pytest.raises(ValueError, match=r"'estimator' has no value in 24 of 72 rows\. Name them"):
+        compare_estimators(results.replace({"estimator": {1.0: np.nan}}))
+
+
 # --- Wilcoxon, Holm ---------------------------------------------------------------------------------
 
 
