@@ -68,8 +68,8 @@ def compare_estimators(
     ValueError
         If there are fewer than two estimators, ``reference`` is not one of
         them, subjects, folds, data or the k of ``top_k`` differ between two, a
-        column is missing, a score or an estimator is NaN, or rows of several kinds or amounts
-        of calibration are mixed.
+        column is missing, a score or an estimator is NaN, or rows of several
+        kinds or amounts of calibration are mixed.
 
     See Also
     --------
@@ -128,8 +128,9 @@ def compare_estimators(
     pairs = combinations(names, 2) if reference is None else with_reference
     _check_equal_k(results, score, estimator)
     columns = [subject, *(column for column in over if column != "seed" and column in results)]
+    places = results[columns].astype(object).where(results[columns].notna(), "")  # NaN differs from NaN
     tested = {
-        name: set(own.itertuples(index=False, name=None)) for name, own in results.groupby(estimator)[columns]
+        name: set(own.itertuples(index=False, name=None)) for name, own in places.groupby(results[estimator])
     }
     rows = []
     for a, b in pairs:

@@ -40,6 +40,14 @@ def test_compare_estimators_refuses_missing_rows():
         compare_estimators(results.query("estimator == 'a'"))
 
 
+def test_compare_estimators_reads_empty_conditions(tmp_path):
+    """Empty text is NaN in a table from a file."""
+    results = make_results(np.random.default_rng(0).random((2, 4))).assign(condition="")
+    results.to_csv(tmp_path / "results.csv", index=False)
+    found = compare_estimators(pd.read_csv(tmp_path / "results.csv"))
+    pd.testing.assert_frame_equal(found, compare_estimators(results))
+
+
 def test_compare_estimators_by_numbers():
     """Zero is a reference, and rows without a value are refused."""
     results = make_results(np.random.default_rng(0).random((3, 4)), names=(0.0, 0.5, 1.0))
