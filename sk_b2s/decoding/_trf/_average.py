@@ -41,7 +41,7 @@ def average_trfs(estimators):
     TypeError
         If an estimator does not end in a ForwardTRF or RidgeDecoder.
     ValueError
-        If the list is empty, or weights have different shapes or features.
+        If the list is empty, or weights differ in shape, features or context.
 
     Examples
     --------
@@ -69,6 +69,11 @@ def average_trfs(estimators):
                 f"The estimators must have equal lags, features, channels and per_subject. Index {index} has weights of "
                 f"shape {one.coef_.shape[1:]} and channels {one.ch_names_}, index 0 has {found[0].coef_.shape[1:]} and "
                 f"{found[0].ch_names_}."
+            )
+        if hasattr(one, "_context_frames") != hasattr(found[0], "_context_frames"):
+            raise ValueError(
+                f"The estimators must be fitted with equal context. Index {index} and index 0 differ, so that their lags "
+                f"read other samples at the ends of windows. Fit all with context=True, or all with False."
             )
         sets = [getattr(model, "feature_sets_", None) for model in (found[0], one)]
         if sets[0] != sets[1]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter1d
 
-from sk_b2s import PrecomputedFeatures, RidgeDecoder, Windows, load, reconstruct, save
+from sk_b2s import PrecomputedFeatures, RidgeDecoder, Windows, average_trfs, load, reconstruct, save
 from sk_b2s.decoding._trf._context import find_adjoining_spans
 from sk_b2s.evaluation._controls._surrogates import SurrogateRecordings
 from sk_b2s.preprocessing._epocher._table import EpocherTableBaseline
@@ -131,6 +131,14 @@ def test_context_decoder_is_saved(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "ridge").transform(X), expected)
     ridge.set_params(context=False)  # has an effect on the next fit only
     np.testing.assert_array_equal(ridge.transform(X), expected)
+
+
+def test_average_trfs_requires_equal_context():
+    (one, _), (other, _) = fit(1), fit(1, context=False)
+    X = cut(1)[0]
+    np.testing.assert_allclose(average_trfs([one, one]).transform(X), one.transform(X), atol=1e-6)
+    with pytest.raises(ValueError, match="equal context. Index 1 and index 0 differ"):
+        average_trfs([one, other])
 
 
 def test_context_refuses_unequal_windows_and_parts():
