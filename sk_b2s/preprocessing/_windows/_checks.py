@@ -11,8 +11,8 @@ def check_windows_equal_lengths(windows, owner):
     if n_valid is not None and len(n_valid) and (n_valid < windows.n_times).any():
         raise ValueError(
             f"{owner} requires windows of equal length, but X has windows of {n_valid.min()} to {n_valid.max()} samples. "
-            f"Make windows of equal length with make_segments(anchor='sentence', tmax=2.0), or use RidgeDecoder or "
-            f"BrainEncoder, which ignore the padding."
+            f"Make windows of equal length with make_segments(anchor='sentence', tmax=2.0), or use "
+            f"RidgeDecoder(context=False) or BrainEncoder, which ignore the padding."
         )
 
 
