@@ -25,17 +25,18 @@ def _read_small_image(path):
     """Return an image file as a data URL, empty without a file."""
     if not path:
         return ""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             image.draft("RGB", (SIZE, SIZE))
-            small = image.convert("RGB")
+            small = image.convert("RGBA" if image.has_transparency_data else "RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"The candidate {str(path)!r} cannot be read as an image ({error}). Correct the file, or run without the page."
         ) from error
     small.thumbnail((SIZE, SIZE))
+    small = ImageOps.exif_transpose(small)
     content = BytesIO()
     small.save(content, "PNG")
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"

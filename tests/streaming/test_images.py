@@ -129,6 +129,17 @@ def test_parse_live_candidates_reads_images(tmp_path):
         make_page_images(decoder)
 
 
+def test_make_page_images_keeps_orientation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a camera that was turned
+    Image.new("RGB", (300, 200)).save(tmp_path / "turned.jpg", exif=exif)
+    Image.new("RGBA", (9, 9), (255, 0, 0, 0)).save(tmp_path / "transparent.png")
+    images = [SimpleNamespace(path=tmp_path / name) for name in ("turned.jpg", "transparent.png")]
+    urls = json.loads(make_page_images(SimpleNamespace(_sounds=SimpleNamespace(sounds=images))))["images"]
+    turned, transparent = (Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls)
+    assert (turned.size, transparent.getpixel((4, 4))) == ((64, 96), (255, 0, 0, 0))
+
+
 def test_page_keeps_all_trials_of_images():
     page = LivePage(["a", "b"], images=b'{"images": ["", ""]}')
     try:
@@ -148,12 +159,14 @@ def test_script_shapes_mosaics():
         pytest.skip("node is not installed")
     code = (
         f"const s = require({json.dumps(str(PAGE / 'live.js'))});"
-        "console.log(JSON.stringify([s.shapeMosaic(2), s.shapeMosaic(200), s.computeOpacity([0, .1, .2], .2)]))"
+        "console.log(JSON.stringify([s.shapeMosaic(2), s.shapeMosaic(200), s.computeOpacity([0, .1, .2], .2), "
+        "s.breakName('concept', 9), s.breakName('abcdefghi', 2), s.findLargest([.2, .1, .7], 2)]))"
     )
     printed = subprocess.run(
         [node, "-e", code], capture_output=True, text=True, check=True, timeout=30
     ).stdout
-    pairs, many, opacity = json.loads(printed)
+    pairs, many, opacity, short, long, largest = json.loads(printed)
     assert (pairs, many) == ([2, 1], [20, 10])
+    assert (short, long, largest) == (["concept"], ["ab", "cd", "e…"], [2, 0])
     assert opacity[0] == pytest.approx(0.07)
     assert opacity[2] == 1 > opacity[1] > 0.5

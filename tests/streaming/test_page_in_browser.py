@@ -107,3 +107,26 @@ def test_page_blocks_requests_to_elsewhere(browser):
         assert any("Content Security Policy" in message for message in browser.messages)
     finally:
         page.close(wait=0.5)
+
+
+def test_page_shows_many_images(browser):
+    names = [f"image {number}" for number in range(200)]
+    page = LivePage(names, images=json.dumps({"images": [""] * 200}).encode())
+    try:
+        show_predictions(page, names, seconds=3)
+        page.show_twin([0.005] * 200)
+        browser.open(page.url, 390, "light")
+        browser.wait_for("document.querySelector('#rows .best')")
+        browser.wait_for("document.getElementById('twin-mosaic').width !== 300")  # 300 before it is painted
+        rows = browser.evaluate("[...document.querySelectorAll('#rows tr')].map((row) => row.textContent)")
+        assert len(rows) == 12
+        assert rows[0].startswith("image 199")  # the most probable first
+        canvas = "document.getElementById('mosaic')"
+        assert 0 <= browser.evaluate(f"{canvas}.clientWidth - {canvas}.width") < 20  # sharp
+        found = browser.evaluate(
+            f"[...{canvas}.getContext('2d').getImageData({canvas}.width - 9, {canvas}.height - 9, 1, 1).data]"
+        )
+        assert found[3] > 250  # the last square is opaque
+        assert not browser.messages
+    finally:
+        page.close(wait=0.1)

@@ -3,9 +3,10 @@
 const MARGIN = { left: 40, right: 10, top: 12, bottom: 24 };
 const SVG = "http://www.w3.org/2000/svg";
 const SHOWN = 4; // seconds of a spectrogram
-let names = [], history = [], facts = {}, waiting = false;
-const TILE = 96, FAINT = 0.07; // pixels of an image, and opacity of one with probability 0
-let spectrograms = null, images = null, clock = null; // of the candidates, and the time that is shown
+let names = [], rows = [], history = [], facts = {}, waiting = false;
+const FAINT = 0.07, N_ROWS = 12; // opacity of an image with probability 0, and most rows of candidates
+const LETTERS = 12, READABLE = 44; // pixels of the font of a name, and of the narrowest image that has one
+let spectrograms = null, images = null, clock = null, painted = ""; // of the candidates, and what is shown
 
 function extendRange(first, last) {
   return last - first < 1 ? [first, first + 1] : [first, last];
@@ -45,7 +46,7 @@ function addSvg(parent, kind, attributes, text) {
 function makeRows() {
   const body = byId("rows");
   body.replaceChildren();
-  names.forEach((name, index) => {
+  rows = names.map((name, index) => {
     const row = body.insertRow(), cell = row.insertCell();
     const key = addSvg(cell, "svg", { viewBox: "0 0 32 12", "aria-hidden": "true" });
     addSvg(key, "line", { x1: 0, y1: 6, x2: 32, y2: 6, "stroke-width": 3, class: styleOf(index) });
@@ -53,7 +54,11 @@ function makeRows() {
     label.textContent = name;
     cell.appendChild(label);
     row.insertCell().textContent = "-";
+    return row;
   });
+  if (names.length > N_ROWS) body.replaceChildren(...rows.slice(0, N_ROWS));
+  byId("many").hidden = names.length <= N_ROWS;
+  byId("many").textContent = "The " + N_ROWS + " most probable of " + names.length + " candidates";
   byId("duel").hidden = names.length !== 2;
   if (names.length === 2) {
     byId("left").textContent = names[0];
@@ -92,10 +97,11 @@ function draw() {
   byId("time").textContent = formatNumber(facts.now, 1) + " s";
   if (!history.length) return;
   const last = history[history.length - 1].slice(1), best = last.indexOf(Math.max(...last));
-  Array.from(byId("rows").rows).forEach((row, index) => {
+  rows.forEach((row, index) => {
     row.className = index === best ? "best" : "";
     row.cells[1].textContent = formatNumber(last[index], 3);
   });
+  if (names.length > N_ROWS) byId("rows").replaceChildren(...findLargest(last, N_ROWS).map((index) => rows[index]));
   byId("chart").setAttribute("aria-label", "Most probable: " + names[best] + ", probability " + formatNumber(last[best], 2));
   byId("age").textContent = formatNumber(facts.age, 2) + " s";
   byId("evidence").textContent = formatNumber(history[history.length - 1][0], 1) + " s";
@@ -105,6 +111,11 @@ function draw() {
     byId("left-value").textContent = formatNumber(last[0], 2);
     byId("right-value").textContent = formatNumber(last[1], 2);
   }
+}
+
+// Places of the largest values, the largest first.
+function findLargest(values, count) {
+  return values.map((_, index) => index).sort((a, b) => values[b] - values[a]).slice(0, count);
 }
 
 // Mean of columns of spectrograms, (n_bands, n_columns) from the top, that end at a frame.
@@ -150,31 +161,49 @@ function computeOpacity(weights, largest) {
   return weights.map((weight) => FAINT + (1 - FAINT) * Math.min(1, weight / largest));
 }
 
-function paintMosaic(canvas, weights, largest) {
-  const [nColumns, nRows] = shapeMosaic(names.length), context = canvas.getContext("2d");
-  canvas.width = nColumns * TILE; // which also clears it
-  canvas.height = nRows * TILE;
-  context.font = "14px system-ui, sans-serif";
+// Lines of a name that is too long for one, at most three.
+function breakName(name, nLetters) {
+  const letters = Array.from(name), lines = [];
+  if (letters.length > 3 * nLetters) letters.splice(3 * nLetters - 1, letters.length, "\u2026");
+  while (letters.length) lines.push(letters.splice(0, nLetters).join(""));
+  return lines;
+}
+
+// Images without a file are shown by name, or as a square if a name is not readable.
+function paintMosaic(canvas, opacities, color) {
+  const [nColumns, nRows] = shapeMosaic(names.length), context = canvas.getContext("2d"), ratio = devicePixelRatio;
+  const tile = Math.max(4, Math.floor(canvas.clientWidth * ratio / nColumns)), inside = .96 * tile, font = LETTERS * ratio;
+  canvas.width = nColumns * tile; // which also clears it
+  canvas.height = nRows * tile;
+  context.font = font + "px system-ui, sans-serif";
   context.textAlign = "center";
-  context.fillStyle = getComputedStyle(document.body).color;
-  computeOpacity(weights, largest).forEach((opacity, index) => {
-    const x = index % nColumns * TILE, y = Math.floor(index / nColumns) * TILE, picture = images[index];
+  context.textBaseline = "middle";
+  context.fillStyle = color;
+  opacities.forEach((opacity, index) => {
+    const x = (index % nColumns + .5) * tile, y = (Math.floor(index / nColumns) + .5) * tile, picture = images[index];
     context.globalAlpha = opacity;
     if (picture && picture.naturalWidth) {
-      const scale = (TILE - 4) / Math.max(picture.naturalWidth, picture.naturalHeight);
+      const scale = inside / Math.max(picture.naturalWidth, picture.naturalHeight);
       const width = scale * picture.naturalWidth, height = scale * picture.naturalHeight;
-      context.drawImage(picture, x + (TILE - width) / 2, y + (TILE - height) / 2, width, height);
+      context.drawImage(picture, x - width / 2, y - height / 2, width, height);
+    } else if (tile < READABLE * ratio) {
+      context.fillRect(x - inside / 2, y - inside / 2, inside, inside);
     } else {
-      context.fillText(names[index], x + TILE / 2, y + TILE / 2, TILE - 4);
+      const lines = breakName(names[index], Math.floor(inside / (.6 * font)));
+      lines.forEach((line, i) => context.fillText(line, x, y + 1.2 * font * (i - (lines.length - 1) / 2), inside));
     }
   });
 }
 
 function paintMosaics() {
-  const largest = Math.max(1e-9, ...clock.own, ...(clock.twin || []));
-  paintMosaic(byId("mosaic"), clock.own, largest);
+  const largest = Math.max(1e-9, ...clock.own, ...(clock.twin || [])), color = getComputedStyle(document.body).color;
+  const parts = [["mosaic", clock.own], ["twin-mosaic", clock.twin]].filter((part) => part[1]);
   byId("twin-images").hidden = !clock.twin;
-  if (clock.twin) paintMosaic(byId("twin-mosaic"), clock.twin, largest);
+  const opacities = parts.map((part) => computeOpacity(part[1], largest).map((value) => Math.round(200 * value) / 200));
+  const looks = [color, devicePixelRatio, byId("mosaic").clientWidth, opacities].join();
+  if (looks === painted) return; // most frames
+  painted = looks;
+  parts.forEach((part, index) => paintMosaic(byId(part[0]), opacities[index], color));
 }
 
 // Time and probabilities move smoothly to those of the latest prediction.
@@ -267,4 +296,4 @@ function connect() {
 }
 
 if (typeof document !== "undefined") connect();
-if (typeof module !== "undefined") module.exports = { makePoints, extendRange, formatNumber, styleOf, mixSpectra, shapeMosaic, computeOpacity };
+if (typeof module !== "undefined") module.exports = { makePoints, extendRange, formatNumber, styleOf, mixSpectra, shapeMosaic, computeOpacity, breakName, findLargest };
