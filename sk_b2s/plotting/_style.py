@@ -78,7 +78,7 @@ def wrap_style_axis(text, width=LONGEST_AXIS):
     Examples
     --------
     >>> wrap_style_axis("top-10 accuracy of words, each with equal weight")
-    'top-10 accuracy of words,\neach with equal weight'
+    'top-10 accuracy of words, each\nwith equal weight'
     """
     text = str(text)
     return wrap_style_label(text, max(width, len(text) // 2 + 4)) if len(text) > width else text

@@ -60,7 +60,7 @@ class MaskedNet(RetrievalNet):
         The stored statistics are those of complete windows.
         """
         total = count = 0.0
-        with self._normalize_by_batch(momentum=0.0):
+        with self._normalize_by_batch(update=False):
             for rows in split_rows_into_chunks(np.arange(len(dataset)), self.batch_size):
                 inputs, (targets, mask) = dataset.__getitems__(rows)
                 n_masked = int(mask.sum())
@@ -73,26 +73,30 @@ class MaskedNet(RetrievalNet):
     def normalize_complete(self, brain):
         """Compute statistics of batch normalization on complete windows."""
         rows = np.unique(np.linspace(0, len(brain) - 1, min(len(brain), MOST)).astype(int))
-        with self._normalize_by_batch(momentum=None) as layers:  # cumulative average
+        with self._normalize_by_batch(update=True) as layers:
             for layer in layers:
                 layer.reset_running_stats()
             for part in split_rows_into_chunks(rows, self.batch_size):
                 self.module_.latent(**brain.inputs(part))
 
     @contextmanager
-    def _normalize_by_batch(self, momentum):
-        """Normalize by statistics of the batch, without dropout."""
+    def _normalize_by_batch(self, update):
+        """Normalize by statistics of the batch, without dropout.
+
+        If ``update``, the stored statistics become their cumulative average.
+        Otherwise they are not touched, not even by batches with NaN.
+        """
         layers = [part for part in self.module_.modules() if isinstance(part, nn.BatchNorm2d)]
         former = [layer.momentum for layer in layers]
         self.module_.eval()
         for layer in layers:
-            layer.momentum = momentum
+            layer.momentum, layer.track_running_stats = None, update
             layer.train()
         try:
             yield layers
         finally:
             for layer, before in zip(layers, former, strict=True):
-                layer.momentum = before
+                layer.momentum, layer.track_running_stats = before, True
             self.module_.eval()
 
     @allowed_threads()

@@ -106,7 +106,7 @@ def test_align_words_reports_wrong_text(aligner, story):
 
 
 def test_warn_of_poor_fit_names_times():
-    words = [alignment._Word("a", i, i + 0.5, -20 * 50, []) for i in range(30)]
+    words = [alignment._AlignedWord("a", i, i + 0.5, -20 * 50, []) for i in range(30)]
     alignment._warn_of_poor_word_alignment(words, "story.wav")
     words[4] = words[4]._replace(stop=7.5, score=-20 * 350)  # long
     words[15:25] = [word._replace(score=-70 * 50) for word in words[15:25]]  # other text

@@ -185,8 +185,10 @@ def test_masked_encoder_names_nan(masked):
     X.signals[0][20] = np.nan
     with pytest.raises(ValueError, match=r"X has NaN or infinite values in window 0 \(1 of 8"):
         masked.transform(X)
+    before = masked.transform(make_windows(n=8))
     with pytest.raises(ValueError, match="X has NaN or infinite values"):
         masked.score(X)
+    np.testing.assert_array_equal(masked.transform(make_windows(n=8)), before)
     X.signals[0][:] = np.nan
     with pytest.raises(FloatingPointError, match="so X contains NaN, infinite or very large values"):
         MaskedEncoder(**SMALL).fit(X)
