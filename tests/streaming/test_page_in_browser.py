@@ -116,7 +116,7 @@ def test_page_shows_many_images(browser):
         show_predictions(page, names, seconds=3)
         page.show_twin([0.005] * 200)
         browser.open(page.url, 390, "light")
-        browser.wait_for("document.querySelector('#rows .best')")
+        browser.wait_for("document.querySelector('#rows .best') !== null")
         browser.wait_for("document.getElementById('twin-mosaic').width !== 300")  # 300 before it is painted
         rows = browser.evaluate("[...document.querySelectorAll('#rows tr')].map((row) => row.textContent)")
         assert len(rows) == 12
