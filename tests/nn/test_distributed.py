@@ -157,6 +157,7 @@ def test_distributed_processes_end_with_equal_networks():
 
 SCRIPT = """
 import os
+import pathlib
 import numpy as np
 from skorch.callbacks import Callback
 from sk_b2s import BrainEncoder
@@ -171,9 +172,9 @@ encoder = BrainEncoder(
     hidden=4, depth=1, spatial_attention=False, n_virtual_channels=3, batch_size=4, max_epochs=2, validation=None, k=1,
     precision="float32", random_state=0, verbose=0, distributed=True,
 )
-print("digest", encoder.fit(X, X[:, :2]).digest(), flush=True)
+pathlib.Path(__file__).with_name("digest" + os.environ["RANK"]).write_text(encoder.fit(X, X[:, :2]).digest())
 encoder.set_params(callbacks=[InterruptOne()]).fit(X, X[:, :2])
-print("digest of a fit that was interrupted", flush=True)
+pathlib.Path(__file__).with_name("interrupted" + os.environ["RANK"]).touch()
 """
 
 
@@ -195,8 +196,9 @@ def test_torchrun_ends_after_one_interruption(tmp_path):
         [sys.executable, "-W", "ignore", "-m", *command, path], env=environment, capture_output=True, text=True,
         timeout=1200, check=False,
     )  # fmt: skip
-    lines = [line for line in done.stdout.splitlines() if line.startswith("digest")]
-    assert len(lines) == 2, done.stderr
-    assert lines[0] == lines[1]
+    digests = [file.read_text() for file in sorted(tmp_path.glob("digest*"))]
+    assert len(digests) == 2, done.stderr
+    assert digests[0] == digests[1]
+    assert not list(tmp_path.glob("interrupted*"))
     assert done.returncode != 0
     assert "KeyboardInterrupt" in done.stderr
