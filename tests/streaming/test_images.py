@@ -163,7 +163,7 @@ def test_script_shapes_mosaics():
         "s.breakName('concept', 9), s.breakName('abcdefghi', 2), s.findLargest([.2, .1, .7], 2)]))"
     )
     printed = subprocess.run(
-        [node, "-e", code], capture_output=True, text=True, check=True, timeout=30
+        [node, "-e", code], capture_output=True, text=True, check=True, timeout=1200
     ).stdout
     pairs, many, opacity, short, long, largest = json.loads(printed)
     assert (pairs, many) == ([2, 1], [20, 10])
