@@ -54,7 +54,7 @@ def test_choose_device_refuses_missing(device):
 
 
 def test_explain_lack_of_memory_names_parameters():
-    encoder = BrainEncoder(hidden=10**12, spatial_attention=False, random_state=0, verbose=0)  # no machine has it
+    encoder = BrainEncoder(hidden=10**12, spatial_attention=False, random_state=0, verbose=0)
     X = np.random.default_rng(0).standard_normal((8, 3, 5))
     with pytest.raises(MemoryError, match=r"more memory than there is \(.*Reduce batch_size"):
         encoder.fit(X, X[:, :2])
