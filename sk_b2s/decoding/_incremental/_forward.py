@@ -191,11 +191,7 @@ class PartialFitForwardMixin(PartialFitModelsMixin):
         sums = compute_ridge_moments(
             iter_batches(), -self._lags[::-1], n_columns, self.n_features_in_, has_context=True
         )
-        shape = len(self._lags), n_columns
-        part = IncrementalMoments(
-            sums.n, sums.n, reference.numpy(), x.numpy(), sums.y, yy.numpy(), sums.x.reshape(shape),
-            sums.xx.reshape(shape * 2), sums.xy.reshape(*shape, -1),
-        )  # fmt: skip
+        part = IncrementalMoments.from_sums(sums, sums.n, reference, x, yy)
         check_ridge_values(y=torch.from_numpy(part.mean), X=torch.from_numpy(part.offset))
         return part if former is None else part.add(former)
 

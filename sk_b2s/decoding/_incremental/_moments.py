@@ -49,6 +49,15 @@ n_channels + 1)
     products: np.ndarray
     cross: np.ndarray
 
+    @classmethod
+    def from_sums(cls, sums, n_used, reference, x, yy):
+        """Make moments from those of `compute_ridge_moments`."""
+        shape = len(sums.x) // (len(reference) + 1), len(reference) + 1
+        return cls(
+            sums.n, n_used, reference.numpy(), x.numpy(), sums.y, yy.numpy(), sums.x.reshape(shape),
+            sums.xx.reshape(shape * 2), sums.xy.reshape(*shape, -1),
+        )  # fmt: skip
+
     def add(self, other):
         """Add sums with the same reference, and return them."""
         for field in fields(self):

@@ -149,11 +149,7 @@ class PartialFitRidgeMixin(PartialFitModelsMixin, PartialFitInputsMixin):
                 yield pooled, speech
 
         sums = compute_ridge_moments(iter_batches(), self.lag_frames_, n_channels + 1, self.n_features_out_)
-        shape = len(self.lag_frames_), n_channels + 1
-        part = IncrementalMoments(
-            sums.n, n_used, reference.numpy(), x.numpy(), sums.y, yy.numpy(), sums.x.reshape(shape),
-            sums.xx.reshape(shape * 2), sums.xy.reshape(*shape, -1),
-        )  # fmt: skip
+        part = IncrementalMoments.from_sums(sums, n_used, reference, x, yy)
         check_ridge_values(X=torch.from_numpy(part.mean), y=torch.from_numpy(part.offset))
         return part if former is None else part.add(former)
 
